@@ -1,0 +1,24 @@
+"""Privacy-aware usage telemetry for any Python program.
+
+What can be imported from here is supported; everything else may change.
+"""
+
+from telemetry_sdk._version import __version__
+from telemetry_sdk.errors import ConfigError, InvalidEventError, TelemetryError
+from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, SentRequest, Status
+from telemetry_sdk.telemetry import Telemetry
+
+__all__ = [
+    "ConfigError",
+    "FlushReport",
+    "InvalidEventError",
+    "Level",
+    "Limits",
+    "Outcome",
+    "Receipt",
+    "SentRequest",
+    "Status",
+    "Telemetry",
+    "TelemetryError",
+    "__version__",
+]

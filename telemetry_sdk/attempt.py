@@ -1,0 +1,152 @@
+"""One attempt with a bound on its time, and the last look at the right to make it.
+
+Nothing bounds a DNS lookup, so an attempt is made by a worker thread that can be left behind. The worker starts when
+first needed and sleeps between attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from telemetry_sdk.installation import StateError, file_lock
+from telemetry_sdk.model import Answer, Level
+from telemetry_sdk.sender import NotPermittedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from telemetry_sdk.policy import Decision
+
+__all__ = ["Permit", "Worker", "sending_lock"]
+
+_process_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def sending_lock(path: Path | None, wait_s: float) -> Iterator[None]:
+    """Hold the lock under which analytics records are written to the network.
+
+    Whoever withdraws consent takes it once after writing the decision: a request that held it before has left, one
+    that gets it later sees the decision.
+
+    Raises:
+        StateError: It was not free within *wait_s* seconds.
+    """
+    if path is None:
+        if not _process_lock.acquire(timeout=max(wait_s, 0.0)):
+            raise StateError("another thread is still sending")
+        try:
+            yield
+        finally:
+            _process_lock.release()
+    else:
+        with file_lock(path, max(wait_s, 0.0)):
+            yield
+
+
+class Permit:
+    """Entered around the writing of one request: the last look at the right to send it.
+
+    Args:
+        right: What may leave now.
+        grants: The consents of the analytics records in it; empty for base records alone.
+        lock_path: See `sending_lock`.
+        deadline: When the attempt is given up, by the monotonic clock.
+
+    `refusal` says why the request did not leave, if it did not. `cancelled` is set by the supervisor that gave up.
+    """
+
+    def __init__(
+        self, right: Callable[[], Decision], grants: frozenset[str], lock_path: Path | None, deadline: float
+    ) -> None:
+        self.refusal = ""
+        self.cancelled = False
+        self._right = right
+        self._grants = grants
+        self._lock_path = lock_path
+        self._deadline = deadline
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        if self._grants:
+            try:
+                wait = self._deadline - time.monotonic()
+                self._stack.enter_context(sending_lock(self._lock_path, wait))
+            except StateError as error:
+                self._refuse(str(error))
+        decision = self._right()
+        if self.cancelled:
+            self._refuse("its time is up")
+        if decision.level is Level.OFF or not self._grants <= decision.grants:
+            self._refuse(decision.reason)
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _refuse(self, reason: str) -> None:
+        self._stack.close()
+        self.refusal = reason
+        raise NotPermittedError(reason)
+
+
+class _Attempt:
+    """One job of the worker and the place for its result."""
+
+    def __init__(self, job: Callable[[], Answer]) -> None:
+        self.over = threading.Event()
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+        self._job = job
+
+    def run(self) -> None:
+        try:
+            self.answer = self._job()
+        except BaseException as error:  # noqa: BLE001 - handed to the supervisor, which raises it
+            self.error = error
+        self.over.set()
+
+
+class Worker:
+    """A daemon thread that makes one attempt after the other and can be left behind in the middle of one."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[_Attempt | None] | None = None
+        self._current: _Attempt | None = None
+
+    def run(self, job: Callable[[], Answer], wait_s: float) -> Answer | None:
+        """Return the job's answer, or None when it was left behind."""
+        if self._jobs is None:
+            jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
+            threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True).start()
+            self._jobs = jobs
+        attempt = self._current = _Attempt(job)
+        self._jobs.put(attempt)
+        attempt.over.wait(wait_s)
+        self._current = None
+        if attempt.error is not None:
+            raise attempt.error
+        if attempt.answer is None:
+            self.stop()
+        return attempt.answer
+
+    def leave(self) -> None:
+        """End the wait for the current attempt, from another thread."""
+        attempt = self._current
+        if attempt is not None:
+            attempt.over.set()
+
+    def stop(self) -> None:
+        """Let the thread end after its current job."""
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            jobs.put(None)
+
+
+def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
+    while (attempt := jobs.get()) is not None:
+        attempt.run()

@@ -1,0 +1,51 @@
+"""The user's decision on detailed analytics. Unreadable, unknown and undecided all mean no."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from telemetry_sdk.model import timestamp
+
+if TYPE_CHECKING:
+    from telemetry_sdk.installation import Installation, State
+
+__all__ = ["ConsentStore"]
+
+
+class ConsentStore:
+    """Reads and writes the decision, and notices when somebody else changed it."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._announced: bool | None = None
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """Forget the lock a parent's thread may have held at the moment of a fork."""
+        self._lock = threading.Lock()
+
+    def record(self, *, enabled: bool, now_ns: int) -> bool:
+        """Store the decision; an unchanged one keeps its date.
+
+        Returns:
+            Whether it is on disk. If not, it holds for this process only.
+        """
+
+        def decide(state: State) -> dict[str, object]:
+            if state.telemetry_enabled is enabled and state.consent_decided_at is not None:
+                return {}
+            # Millisecond by millisecond, because the moment also names the consent that records are made under.
+            return {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
+
+        state = self._installation.update(decide, must_lock=enabled)
+        return state.telemetry_enabled is enabled and not self._installation.problem
+
+    def changed(self, state: State) -> bool | None:
+        """Return the decision in *state* unless it was announced last; from now on it counts as announced."""
+        decision = state.telemetry_enabled
+        with self._lock:
+            if decision is None or decision is self._announced:
+                return None
+            self._announced = decision
+            return decision

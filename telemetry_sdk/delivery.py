@@ -1,0 +1,349 @@
+"""Claim, send, settle: the only motion records make.
+
+One *supervisor* at a time per process claims records, has an attempt made and writes down how it ended. In ``sync``
+and ``manual`` mode the caller supervises, in ``background`` mode a daemon thread does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk import otlp, verdict
+from telemetry_sdk.attempt import Permit, Worker
+from telemetry_sdk.base_payload import FIRST_SEEN
+from telemetry_sdk.model import NANOSECONDS, Answer, Level
+from telemetry_sdk.outbox import BUSY, Claim, StoreError
+from telemetry_sdk.tables import Fate
+from telemetry_sdk.verdict import Judgement, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from telemetry_sdk.model import Circuit
+    from telemetry_sdk.outbox import Outbox
+    from telemetry_sdk.policy import Decision
+    from telemetry_sdk.sender import Sender
+    from telemetry_sdk.tables import Pending
+
+__all__ = ["Delivery", "Plan", "Tally"]
+
+_log: Final = logging.getLogger("telemetry_sdk")
+_FIRST_SEEN_WAIT: Final = 86_400.0
+_LEASE_MARGIN: Final = 2.0
+_LEASE_POLL: Final = 0.02
+_FUTURE_NS: Final = 60 * NANOSECONDS
+_LONGEST_EXCERPT: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one app's records are delivered.
+
+    Attributes:
+        sink: Host of the sink, for the sent log.
+        configuration: Stands for everything a HOLD depends on.
+        app_version: The version a stop signal silences.
+        timeout: Seconds for one request.
+        late_ns: Age after which an unsent record is sent as late; None to send its own time always.
+        loud: Whether an outage is worth a WARNING: the host named the sink in its own code.
+        lock_path: The lock held while a request with analytics is written, or None without a directory.
+    """
+
+    sink: str
+    configuration: str
+    app_version: str
+    timeout: float
+    late_ns: int | None
+    loud: bool
+    lock_path: Path | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one supervision did, in records, and why it ended with records left."""
+
+    delivered: int = 0
+    rejected: int = 0
+    reason: str = ""
+
+
+class Delivery:
+    """Delivers one outbox to one sink."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sender: Sender,
+        plan: Plan,
+        *,
+        right: Callable[[], Decision],
+        clock: Callable[[], int],
+        draw: Callable[[], float],
+        on_delivered: Callable[[Pending], None],
+    ) -> None:
+        self.plan = plan
+        self.right = right
+        self._outbox = outbox
+        self._sender = sender
+        self._clock = clock
+        self._draw = draw
+        self._on_delivered = on_delivered
+        self._worker = Worker()
+        self._turn = threading.Lock()
+        self._awaited: dict[str, str] = {}
+        self._outage = False
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
+        self._worker = Worker()
+        self._turn = threading.Lock()
+        self._awaited = {}
+        self._sender.abandon()
+
+    def deliver_one(self, uid: str, budget: float) -> tuple[str, str]:
+        """Deliver what waits, *uid* with it, within *budget* seconds.
+
+        Returns:
+            What became of *uid*: ``delivered``, ``rejected`` or ``kept``; and why.
+        """
+        self._awaited[uid] = ""
+        try:
+            tally = self.deliver(budget)
+            fate = self._awaited[uid]
+        finally:
+            del self._awaited[uid]
+        return fate or "kept", tally.reason
+
+    def deliver(self, budget: float, *, force: bool = False, wait_for_lease: bool = False) -> Tally:
+        """Deliver what waits within *budget* seconds, and say what was done.
+
+        Args:
+            budget: Seconds, for everything.
+            force: Make one attempt even while the circuit is open; a hold or a stop stays.
+            wait_for_lease: Wait while another process is sending, instead of leaving the records to it.
+        """
+        tally = Tally()
+        deadline = time.monotonic() + budget
+        if not self._turn.acquire(timeout=max(budget, 0.0)):
+            tally.reason = "another thread is sending"
+            return tally
+        try:
+            self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
+        except StoreError as error:
+            tally.reason = str(error)
+        finally:
+            self._turn.release()
+        return tally
+
+    def is_idle(self, wait_s: float) -> bool:
+        """Tell whether no thread is delivering, waiting up to *wait_s* seconds for that."""
+        idle = self._turn.acquire(timeout=wait_s)
+        if idle:
+            self._turn.release()
+        return idle
+
+    def interrupt(self) -> None:
+        """Break off the running attempt, from another thread; its records are kept."""
+        self._sender.abandon()
+        self._worker.leave()
+
+    def close(self) -> None:
+        """Stop the worker and close idle connections."""
+        self._worker.stop()
+        self._sender.close()
+
+    def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
+        while time.monotonic() < deadline:
+            claim = self._claim(force=force)
+            if claim.blocked == BUSY and wait_for_lease:
+                time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
+                continue
+            if not claim.records:
+                tally.reason = claim.blocked
+                return
+            force = False
+            try:
+                if not self._send_all(claim, tally, deadline):
+                    return
+            finally:
+                self._outbox.release()
+        tally.reason = "the time was up"
+
+    def _claim(self, *, force: bool) -> Claim:
+        decision = self.right()
+        now = self._now()
+        plan = self.plan
+
+        def blocked(circuit: Circuit) -> str:
+            if decision.level is Level.OFF:
+                return decision.reason
+            return verdict.blocked(
+                circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
+            )
+
+        return self._outbox.claim(
+            grants=decision.grants,
+            destroy_others=decision.destroys_others,
+            blocked=blocked,
+            now=now,
+            lease_s=plan.timeout + _LEASE_MARGIN,
+        )
+
+    def _send_all(self, claim: Claim, tally: Tally, deadline: float) -> bool:
+        """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
+        parts: list[Sequence[Pending]] = [claim.records]
+        circuit = claim.circuit
+        while parts:
+            if time.monotonic() >= deadline:
+                tally.reason = "the time was up"
+                return False
+            part = parts.pop()
+            judgement, circuit = self._request(part, circuit, tally, deadline)
+            if judgement.verdict is Verdict.SPLIT:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            elif judgement.verdict not in (Verdict.DELIVERED, Verdict.REJECTED):
+                tally.reason = judgement.reason
+                return False
+        return True
+
+    def _request(
+        self, part: Sequence[Pending], circuit: Circuit, tally: Tally, deadline: float
+    ) -> tuple[Judgement, Circuit]:
+        """Make one request and write down how it ended."""
+        plan = self.plan
+        now_ns = self._clock()
+        records = [self._timed(record, now_ns) for record in part]
+        lease_s = plan.timeout + _LEASE_MARGIN
+        present, body, number = self._outbox.begin(
+            records, _encode, sink=plan.sink, now=now_ns / NANOSECONDS, lease_s=lease_s
+        )
+        if not present:
+            return Judgement(Verdict.DELIVERED), circuit
+        budget = min(plan.timeout, deadline - time.monotonic())
+        grants = frozenset(record.grant for record in present if record.grant is not None)
+        permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
+        answer = self._attempt(body, permit, budget)
+        if permit.refusal and not permit.cancelled:
+            self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
+            return Judgement(Verdict.RETRY, permit.refusal), circuit
+        acknowledged, rejected, message = otlp.read_success(answer)
+        judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
+        return judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
+
+    def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
+        try:
+            answer = self._worker.run(lambda: self._sender.send(body, permit, budget), budget)
+        except RuntimeError as error:
+            if "thread" not in str(error):
+                raise
+            return Answer(None, error="the interpreter is shutting down")
+        if answer is None:
+            permit.cancelled = True
+            self._sender.abandon()
+            return Answer(None, error="timeout")
+        return answer
+
+    def _timed(self, record: Pending, now_ns: int) -> Pending:
+        """Return *record* as it is to be sent now: restamped when it is late, or made by a clock since set back."""
+        age = now_ns - record.made_ns
+        if self.plan.late_ns is None or -_FUTURE_NS <= age <= self.plan.late_ns:
+            return record
+        return replace(record, body=otlp.as_late(record.body, now_ns))
+
+    def _settle(
+        self,
+        number: int,
+        records: Sequence[Pending],
+        answer: Answer,
+        judgement: Judgement,
+        circuit: Circuit,
+        message: str,
+        tally: Tally,
+    ) -> Circuit:
+        now = self._now()
+        fates = [_fate(record, judgement.verdict, now) for record in records]
+        after = verdict.next_circuit(
+            circuit,
+            judgement,
+            answer,
+            now=now,
+            draw=self._draw(),
+            configuration=self.plan.configuration,
+            app_version=self.plan.app_version,
+        )
+        self._outbox.settle(
+            number,
+            [fate for fate in fates if fate is not None],
+            status=answer.status,
+            verdict=judgement.verdict.value,
+            reason=_full_reason(judgement, answer, message),
+            rejected=judgement.rejected,
+            circuit=after,
+        )
+        if judgement.verdict is Verdict.STOP:
+            self._outbox.purge(None, "the sink asked this version to stop")
+        self._announce(judgement)
+        self._count(records, judgement, tally)
+        return after
+
+    def _count(self, records: Sequence[Pending], judgement: Judgement, tally: Tally) -> None:
+        if judgement.verdict is Verdict.DELIVERED:
+            fate = "rejected" if judgement.rejected == len(records) else "delivered"
+            tally.delivered += len(records) - judgement.rejected
+            tally.rejected += judgement.rejected
+        elif judgement.verdict is Verdict.REJECTED:
+            fate = "rejected"
+            tally.rejected += len(records)
+            tally.reason = judgement.reason
+        else:
+            return
+        for record in records:
+            if record.uid in self._awaited:
+                self._awaited[record.uid] = fate
+            if record.derived and fate == "delivered":
+                self._on_delivered(record)
+
+    def _announce(self, judgement: Judgement) -> None:
+        """Log the begin of an outage, once; at WARNING only to a host that chose the sink itself."""
+        failed = judgement.verdict in (Verdict.RETRY, Verdict.HOLD, Verdict.STOP)
+        if failed and not self._outage:
+            level = logging.WARNING if self.plan.loud else logging.DEBUG
+            _log.log(level, "the telemetry sink does not take records now (%s); they are kept", judgement.reason)
+        if judgement.verdict is not Verdict.SPLIT:
+            self._outage = failed
+
+    def _now(self) -> float:
+        return self._clock() / NANOSECONDS
+
+
+def _encode(records: Sequence[Pending]) -> bytes:
+    return otlp.encode_request((record.envelope, record.body) for record in records)
+
+
+def _fate(record: Pending, judged: Verdict, now: float) -> Fate | None:
+    if judged is Verdict.DELIVERED:
+        return Fate(record, "delivered")
+    if judged is Verdict.REJECTED:
+        # A first_seen stays due: it is offered again the next day, under the same uid.
+        if record.name == FIRST_SEEN:
+            return Fate(record, "put off", now + _FIRST_SEEN_WAIT)
+        return Fate(record, "rejected")
+    return None
+
+
+def _full_reason(judgement: Judgement, answer: Answer, message: str) -> str:
+    """Return the reason for the sent log: ours, and what can be read of the sink's."""
+    if judgement.rejected:
+        return f"the sink rejected {judgement.rejected} of them: {message[:_LONGEST_EXCERPT]}"
+    if judgement.verdict is Verdict.DELIVERED or not answer.body:
+        return judgement.reason
+    # An error body may be protobuf even in answer to JSON (Loki), so it is read as text with holes.
+    text = re.sub(r"[^\x20-\x7e]+", " ", answer.body.decode("ascii", "replace")).strip()
+    return f"{judgement.reason}: {text[:_LONGEST_EXCERPT]}" if text else judgement.reason

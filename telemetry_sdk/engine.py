@@ -1,0 +1,349 @@
+"""The rooms of one `Telemetry`, wired together, each opened when first needed.
+
+Nothing is opened while a switch says OFF: no file, no thread, no id, not even a look at the state directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk import base_payload, identity, policy
+from telemetry_sdk.analytics_event import INSTALL
+from telemetry_sdk.attempt import sending_lock
+from telemetry_sdk.consent import ConsentStore
+from telemetry_sdk.delivery import Delivery, Plan
+from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
+from telemetry_sdk.installation import Installation, StateError, locate
+from telemetry_sdk.model import NANOSECONDS, FlushReport, Layer, Level, Outcome, Receipt, timestamp
+from telemetry_sdk.outbox import BUSY, Outbox, StoreError, new_owner
+from telemetry_sdk.records import RecordMaker
+from telemetry_sdk.schedule import is_due, utc_day
+from telemetry_sdk.sender import make_sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.model import Record
+    from telemetry_sdk.options import Options
+    from telemetry_sdk.policy import Decision
+    from telemetry_sdk.records import World
+    from telemetry_sdk.sender import Sender
+    from telemetry_sdk.settings import Settings
+    from telemetry_sdk.tables import Pending
+
+__all__ = ["Engine"]
+
+_log: Final = logging.getLogger("telemetry_sdk")
+_FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
+_NOTES: Final = {base_payload.FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
+_GRACE: Final = 0.2
+
+
+class Engine:
+    """Everything behind the facade. Its methods may raise our own bugs; the facade shields them."""
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        world: World,
+        *,
+        state_dir: Path | None,
+        sender: Sender | None,
+        shield: Callable[[Callable[[], float | None]], Callable[[], float | None]],
+    ) -> None:
+        self.options = options
+        self.settings = settings
+        self.world = world
+        self.prefix = policy.switch_prefix(options.app)
+        self.maker = RecordMaker(options, world)
+        self._state_dir = state_dir
+        self._sender = sender
+        self._rooms = threading.RLock()
+        self._installation: Installation | None = None
+        self._consent: ConsentStore | None = None
+        self._outbox: Outbox | None = None
+        self._delivery: Delivery | None = None
+        self._unkept_id = ""
+        self._warned = False
+        self._held = False
+        self.in_use = False
+        self._heartbeat = Ticker("telemetry-sdk-heartbeat", shield(self._heartbeat_step))
+        self._background = Ticker("telemetry-sdk-delivery", shield(self._background_step))
+
+    @property
+    def installation(self) -> Installation:
+        """The state file."""
+        with self._rooms:
+            if self._installation is None:
+                directory = self._state_dir or locate(self.options.app, self.prefix, self.world.environ, None)
+                self._installation = Installation(directory)
+            return self._installation
+
+    @property
+    def consent(self) -> ConsentStore:
+        """The consent store."""
+        with self._rooms:
+            if self._consent is None:
+                self._consent = ConsentStore(self.installation)
+            return self._consent
+
+    @property
+    def outbox(self) -> Outbox:
+        """The durable queue."""
+        with self._rooms:
+            if self._outbox is None:
+                owner = new_owner(os.getpid(), self.world.new_id())
+                self._outbox = Outbox(self.installation.directory, self.options.limits, owner)
+            return self._outbox
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery. Ask for it only when the level is above OFF, for then there is a sink."""
+        with self._rooms:
+            if self._delivery is None:
+                self._delivery = self._make_delivery()
+            return self._delivery
+
+    def _make_delivery(self) -> Delivery:
+        sink, options = self.settings.sink, self.options
+        if sink is None:
+            raise RuntimeError("there is no sink to deliver to")
+        secret = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), options.version])
+        plan = Plan(
+            sink=sink.host,
+            configuration=hashlib.sha256(secret.encode()).hexdigest()[:16],
+            app_version=options.version,
+            timeout=min(sink.timeout or options.timeout, options.timeout),
+            late_ns=int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None,
+            loud=sink.from_code,
+            lock_path=self._sending_lock_path(),
+        )
+        return Delivery(
+            self.outbox,
+            self._sender or make_sender(sink),
+            plan,
+            right=self.right,
+            clock=self.world.now_ns,
+            draw=self.world.draw,
+            on_delivered=self._note_delivered,
+        )
+
+    def _sending_lock_path(self) -> Path | None:
+        directory = self.installation.directory
+        return directory / "sending.lock" if directory and self.installation.check_writable() else None
+
+    def inputs(self) -> policy.Inputs:
+        """Return the switches as they are now; the stored consent is not looked at."""
+        switches = policy.read_switches(self.world.environ, self.prefix)
+        return policy.Inputs(*switches, sink=self.settings.sink is not None)
+
+    def right(self) -> Decision:
+        """Return what may leave now: the environment and the stored consent as they are at this moment."""
+        inputs = self.inputs()
+        decision = policy.decide(inputs, prefix=self.prefix)
+        if decision.level is Level.OFF:
+            if not self._warned and not policy.is_known_switch(inputs.app_switch):
+                self._warned = True
+                _log.warning("%s_TELEMETRY has an unknown value, which counts as off", self.prefix)
+            return decision
+        state = self.installation.read()
+        inputs = replace(inputs, consent=state.telemetry_enabled, consent_id=state.consent_decided_at)
+        return policy.decide(inputs, prefix=self.prefix)
+
+    def is_switched_off(self) -> bool:
+        """Tell whether a switch, not the lack of a sink, says OFF: then nothing may be written either."""
+        return policy.decide(replace(self.inputs(), sink=True), prefix=self.prefix).level is Level.OFF
+
+    def send_base(self, name: str) -> Receipt:
+        """Make, store and dispatch a base record, once per install or once per UTC day."""
+        decision = self.right()
+        if decision.level < Level.BASE:
+            return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
+        now_ns = self.world.now_ns()
+        state = self.installation.read()
+        is_heartbeat = name == base_payload.HEARTBEAT
+        if is_heartbeat and not is_due(now_ns / NANOSECONDS, state.last_heartbeat_on):
+            return Receipt(Outcome.SUPPRESSED, reason="today's heartbeat was made already")
+        if not is_heartbeat and state.first_seen_sent_at is not None:
+            return Receipt(Outcome.SUPPRESSED, reason="first_seen was delivered already")
+        world = self.world
+        me = identity.ensure(self.installation, now_ns=now_ns, new_id=world.new_id, draw=world.draw)
+        if me is None or not self.outbox.is_durable():
+            problem = self.installation.problem or self.outbox.database.problem
+            return Receipt(Outcome.SUPPRESSED, reason=f"base telemetry must be able to keep its state: {problem}")
+        record = self.maker.base(name, me, now_ns)
+        receipt = self._store(record, replaces=is_heartbeat)
+        if is_heartbeat and receipt.outcome is not Outcome.DROPPED:
+            day = utc_day(now_ns / NANOSECONDS)
+            self.installation.update(lambda _: {"last_heartbeat_on": day})
+        elif receipt.outcome is Outcome.SUPPRESSED and self.outbox.is_done(record.uid):
+            self._note("first_seen_sent_at")
+        return self.dispatch(receipt)
+
+    def install_id(self) -> str:
+        """Return the id analytics events carry; where none can be kept, one of this process only."""
+        world = self.world
+        me = identity.ensure(self.installation, now_ns=world.now_ns(), new_id=world.new_id, draw=world.draw)
+        if me is not None:
+            return me.install_id
+        self._unkept_id = self._unkept_id or world.new_id()
+        return self._unkept_id
+
+    def send_analytics(self, name: str, event: Event, install_id: str, user: str | None, decision: Decision) -> Receipt:
+        """Store and dispatch an analytics event made under *decision*."""
+        record = self.maker.analytics(name, event, install_id, user, decision.grant)
+        receipt = self._store(record)
+        if receipt and record.grant not in self.right().grants:
+            # Withdrawn between the first look and the write; whoever withdrew may have purged before our write.
+            self.outbox.withdraw(record.uid, "consent withdrawn")
+            return Receipt(Outcome.SUPPRESSED, reason="consent was withdrawn")
+        return self.dispatch(receipt)
+
+    def _store(self, record: Record, *, replaces: bool = False) -> Receipt:
+        self.in_use = True
+        try:
+            stored = self.outbox.put(record, replaces=replaces)
+        except StoreError as error:
+            return Receipt(Outcome.DROPPED, record.uid, str(error))
+        if not stored:
+            return Receipt(Outcome.SUPPRESSED, record.uid, "it was accepted before")
+        return Receipt(Outcome.QUEUED, record.uid)
+
+    def dispatch(self, receipt: Receipt) -> Receipt:
+        """Let a stored record leave as the delivery mode says, and return what became of it."""
+        if not receipt or receipt.uid is None or self.options.delivery == "manual":
+            return receipt
+        if self.options.delivery == "background":
+            self._background.wake()
+            return receipt
+        fate, reason = self.delivery.deliver_one(receipt.uid, self.options.timeout)
+        return Receipt(_FATES[fate], receipt.uid, "" if fate == "delivered" else reason)
+
+    def record_consent(self, *, enabled: bool) -> bool:
+        """Store the decision; whether it is on disk."""
+        return self.consent.record(enabled=enabled, now_ns=self.world.now_ns())
+
+    def withdraw(self) -> bool:
+        """Store a no, destroy what waits, and wait until no request with analytics is being written.
+
+        Returns:
+            Whether all three are certain. The first holds in this process whatever happens.
+        """
+        stored = self.record_consent(enabled=False)
+        directory = self.installation.directory
+        try:
+            if self._outbox is not None or (directory is not None and self.outbox.exists()):
+                self.outbox.purge(Layer.ANALYTICS, "consent withdrawn")
+            with sending_lock(self._sending_lock_path(), self.options.timeout):
+                return stored
+        except (StoreError, StateError):
+            return False
+
+    def flush(self, timeout: float) -> FlushReport:
+        """Deliver what waits, now; see `Telemetry.flush`."""
+        decision = self.right()
+        if decision.level is Level.OFF:
+            return FlushReport(reason=decision.reason)
+        try:
+            before = sum(self.outbox.counts().dropped.values())
+            tally = self.delivery.deliver(timeout, force=True, wait_for_lease=True)
+            after = self.outbox.counts()
+        except StoreError as error:
+            return FlushReport(reason=str(error))
+        dropped = sum(after.dropped.values()) - before
+        reason = tally.reason or ("the records may not leave now" if after.pending else "")
+        return FlushReport(tally.delivered, after.pending, tally.rejected, dropped, reason if after.pending else "")
+
+    def start(self) -> None:
+        """Start the daily schedule, and deliver what an earlier run left behind."""
+        if self.right().level is Level.OFF:
+            return
+        self.in_use = True
+        if self.installation.read().heartbeat_phase_s is not None:
+            self._heartbeat.start()
+        if self.options.delivery == "background":
+            self._background.wake()
+        elif self.options.delivery == "sync" and self._has_waiting():
+            self.delivery.deliver(self.options.timeout)
+
+    def close(self, timeout: float) -> None:
+        """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open."""
+        self.in_use = False
+        self._heartbeat.stop()
+        self._background.stop()
+        if self.options.delivery != "manual" and self.right().level is not Level.OFF and self._has_waiting():
+            self.delivery.deliver(timeout)
+            if not self.delivery.is_idle(0.0):
+                self.delivery.interrupt()
+                self.delivery.is_idle(_GRACE)
+        if self._delivery is not None:
+            self._delivery.close()
+        if self._outbox is not None:
+            self._outbox.database.close()
+
+    def before_fork(self) -> None:
+        """Close what must not be carried into a child, and hold its lock over the fork."""
+        self._held = self._outbox.database.before_fork() if self._outbox is not None else False
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        if self._outbox is not None:
+            self._outbox.database.after_fork_in_parent(held=self._held)
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh: fresh locks, connections and threads, a lease name of its own."""
+        self._rooms = threading.RLock()
+        if self._installation is not None:
+            self._installation.after_fork()
+        if self._consent is not None:
+            self._consent.after_fork()
+        if self._outbox is not None:
+            self._outbox.after_fork(new_owner(os.getpid(), self.world.new_id()))
+        if self._delivery is not None:
+            self._delivery.after_fork()
+        self._heartbeat.after_fork()
+        self._background.after_fork()
+
+    def _has_waiting(self) -> bool:
+        try:
+            known = self._outbox is not None or self.outbox.exists()
+            return known and self.outbox.counts().pending > 0
+        except StoreError:
+            return False
+
+    def _heartbeat_step(self) -> float:
+        phase = self.installation.read().heartbeat_phase_s if self.right().level is not Level.OFF else None
+        if phase is None:
+            return LONGEST_SLEEP
+        now = self.world.now_ns() / NANOSECONDS
+        return heartbeat_step(now, phase, partial(self.send_base, base_payload.HEARTBEAT))
+
+    def _background_step(self) -> float | None:
+        """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
+        if self.right().level is Level.OFF:
+            return None
+        tally = self.delivery.deliver(LONGEST_SLEEP)
+        if not self._has_waiting():
+            return None
+        if tally.reason == BUSY:
+            return self.options.timeout
+        circuit, now = self.outbox.circuit(), self.world.now_ns() / NANOSECONDS
+        wait = max(circuit.not_before, circuit.held_until) - now
+        return min(wait, LONGEST_SLEEP) if wait > 0 else LONGEST_SLEEP
+
+    def _note_delivered(self, record: Pending) -> None:
+        if record.name in _NOTES:
+            self._note(_NOTES[record.name])
+
+    def _note(self, key: str) -> None:
+        now = timestamp(self.world.now_ns())
+        self.installation.update(lambda state: {} if getattr(state, key) else {key: now})

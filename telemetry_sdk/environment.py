@@ -1,0 +1,192 @@
+"""Facts about the platform, read once into a frozen value. Nothing here raises.
+
+Only coarse facts that the base schema names: no host name, no user name, no path, no address.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.base_payload import UNKNOWN, Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["detect", "detect_deployment", "process_is_gone"]
+
+# The values of OpenTelemetry's os.type and host.arch; what is not listed is passed on in lower case.
+_PLATFORMS: Final = {"sunos": "solaris", "cygwin": "windows", "msys": "windows", "hp-ux": "hpux"}
+_ARCHITECTURES: Final = {
+    "x86_64": "amd64",
+    "amd64": "amd64",
+    "aarch64": "arm64",
+    "arm64": "arm64",
+    "i386": "x86",
+    "i486": "x86",
+    "i586": "x86",
+    "i686": "x86",
+    "x86": "x86",
+    "ppc64le": "ppc64",
+    "ppc": "ppc32",
+}
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,31}")
+_VERSION: Final = re.compile(r"\d+(?:\.\d+){0,3}")
+_LOCALE: Final = re.compile(r"([A-Za-z]{2,3})(?:[_-][A-Za-z]{4})?(?:[_-]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
+_ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
+_CI_VARIABLES: Final = (
+    "CI",
+    "CONTINUOUS_INTEGRATION",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "BUILDKITE",
+    "CIRCLECI",
+    "TRAVIS",
+    "APPVEYOR",
+    "TF_BUILD",
+    "TEAMCITY_VERSION",
+    "JENKINS_URL",
+    "BITBUCKET_BUILD_NUMBER",
+    "CODEBUILD_BUILD_ID",
+    "DRONE",
+    "CIRRUS_CI",
+)
+_NO: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+def detect(environ: Mapping[str, str], deployment_type: str | None = None) -> Facts:
+    """Return the platform's facts; each one that cannot be found out is ``"unknown"``.
+
+    Costs a few milliseconds once per process, for tzlocal; never raises and starts no process.
+
+    Args:
+        environ: The environment.
+        deployment_type: The host's own word for it, instead of the detected one.
+    """
+    return Facts(
+        platform=_platform(),
+        os_version=_os_version(),
+        architecture=_architecture(),
+        locale=_locale(environ),
+        timezone=_timezone(),
+        deployment_type=deployment_type or detect_deployment(environ),
+    )
+
+
+def _platform() -> str:
+    name = platform.system().lower()
+    name = re.sub(r"[-_]?(nt)?[-_.\d]+.*$", "", name) if name.startswith(("cygwin", "msys")) else name
+    return _word(_PLATFORMS.get(name, name))
+
+
+def _os_version() -> str:
+    system = platform.system()
+    text = platform.release()
+    if system == "Darwin":
+        text = platform.mac_ver()[0] or text
+    elif system == "Windows":
+        text = platform.version() or text
+    found = _VERSION.match(text)
+    return found.group() if found else UNKNOWN
+
+
+def _architecture() -> str:
+    machine = platform.machine().lower()
+    if machine.startswith("armv") and machine not in ("armv8", "armv8l"):
+        return "arm32"
+    return _word(_ARCHITECTURES.get(machine, machine))
+
+
+def _word(text: str) -> str:
+    return text if _WORD.fullmatch(text) else UNKNOWN
+
+
+def _locale(environ: Mapping[str, str]) -> str:
+    names = [environ.get(variable, "") for variable in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE")]
+    for name in (*(n.split(":")[0] for n in names if n), _system_locale()):
+        found = _LOCALE.fullmatch(name)
+        if found:
+            language, region = found.group(1).lower(), found.group(2)
+            return f"{language}-{region.upper()}" if region else language
+    return UNKNOWN
+
+
+def _system_locale() -> str:
+    """Return the user interface's locale on Windows, the C library's elsewhere."""
+    import locale
+
+    try:
+        if sys.platform == "win32":
+            import ctypes
+
+            code = ctypes.windll.kernel32.GetUserDefaultUILanguage()
+            return locale.windows_locale.get(code, "")
+        return locale.setlocale(locale.LC_CTYPE) or ""
+    except (ValueError, OSError, locale.Error, AttributeError):
+        return ""
+
+
+def _timezone() -> str:
+    try:
+        import tzlocal
+
+        name = tzlocal.get_localzone_name() or ""
+    except Exception:  # noqa: BLE001 - tzlocal reads other programs' files and raises what they provoke
+        return UNKNOWN
+    return name if _ZONE.fullmatch(name) and len(name) <= 64 else UNKNOWN
+
+
+def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:
+    """Return how the program is run: the first that fits of ci, kubernetes, podman, docker, wsl, frozen, native.
+
+    *root* stands for the root directory, for tests.
+    """
+    if any(environ.get(name, "").strip().lower() not in _NO for name in _CI_VARIABLES):
+        return "ci"
+    base = Path(root)
+    if environ.get("KUBERNETES_SERVICE_HOST") or _exists(base / "var/run/secrets/kubernetes.io"):
+        return "kubernetes"
+    if environ.get("container") == "podman" or _exists(base / "run/.containerenv"):
+        return "podman"
+    if _exists(base / ".dockerenv") or environ.get("container") == "docker":
+        return "docker"
+    if environ.get("WSL_DISTRO_NAME") or environ.get("WSL_INTEROP") or _kernel_is_wsl(base):
+        return "wsl"
+    if getattr(sys, "frozen", False) or "__compiled__" in sys.modules["__main__"].__dict__:
+        return "frozen"
+    return "native"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _kernel_is_wsl(base: Path) -> bool:
+    try:
+        return "microsoft" in (base / "proc/sys/kernel/osrelease").read_text("ascii", "replace").lower()
+    except OSError:
+        return False
+
+
+def process_is_gone(pid: int) -> bool:
+    """Tell whether the process *pid* of this machine is certainly dead (a zombie counts); False when unsure."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].strip()[:1] in ("Z", "X")

@@ -1,0 +1,76 @@
+"""Who this install is: a random id, made once, agreed on by all processes. Pseudonymous, never derived."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from telemetry_sdk.model import timestamp
+from telemetry_sdk.schedule import DAY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from telemetry_sdk.installation import Installation, State
+
+__all__ = ["Identity", "derived_uid", "ensure", "known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity of this install.
+
+    Attributes:
+        install_id: A random UUID4.
+        first_seen_at: When it was made, RFC 3339 UTC.
+        heartbeat_phase_s: This install's moment of the day for heartbeats, seconds after midnight UTC.
+    """
+
+    install_id: str
+    first_seen_at: str
+    heartbeat_phase_s: float
+
+
+def known(state: State) -> Identity | None:
+    """Return the identity in *state*, or None when it is missing or incomplete."""
+    if state.install_id is None or state.first_seen_at is None or state.heartbeat_phase_s is None:
+        return None
+    return Identity(state.install_id, state.first_seen_at, state.heartbeat_phase_s)
+
+
+def ensure(
+    installation: Installation, *, now_ns: int, new_id: Callable[[], str], draw: Callable[[], float]
+) -> Identity | None:
+    """Return the identity, making it if there is none.
+
+    Any number of processes may call this at one moment; all get the same one. Call it only when base telemetry is
+    allowed: nobody who opted out gets an id.
+
+    Returns:
+        The identity, or None when it cannot be kept: an id that is new at each start would inflate the count.
+    """
+    identity = known(installation.read())
+    if identity is not None or not installation.check_writable():
+        return identity
+
+    def complete(state: State) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        if state.install_id is None:
+            changes = {"install_id": new_id(), "first_seen_at": timestamp(now_ns), "first_seen_sent_at": None}
+            changes |= {"last_heartbeat_on": None, "install_ping_sent_at": None}
+        elif state.first_seen_at is None:
+            changes["first_seen_at"] = timestamp(now_ns)
+        if state.heartbeat_phase_s is None:
+            changes["heartbeat_phase_s"] = round(draw() * DAY_SECONDS, 3)
+        return changes
+
+    state = installation.update(complete)
+    return known(state) if not installation.problem else None
+
+
+def derived_uid(install_id: str, what: str) -> str:
+    """Return the uid that *what* has for this install, the same in every process: a UUID version 5 (RFC 9562)."""
+    digest = hashlib.sha1(UUID(install_id).bytes + what.encode(), usedforsecurity=False).digest()
+    return str(UUID(bytes=digest[:16], version=5))

@@ -1,0 +1,171 @@
+"""Records as OTLP/HTTP JSON, and what a success answer says. Pure.
+
+A record is serialized once, when it is made. A request body is a join of those bytes, so what is stored, previewed
+and sent can only be the same. The one change a stored record may undergo is `as_late`, a replacement of its first
+bytes.
+
+Facts behind the form (OTLP 1.11, Loki 3.7): 64-bit integers are strings, enums are integers, a null or an empty
+attribute key loses the whole request, Loki 3.7 drops ``eventName`` (so the name is an attribute too) and keeps equal
+lines apart only by their text (so the body carries the uid).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk._version import __version__
+from telemetry_sdk.model import Layer, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from telemetry_sdk.model import Answer
+
+__all__ = ["as_late", "encode_envelope", "encode_record", "encode_request", "is_late", "read_success", "request_size"]
+
+_INFO: Final = 9
+_OPENING: Final = b'{"resourceLogs":['
+_CLOSING: Final = b"]}"
+_RESOURCE_CLOSING: Final = b"]}]}"
+_LATE_PREFIX: Final = b'{"observedTimeUnixNano":'
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+).encode
+
+_SCALARS: Final = {str: "stringValue", bool: "boolValue", float: "doubleValue"}
+
+
+def any_value(value: object) -> dict[str, object]:
+    """Return the OTLP ``AnyValue`` of a JSON-like value: str, bool, int of 64 bits, finite float, list or dict."""
+    kind = type(value)
+    if kind is int:
+        return {"intValue": str(value)}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [any_value(item) for item in value]}}
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": attributes(value)}}
+    return {_SCALARS[kind]: value}
+
+
+def attributes(values: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return *values* as a list of OTLP attributes, in order."""
+    return [{"key": key, "value": any_value(value)} for key, value in values.items()]
+
+
+def encode_envelope(*, app: str, version: str, layer: Layer, environment: str | None = None) -> bytes:
+    """Return what stands before a record in a request: resource and scope, up to the opening of ``logRecords``.
+
+    No host, process or instance attribute: ``service.instance.id`` would make one Loki stream per install.
+    """
+    resource = {
+        "service.name": app,
+        "service.version": version,
+        "telemetry.sdk.name": "telemetry_sdk",
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.version": __version__,
+        **({"deployment.environment.name": environment} if environment else {}),
+        "telemetry.layer": layer.value,
+    }
+    scope = {"name": f"telemetry_sdk.{layer.value}", "version": __version__}
+    head = f'{{"resource":{_encode({"attributes": attributes(resource)})},"scopeLogs":[{{"scope":{_encode(scope)}'
+    return f'{head},"logRecords":['.encode()
+
+
+def encode_record(
+    *, name: str, uid: str, identity: str, made_ns: int, payload: Mapping[str, object], dropped: int = 0
+) -> bytes:
+    """Return one log record, serialized.
+
+    Args:
+        name: The event's name.
+        uid: ``log.record.uid``.
+        identity: Who it is about: the user id, else the install id.
+        made_ns: When it happened, nanoseconds since 1970 UTC.
+        payload: JSON-like values (see `any_value`) under their own names.
+        dropped: How many properties were left out (``droppedAttributesCount``).
+    """
+    own = {
+        "event_name": name,
+        "identity": identity,
+        "log.record.uid": uid,
+        "occurred_at": timestamp(made_ns, "milliseconds"),
+    }
+    record: dict[str, object] = {
+        "timeUnixNano": str(made_ns),
+        "observedTimeUnixNano": str(made_ns),
+        "severityNumber": _INFO,
+        "eventName": name,
+        "body": {"stringValue": f"{name} {uid}"},
+        "attributes": attributes({**own, **payload}),
+    }
+    if dropped:
+        record["droppedAttributesCount"] = dropped
+    return _encode(record).encode()
+
+
+def as_late(body: bytes, now_ns: int) -> bytes:
+    """Return *body* without ``timeUnixNano`` and observed at *now_ns*; a record that is late already is unchanged.
+
+    Loki refuses an entry an hour behind its stream for good, and all installs share one stream. ``occurred_at`` keeps
+    the truth.
+    """
+    if is_late(body):
+        return body
+    times, rest = body.split(b',"severityNumber":', 1)
+    del times
+    return b'%s"%d","severityNumber":%s' % (_LATE_PREFIX, now_ns, rest)
+
+
+def is_late(body: bytes) -> bool:
+    """Tell whether `as_late` was applied to *body*."""
+    return body.startswith(_LATE_PREFIX)
+
+
+def encode_request(records: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the request body for (envelope, record) pairs, in the order given.
+
+    Neighbours with the same envelope share one resource. The order is kept because a store that has seen a newer
+    record may refuse an older one.
+    """
+    groups = itertools.groupby(records, key=lambda pair: pair[0])
+    parts = (envelope + b",".join(body for _, body in group) + _RESOURCE_CLOSING for envelope, group in groups)
+    return _OPENING + b",".join(parts) + _CLOSING
+
+
+def request_size(envelope: bytes, body: bytes) -> int:
+    """Return the most bytes one more record can add to a request."""
+    return len(envelope) + len(body) + len(_RESOURCE_CLOSING) + 2
+
+
+def read_success(answer: Answer) -> tuple[bool, int, str]:
+    """Read the body of a 2xx answer.
+
+    Returns:
+        Whether it is an acknowledgement (an empty or a JSON body), the records it says were rejected, and its message.
+    """
+    if answer.body is None:
+        return False, 0, ""
+    if not answer.body.strip():
+        return True, 0, ""
+    try:
+        value = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return False, 0, ""
+    if not isinstance(value, dict):
+        return False, 0, ""
+    partial = value.get("partialSuccess")
+    if not isinstance(partial, dict):
+        return True, 0, ""
+    message = partial.get("errorMessage")
+    return True, _count(partial.get("rejectedLogRecords")), message if isinstance(message, str) else ""
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return 0
+    try:
+        return max(int(value), 0)
+    except ValueError:
+        return 0

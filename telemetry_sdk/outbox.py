@@ -1,0 +1,329 @@
+"""The durable queue: records wait here until the sink has them, shared by all threads and processes of the app.
+
+The outbox does not know what a record means. It knows
+
+- a closed ledger: accepted = delivered + pending + rejected + dropped, by reason;
+- one delivery at a time per machine: a lease with an expiry, free at once when its owner is dead;
+- the circuit (how long to leave the sink alone, and why), persisted so that no restart hammers a sick sink;
+- the sent log: the newest requests byte for byte, with their outcome.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.database import Database, StoreError
+from telemetry_sdk.environment import process_is_gone
+from telemetry_sdk.model import NANOSECONDS, Layer, SentRequest, timestamp
+from telemetry_sdk.tables import (
+    SCHEMA,
+    VERSION,
+    Counts,
+    Fate,
+    Pending,
+    delete,
+    drop,
+    expire,
+    foreign,
+    has_row,
+    insert,
+    is_known,
+    is_waiting,
+    log_request,
+    make_room,
+    mark_done,
+    one,
+    read_circuit,
+    replace_body,
+    trim_sent_log,
+    waiting,
+    write_circuit,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from telemetry_sdk.model import Circuit, Limits, Record
+
+__all__ = ["BUSY", "Claim", "Outbox", "StoreError", "new_owner"]
+
+FILE_NAME: Final = "outbox.sqlite3"
+BUSY: Final = "another process is sending"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Records to send now. With records the lease is held, until `Outbox.release` or its expiry.
+
+    Attributes:
+        records: Ordered by time.
+        circuit: The circuit as it is.
+        blocked: Why there are no records although some may wait; empty when the outbox has none to send.
+    """
+
+    records: tuple[Pending, ...]
+    circuit: Circuit
+    blocked: str = ""
+
+
+class Outbox:
+    """The queue of one app. Every method may raise `StoreError` and then has changed nothing."""
+
+    def __init__(self, directory: Path | None, limits: Limits, owner: str) -> None:
+        self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
+        self._limits = limits
+        self._owner = owner
+        self._envelopes: dict[bytes, int] = {}
+        self._envelopes_of = -1
+        self._cleared_for: frozenset[str] | None = None
+
+    @property
+    def database(self) -> Database:
+        """The file, for closing it and for its fate over a fork."""
+        return self._database
+
+    def exists(self) -> bool:
+        """Tell whether the file is there, without opening it."""
+        return self._database.path is not None and self._database.path.exists()
+
+    def is_open(self) -> bool:
+        """Tell whether the file, or its stand-in in memory, is open in this process."""
+        return self._database.generation > 0
+
+    def is_durable(self) -> bool:
+        """Tell whether records survive this process, opening the file if need be."""
+        self._database.run(lambda _: None, write=False)
+        return self._database.durable
+
+    def after_fork(self, owner: str) -> None:
+        """Start afresh in a forked child, under its own name."""
+        self._owner = owner
+        self._database.after_fork_in_child()
+
+    def put(self, record: Record, *, replaces: bool = False) -> bool:
+        """Store *record*; False when its derived uid was accepted before.
+
+        When this returns True the record survives a kill of this process. With *replaces* an older waiting record of
+        the same name goes.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            if record.derived and is_known(db, record.uid):
+                return False
+            if replaces:
+                older = "SELECT seq FROM records WHERE name = ? AND derived"
+                drop(db, "replaced", [row[0] for row in db.execute(older, (record.name,))])
+            envelope = self._envelope_id(db, record.envelope)
+            pending, size = insert(db, record, envelope)
+            if pending > self._limits.records or size > self._limits.bytes:
+                make_room(db, records=self._limits.records, size=self._limits.bytes)
+            return True
+
+        return self._database.run(work)
+
+    def is_done(self, uid: str) -> bool:
+        """Tell whether the record with this derived uid was delivered."""
+        return self._database.run(lambda db: has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
+
+    def claim(
+        self,
+        *,
+        grants: frozenset[str],
+        destroy_others: bool,
+        blocked: Callable[[Circuit], str],
+        now: float,
+        lease_s: float,
+    ) -> Claim:
+        """Take the lease and the oldest records that may leave now, up to the batch limits.
+
+        When there are none the lease is given back in the same transaction, so that a record stored by another
+        process meanwhile finds it free.
+
+        Args:
+            grants: The consents under which analytics records may leave.
+            destroy_others: Whether records of any other consent are destroyed rather than kept back.
+            blocked: Tells from the circuit why nothing may be sent now; empty when something may.
+            now: Seconds since 1970.
+            lease_s: How long the lease lasts unless renewed.
+        """
+
+        def work(db: sqlite3.Connection) -> Claim:
+            circuit = read_circuit(db)
+            if destroy_others and (not grants or grants != self._cleared_for):
+                drop(db, "consent withdrawn", foreign(db, grants))
+            if why := blocked(circuit):
+                return Claim((), circuit, why)
+            if not self._lease_is_free(db, now, lease_s):
+                return Claim((), circuit, BUSY)
+            expire(db, made_before_ns=int((now - self._limits.age_days * 86_400) * NANOSECONDS))
+            records = self._batch(db, grants, now)
+            owner, until = (self._owner, now + lease_s) if records else ("", 0.0)
+            db.execute("UPDATE lease SET owner = ?, until = ?", (owner, until))
+            return Claim(records, circuit)
+
+        claim = self._database.run(work)
+        self._cleared_for = grants if destroy_others else None
+        return claim
+
+    def begin(
+        self,
+        records: Sequence[Pending],
+        encode: Callable[[Sequence[Pending]], bytes],
+        *,
+        sink: str,
+        now: float,
+        lease_s: float,
+    ) -> tuple[tuple[Pending, ...], bytes, int]:
+        """Write down what is about to be sent.
+
+        Bodies that differ from the stored ones replace them, so that a retry is byte-identical. Records that are gone
+        (withdrawn by another process) are left out; all are, when the lease was lost.
+
+        Returns:
+            The records that remain, the request's body, and its number in the sent log. Without records the body is
+            empty.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[tuple[Pending, ...], bytes, int]:
+            owner = one(db, "SELECT owner FROM lease")[0]
+            present = [record for record in records if is_waiting(db, record)] if owner == self._owner else []
+            if not present:
+                return (), b"", 0
+            for record in present:
+                replace_body(db, record)
+            body = encode(present)
+            db.execute("UPDATE lease SET until = ?", (now + lease_s,))
+            number = log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(present))
+            trim_sent_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
+            return tuple(present), body, number
+
+        return self._database.run(work)
+
+    def settle(
+        self,
+        number: int,
+        fates: Sequence[Fate],
+        *,
+        status: int | None,
+        verdict: str,
+        reason: str,
+        circuit: Circuit,
+        rejected: int = 0,
+    ) -> None:
+        """Write down how request *number* ended: the fate of its records, the circuit, the sent log, in one step.
+
+        *rejected* of the delivered ones are counted as rejected (``partialSuccess`` does not say which).
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            gone = {"delivered": 0, "rejected": 0}
+            for fate in fates:
+                if fate.fate == "put off":
+                    db.execute("UPDATE records SET not_before = ? WHERE seq = ?", (fate.not_before, fate.record.seq))
+                elif delete(db, fate.record):
+                    gone[fate.fate] += 1
+                    if fate.record.derived and fate.fate == "delivered":
+                        mark_done(db, fate.record.uid, int(circuit.last_at * NANOSECONDS))
+            lost = min(rejected, gone["delivered"])
+            totals = (gone["delivered"] - lost, gone["rejected"] + lost)
+            db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", totals)
+            write_circuit(db, circuit)
+            outcome = (status, verdict, reason, number)
+            db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ? WHERE id = ?", outcome)
+
+        self._database.run(work)
+
+    def release(self) -> None:
+        """Give the lease back, if it is still this owner's."""
+        query = "UPDATE lease SET owner = '', until = 0 WHERE owner = ?"
+        self._database.run(lambda db: db.execute(query, (self._owner,)))
+
+    def circuit(self) -> Circuit:
+        """Return how long the sink is to be left alone."""
+        return self._database.run(read_circuit, write=False)
+
+    def purge(self, layer: Layer | None, reason: str) -> int:
+        """Destroy all waiting records of *layer* (None: all) and return how many; their bytes leave the disk too."""
+
+        def work(db: sqlite3.Connection) -> int:
+            rows = db.execute("SELECT seq, layer FROM records").fetchall()
+            return drop(db, reason, [seq for seq, name in rows if layer is None or name == layer.value])
+
+        count = self._database.run(work)
+        self._database.shrink()
+        return count
+
+    def withdraw(self, uid: str, reason: str) -> int:
+        """Destroy one waiting record and return how many that were."""
+
+        def work(db: sqlite3.Connection) -> int:
+            rows = db.execute("SELECT seq FROM records WHERE uid = ?", (uid,)).fetchall()
+            return drop(db, reason, [row[0] for row in rows])
+
+        return self._database.run(work)
+
+    def counts(self) -> Counts:
+        """Return the ledger."""
+
+        def work(db: sqlite3.Connection) -> Counts:
+            totals = one(db, "SELECT accepted, delivered, rejected, pending, bytes FROM totals")
+            dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
+            return Counts(*totals[:5], dropped=dict(dropped))  # type: ignore[misc]
+
+        return self._database.run(work, write=False)
+
+    def sent_log(self) -> list[SentRequest]:
+        """Return the newest requests, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[SentRequest]:
+            rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
+            return [SentRequest(timestamp(row[0], "milliseconds"), *row[1:]) for row in rows]
+
+        return self._database.run(work, write=False)
+
+    def _lease_is_free(self, db: sqlite3.Connection, now: float, lease_s: float) -> bool:
+        owner, until = one(db, "SELECT owner, until FROM lease")
+        # An expiry further ahead than any lease lasts was written before the clock was set back.
+        if owner in ("", self._owner) or not now < until <= now + 10 * lease_s:
+            return True
+        pid, _, rest = str(owner).partition(":")
+        return rest.partition(":")[0] == _pid_space() and pid.isdecimal() and process_is_gone(int(pid))
+
+    def _batch(self, db: sqlite3.Connection, grants: frozenset[str], now: float) -> tuple[Pending, ...]:
+        chosen: list[Pending] = []
+        size = 0
+        for record in waiting(db, grants, now=now, limit=self._limits.batch_records):
+            size += len(record.envelope) + len(record.body) + 8
+            if chosen and size > self._limits.batch_bytes:
+                break
+            chosen.append(record)
+        return tuple(sorted(chosen, key=lambda record: (record.made_ns, record.seq)))
+
+    def _envelope_id(self, db: sqlite3.Connection, data: bytes) -> int:
+        if self._envelopes_of != self._database.generation:
+            self._envelopes, self._envelopes_of = {}, self._database.generation
+        known = self._envelopes.get(data)
+        if known is None:
+            row = db.execute("SELECT id FROM envelopes WHERE data = ?", (data,)).fetchone()
+            if row is None:
+                # Not remembered: this transaction may still be undone.
+                return int(db.execute("INSERT INTO envelopes (data) VALUES (?)", (data,)).lastrowid or 0)
+            known = self._envelopes[data] = int(row[0])
+        return known
+
+
+def new_owner(pid: int, token: str) -> str:
+    """Return the name under which process *pid* takes leases: pid, pid namespace and *token*."""
+    return f"{pid}:{_pid_space()}:{token}"
+
+
+def _pid_space() -> str:
+    """Return what tells this process's pid namespace from another container's, or nothing where there is none."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""

@@ -1,0 +1,127 @@
+"""Which level holds, and who decided it.
+
+This module decides; it reads no file and no environment, it is given them. The first rule that speaks wins:
+
+1. ``DO_NOT_TRACK`` set to anything but empty, 0, false, no, off      -> OFF
+2. ``<APP>_TELEMETRY`` is off, 0, false, no, disabled or unknown      -> OFF
+3. ``OTEL_SDK_DISABLED=true``, or no sink is configured               -> OFF
+4. ``<APP>_TELEMETRY=base``                                           -> BASE
+5. ``<APP>_TELEMETRY=full`` (the operator's explicit opt-in)          -> FULL
+6. the stored consent is true                                         -> FULL
+7. the stored consent is false, undecided or unreadable               -> BASE
+
+``<APP>_TELEMETRY`` set to 1, true, yes, on or empty adds nothing: the stored consent decides. A switch can lower the
+level freely; only ``full``, written out, raises it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.model import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OPERATOR_GRANT", "Decision", "Inputs", "decide", "is_known_switch", "read_switches", "switch_prefix"]
+
+OPERATOR_GRANT: Final = "operator"
+
+_NOT_TRACKING: Final = frozenset({"", "0", "false", "no", "off"})
+_OFF_WORDS: Final = frozenset({"off", "0", "false", "no", "disabled"})
+_NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything the decision depends on.
+
+    Attributes:
+        do_not_track: ``DO_NOT_TRACK`` as set, or empty.
+        app_switch: ``<APP>_TELEMETRY`` as set, or empty.
+        sdk_disabled: ``OTEL_SDK_DISABLED`` as set, or empty.
+        sink: Whether a usable sink is configured.
+        consent: The stored consent; None while the user has not decided or the file cannot be read.
+        consent_id: The stored consent's identity (the moment it was given), or None.
+    """
+
+    do_not_track: str = ""
+    app_switch: str = ""
+    sdk_disabled: str = ""
+    sink: bool = True
+    consent: bool | None = None
+    consent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The level that holds now.
+
+    Attributes:
+        level: How much may leave.
+        decided_by: The input that spoke: a variable's name, ``sink`` or ``consent``.
+        reason: Why, in plain words.
+        grants: The consents under which an analytics record may leave now; empty below FULL.
+        destroys_others: Whether waiting analytics records of any other consent must be destroyed, not merely kept
+            back: they were made under a consent that no longer holds.
+    """
+
+    level: Level
+    decided_by: str
+    reason: str
+    grants: frozenset[str] = frozenset()
+    destroys_others: bool = False
+
+    @property
+    def grant(self) -> str | None:
+        """The consent a record made now belongs to: the user's own before the operator's."""
+        own = self.grants - {OPERATOR_GRANT}
+        return next(iter(own or self.grants), None)
+
+
+def switch_prefix(app: str) -> str:
+    """Return the prefix of the app's own variables: ``acme-notes`` -> ``ACME_NOTES``."""
+    prefix = "".join(c if c.isalnum() else "_" for c in app).upper()
+    return f"_{prefix}" if prefix[:1].isdigit() else prefix
+
+
+def read_switches(environ: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
+    """Return DO_NOT_TRACK, <APP>_TELEMETRY and OTEL_SDK_DISABLED, stripped and in lower case."""
+    return (
+        environ.get("DO_NOT_TRACK", "").strip().lower(),
+        environ.get(f"{prefix}_TELEMETRY", "").strip().lower(),
+        environ.get("OTEL_SDK_DISABLED", "").strip().lower(),
+    )
+
+
+def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
+    """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
+    variable = f"{prefix}_TELEMETRY"
+    revoked = inputs.consent is not True
+    if inputs.do_not_track not in _NOT_TRACKING:
+        return Decision(Level.OFF, "DO_NOT_TRACK", "DO_NOT_TRACK is set")
+    switch = inputs.app_switch
+    if switch in _OFF_WORDS:
+        return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
+    if switch not in _NEUTRAL_WORDS | {"base", "full"}:
+        return Decision(Level.OFF, variable, f"{variable} has an unknown value, which counts as off")
+    if inputs.sdk_disabled == "true":
+        return Decision(Level.OFF, "OTEL_SDK_DISABLED", "OTEL_SDK_DISABLED is true")
+    if not inputs.sink:
+        return Decision(Level.OFF, "sink", "no usable sink is configured", destroys_others=revoked)
+    if switch == "base":
+        return Decision(Level.BASE, variable, f"{variable}=base", destroys_others=revoked)
+    own = {inputs.consent_id or "consent"} if inputs.consent else set()
+    if switch == "full":
+        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), True)
+    if inputs.consent:
+        return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
+    if inputs.consent is None:
+        return Decision(Level.BASE, "consent", "the user has not agreed to detailed analytics", destroys_others=True)
+    return Decision(Level.BASE, "consent", "the user declined detailed analytics", destroys_others=True)
+
+
+def is_known_switch(value: str) -> bool:
+    """Tell whether a (lower-case) value of ``<APP>_TELEMETRY`` is one of the documented words."""
+    return value in _OFF_WORDS | _NEUTRAL_WORDS | {"base", "full"}

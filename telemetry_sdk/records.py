@@ -1,0 +1,116 @@
+"""Makes the records of one app: what the program chose and the platform's facts, joined with an identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk import analytics_event, base_payload, environment, otlp
+from telemetry_sdk.identity import derived_uid
+from telemetry_sdk.model import NANOSECONDS, Layer, Record
+from telemetry_sdk.schedule import utc_day
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.base_payload import Facts
+    from telemetry_sdk.identity import Identity
+    from telemetry_sdk.options import Options
+
+__all__ = ["RecordMaker", "World"]
+
+_MILLISECOND: Final = 1_000_000
+
+
+class World:
+    """Clock, randomness, ids and environment: everything that tests replace.
+
+    Args:
+        environ: The environment, looked at again for every decision.
+        clock: Nanoseconds since 1970 UTC.
+        new_id: Makes a random UUID4, as text.
+        draw: Makes a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        draw: Callable[[], float],
+    ) -> None:
+        self.environ = environ
+        self.new_id = new_id
+        self.draw = draw
+        self._clock = clock
+        self._last = 0
+
+    def now_ns(self) -> int:
+        """Return the time in nanoseconds since 1970; two calls in a row differ, for stores drop equal records."""
+        now = self._clock()
+        if 0 <= self._last - now < _MILLISECOND:
+            now = self._last + 1
+        self._last = now
+        return now
+
+
+class RecordMaker:
+    """Makes records. Reads the platform's facts when the first record needs them, then never again."""
+
+    def __init__(self, options: Options, world: World) -> None:
+        self._options = options
+        self._world = world
+        self._facts: Facts | None = None
+        self._deployment = options.deployment_type or ""
+        self._envelopes: dict[Layer, bytes] = {}
+
+    def base(self, name: str, me: Identity, now_ns: int) -> Record:
+        """Return the base record *name* of this moment. Its uid is derived: two processes make the same one."""
+        facts = self._facts = self._facts or environment.detect(self._world.environ, self._options.deployment_type)
+        payload = base_payload.build(
+            name,
+            install_id=me.install_id,
+            app_version=self._options.version,
+            facts=facts,
+            first_seen_at=me.first_seen_at,
+            now_ns=now_ns,
+            release_channel=self._options.release_channel,
+        )
+        day = utc_day(now_ns / NANOSECONDS)
+        uid = derived_uid(me.install_id, "first_seen" if name == base_payload.FIRST_SEEN else f"heartbeat/{day}")
+        body = otlp.encode_record(name=name, uid=uid, identity=me.install_id, made_ns=now_ns, payload=payload)
+        return Record(uid, Layer.BASE, name, now_ns, self._envelope(Layer.BASE), body, derived=True)
+
+    def analytics(self, name: str, event: Event, install_id: str, user: str | None, grant: str | None) -> Record:
+        """Return the analytics record of *event*, made now under the consent *grant*."""
+        now_ns = self._world.now_ns()
+        is_ping = name == analytics_event.INSTALL
+        uid = derived_uid(install_id, "install_ping") if is_ping else self._world.new_id()
+        body = otlp.encode_record(
+            name=name,
+            uid=uid,
+            identity=user or install_id,
+            made_ns=now_ns,
+            payload=event.payload,
+            dropped=len(event.dropped),
+        )
+        envelope = self._envelope(Layer.ANALYTICS)
+        return Record(uid, Layer.ANALYTICS, name, now_ns, envelope, body, derived=is_ping, grant=grant)
+
+    def own_attributes(self, install_id: str) -> dict[str, str]:
+        """Return what every analytics event carries."""
+        self._deployment = self._deployment or environment.detect_deployment(self._world.environ)
+        return {
+            "install_id": install_id,
+            "app_version": self._options.version,
+            "deployment_type": self._deployment,
+            "release_channel": self._options.release_channel,
+        }
+
+    def _envelope(self, layer: Layer) -> bytes:
+        options = self._options
+        if layer not in self._envelopes:
+            self._envelopes[layer] = otlp.encode_envelope(
+                app=options.app, version=options.version, layer=layer, environment=options.environment
+            )
+        return self._envelopes[layer]

@@ -1,0 +1,319 @@
+"""The only module that talks to the network, and the only one that imports requests.
+
+A sender gets bytes and returns an `Answer`; it knows no records. It makes one attempt. It asks its *permit* after the
+connection stands and before the first byte of the request is written, so that a consent withdrawn during a slow DNS
+lookup or handshake still holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from telemetry_sdk._version import __version__
+from telemetry_sdk.model import Answer
+from telemetry_sdk.settings import is_loopback
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import requests
+
+    from telemetry_sdk.settings import Sink
+
+__all__ = ["ANSWER_LIMIT", "FileSender", "HttpSender", "NotPermittedError", "Sender", "make_sender"]
+
+ANSWER_LIMIT: Final = 64 * 1024
+_COMPRESS_OVER: Final = 1024
+_USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
+
+
+class NotPermittedError(Exception):
+    """The permit says that this request may not leave."""
+
+
+class Sender(Protocol):
+    """Makes one attempt at a time. Never raises for what the world does."""
+
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+        """Send *body* and return the answer; *permit* is entered around the writing of the request."""
+        ...
+
+    def abandon(self) -> None:
+        """Break off an attempt from another thread; the sender stays usable."""
+        ...
+
+    def close(self) -> None:
+        """Close idle connections; the sender stays usable."""
+        ...
+
+
+def make_sender(sink: Sink) -> Sender:
+    """Return the sender for *sink*."""
+    return FileSender(sink) if sink.is_file else HttpSender(sink)
+
+
+class HttpSender:
+    """POSTs OTLP/JSON to one endpoint, keeping one connection alive."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._line: _Line | None = None
+
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+        """Send *body*.
+
+        The connect and every single read are bounded by *timeout*; the whole attempt is bounded by the caller, who
+        may `abandon` it. Redirects are not followed, cookies not kept, ``.netrc`` not read. System proxies and CA
+        settings are honoured, except that a plain http sink on this machine is reached directly.
+        """
+        import requests
+
+        line = self._line = self._line or _Line(self._sink)
+        try:
+            return line.post(body, permit, timeout)
+        except NotPermittedError as error:
+            return Answer(None, error=str(error) or "not permitted")
+        except requests.exceptions.InvalidURL:
+            return Answer(None, error="InvalidURL")
+        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+            self._line = None
+            line.close()
+            return Answer(None, error=_cause(error))
+
+    def abandon(self) -> None:
+        """Close the connection under a running attempt; the next attempt opens a new one."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.cut()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+
+class _Line:
+    """One requests session with its connections, used by one thread at a time."""
+
+    def __init__(self, sink: Sink) -> None:
+        from http.cookiejar import DefaultCookiePolicy
+
+        import requests
+
+        self._sink = sink
+        self._adapter = _gated_adapter()
+        self._session = requests.Session()
+        self._session.headers.clear()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+        url = urlsplit(sink.url)
+        if url.scheme == "http" and is_loopback(url.hostname):
+            self._session.trust_env = False
+
+    def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+        import requests
+
+        headers = {
+            **dict(self._sink.headers),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _USER_AGENT,
+        }
+        if self._sink.compress and len(body) > _COMPRESS_OVER:
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, compresslevel=6, mtime=0)
+        self._adapter.gate.permit = permit
+        try:
+            return self._post_once(body, headers, timeout)
+        except requests.exceptions.ConnectionError:
+            # A kept-alive connection that the sink closed meanwhile says nothing about the sink.
+            if not self._adapter.gate.reused:
+                raise
+            self.close()
+            return self._post_once(body, headers, timeout)
+
+    def _post_once(self, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
+        self._adapter.gate.reused = False
+        response = self._session.post(
+            self._sink.url,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+            auth=_keep_authorization,
+            verify=self._sink.ca_file or True,
+            cert=self._sink.client_cert,
+        )
+        with contextlib.closing(response):
+            return _answer(response)
+
+    def cut(self) -> None:
+        """Break the connection under the thread that is using it."""
+        self._adapter.gate.cut()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _answer(response: requests.Response) -> Answer:
+    data = b""
+    for chunk in response.iter_content(8192):
+        data += chunk
+        if len(data) > ANSWER_LIMIT:
+            break
+    return Answer(
+        status=response.status_code,
+        body=data if len(data) <= ANSWER_LIMIT else None,
+        content_type=response.headers.get("Content-Type", "").lower(),
+        retry_after=response.headers.get("Retry-After"),
+        date=response.headers.get("Date"),
+    )
+
+
+def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for an auth method, because requests replaces our header with a password from ``.netrc`` otherwise."""
+    return request
+
+
+def _cause(error: BaseException) -> str:
+    """Return class names from the outermost to the innermost error: no address and no path, unlike its text."""
+    names: list[str] = []
+    found: BaseException | None = error
+    while found is not None and len(names) < 4:
+        names.append(type(found).__name__)
+        inner = getattr(found, "reason", None)
+        arguments = [a for a in found.args if isinstance(a, BaseException)]
+        found = inner if isinstance(inner, BaseException) else next(iter(arguments), None)
+    return ": ".join(names)
+
+
+class _Gate:
+    """What a connection must pass before it writes a request, and the handle by which it can be cut."""
+
+    def __init__(self) -> None:
+        self.permit: AbstractContextManager[None] = contextlib.nullcontext()
+        self.reused = False
+        self._socket: Any = None
+        self._is_cut = False
+
+    def attach(self, sock: Any, *, reused: bool) -> None:
+        self._socket = sock
+        self.reused = reused
+        if self._is_cut:
+            raise NotPermittedError("abandoned")
+
+    def cut(self) -> None:
+        import socket
+
+        self._is_cut = True
+        sock = self._socket
+        if sock is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def _gated_adapter() -> Any:
+    """Return a requests adapter whose connections ask its ``gate`` before they write.
+
+    Built in a function because its bases live in requests, which is imported only when something is sent.
+    """
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    line_gate = _Gate()
+
+    class GatedMixin:
+        sock: Any
+        fresh = False
+
+        def connect(self) -> None:
+            super().connect()  # type: ignore[misc]
+            self.fresh = True
+
+        def request(self, *args: Any, **options: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            line_gate.attach(self.sock, reused=not self.fresh)
+            self.fresh = False
+            with line_gate.permit:
+                super().request(*args, **options)  # type: ignore[misc]
+
+    class GatedConnection(GatedMixin, HTTPConnection):
+        pass
+
+    class GatedSecureConnection(GatedMixin, HTTPSConnection):
+        pass
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = GatedConnection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = GatedSecureConnection
+
+    class Adapter(HTTPAdapter):
+        gate = line_gate
+
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+
+        def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+            manager = super().proxy_manager_for(*args, **options)
+            manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+            return manager
+
+    return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+
+class FileSender:
+    """Appends request bodies to a file, one line each: the OpenTelemetry file exporter's format."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._path = Path(url2pathname(urlsplit(sink.url).path))
+
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
+        """Append *body* in one write. A torn line that a kill or a full disk left behind is closed off first."""
+        try:
+            with permit:
+                return self._append(body)
+        except NotPermittedError as error:
+            return Answer(None, error=str(error) or "not permitted")
+        except OSError as error:
+            return Answer(None, error=type(error).__name__)
+
+    def _append(self, body: bytes) -> Answer:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if end:
+                os.lseek(descriptor, end - 1, os.SEEK_SET)
+                if os.read(descriptor, 1) != b"\n":
+                    body = b"\n" + body
+            line = body + b"\n"
+            written = os.write(descriptor, line)
+            if written != len(line):
+                if os.fstat(descriptor).st_size == end + written:
+                    os.ftruncate(descriptor, end)
+                return Answer(None, error="short write")
+        finally:
+            os.close(descriptor)
+        return Answer(200)
+
+    def abandon(self) -> None:
+        """Nothing to break off: a write to a file ends by itself."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""

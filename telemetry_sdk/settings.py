@@ -1,0 +1,320 @@
+"""Where records go: arguments before environment before nothing.
+
+The endpoint chooses the family its token may come from, so that a secret set for one sink never reaches another:
+
+| endpoint from                  | token from, first one set                                                     |
+|--------------------------------|-------------------------------------------------------------------------------|
+| argument                       | argument, ``<APP>_TELEMETRY_TOKEN``, and for a host of Grafana Cloud or       |
+|                                | loopback ``GRAFANA_OTLP_TOKEN``                                               |
+| ``GRAFANA_OTLP_ENDPOINT``      | argument, ``GRAFANA_OTLP_TOKEN``                                              |
+| ``<APP>_TELEMETRY_ENDPOINT``   | argument, ``<APP>_TELEMETRY_TOKEN``, ``<APP>_TELEMETRY_HEADERS``              |
+| ``OTEL_EXPORTER_OTLP_…``       | argument, ``OTEL_EXPORTER_OTLP_[LOGS_]HEADERS`` (only with ``otel_env=True``) |
+
+Pure: the environment is a parameter. A wrong argument raises `ConfigError`; a wrong environment variable is the
+world's failure, so it becomes `Settings.problem`, telemetry stays off and `status()` says what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from telemetry_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Settings", "Sink", "authorization", "is_loopback", "parse_endpoint", "parse_header_list", "resolve"]
+
+_TOKEN_CHARACTERS: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
+_ID_AND_TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]+:[\x21-\x7e]+")
+_OWN_HEADERS: Final = frozenset(
+    {"content-type", "content-encoding", "content-length", "transfer-encoding", "host", "user-agent", "connection"}
+)
+_SECRET_WORDS: Final = ("auth", "token", "secret", "cookie", "key", "password")
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """One place records are sent to.
+
+    Attributes:
+        url: The full URL of a request; for a file sink the ``file://`` URL.
+        host: Host and port for people to read, or ``file``.
+        headers: Extra request headers. Never shown by ``repr``.
+        timeout: Seconds an operator set for one request, or None.
+        compress: Whether bodies over 1 KiB are gzipped.
+        ca_file: CA bundle to trust, or None for the system's settings.
+        client_cert: Certificate and key files for mTLS, or None.
+        from_code: Whether the host program named this sink itself.
+    """
+
+    url: str
+    host: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    timeout: float | None = None
+    compress: bool = True
+    ca_file: str | None = None
+    client_cert: tuple[str, str] | None = None
+    from_code: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a ``file://`` sink."""
+        return self.host == "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `resolve` found.
+
+    Attributes:
+        sink: The sink, or None.
+        problem: Why there is none although something was set; empty otherwise.
+        notes: Remarks for `status()`: settings that were seen and not used.
+    """
+
+    sink: Sink | None = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def resolve(
+    environ: Mapping[str, str],
+    prefix: str,
+    *,
+    endpoint: str | None = None,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    otel_env: bool = False,
+) -> Settings:
+    """Find the sink.
+
+    Args:
+        environ: The environment.
+        prefix: Prefix of the app's own variables (`policy.switch_prefix`).
+        endpoint: The ``endpoint`` argument; empty counts as unset.
+        token: The ``token`` argument; empty counts as unset.
+        headers: The ``headers`` argument.
+        otel_env: Whether the generic ``OTEL_EXPORTER_OTLP_…`` variables may be used.
+
+    Raises:
+        ConfigError: An argument is impossible.
+    """
+    own_headers = _checked_headers((headers or {}).items(), "headers")
+    if endpoint and endpoint.strip():
+        url = parse_endpoint(endpoint, "endpoint")
+        tokens = [f"{prefix}_TELEMETRY_TOKEN"]
+        if is_loopback(url.hostname) or (url.hostname or "").endswith(".grafana.net"):
+            tokens.append("GRAFANA_OTLP_TOKEN")
+        family = _Family("endpoint", endpoint, True, tuple(tokens))
+    else:
+        found = _family_from_environment(environ, prefix, otel_env=otel_env)
+        if found is None:
+            return Settings()
+        family = found
+    try:
+        sink = _sink(environ, family, token=token, own_headers=own_headers)
+    except ConfigError as error:
+        if family.from_code or error.setting in ("endpoint", "token", "headers"):
+            raise
+        return Settings(problem=str(error))
+    return Settings(sink, notes=tuple(_unused(environ, family, sink, token)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    setting: str
+    endpoint: str
+    from_code: bool = False
+    tokens: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    literal: bool = False
+    generic: bool = False
+
+
+def _family_from_environment(environ: Mapping[str, str], prefix: str, *, otel_env: bool) -> _Family | None:
+    own = f"{prefix}_TELEMETRY"
+    otel = ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+    families = [
+        _Family("GRAFANA_OTLP_ENDPOINT", "", tokens=("GRAFANA_OTLP_TOKEN",)),
+        _Family(f"{own}_ENDPOINT", "", tokens=(f"{own}_TOKEN",), headers=(f"{own}_HEADERS",)),
+    ]
+    if otel_env:
+        families += [
+            _Family("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "", headers=otel, literal=True, generic=True),
+            _Family("OTEL_EXPORTER_OTLP_ENDPOINT", "", headers=otel, generic=True),
+        ]
+    for family in families:
+        value = environ.get(family.setting, "").strip()
+        if value:
+            return _Family(family.setting, value, False, family.tokens, family.headers, family.literal, family.generic)
+    return None
+
+
+def _sink(
+    environ: Mapping[str, str], family: _Family, *, token: str | None, own_headers: tuple[tuple[str, str], ...]
+) -> Sink:
+    url = parse_endpoint(family.endpoint, family.setting, literal=family.literal)
+    if url.scheme == "file":
+        return Sink(urlunsplit(url), "file", from_code=family.from_code)
+    found = dict(own_headers)
+    for name in family.headers:
+        if environ.get(name, "").strip():
+            listed = _checked_headers(parse_header_list(environ[name]), name)
+            found = {**dict(listed), **found}
+            break
+    secret, origin = _first_token(environ, family, token)
+    if secret:
+        if any(name.lower() == "authorization" for name in found):
+            raise ConfigError(origin, "set either a token or an Authorization header, not both")
+        found["Authorization"] = authorization(secret, origin, environ.get("GRAFANA_OTLP_INSTANCE_ID", ""))
+    _refuse_plaintext_secret(url, found, origin or "headers")
+    extra = _generic_options(environ) if family.generic else {}
+    return Sink(urlunsplit(url), url.netloc, tuple(found.items()), from_code=family.from_code, **extra)  # type: ignore[arg-type]
+
+
+def _first_token(environ: Mapping[str, str], family: _Family, token: str | None) -> tuple[str, str]:
+    if token and token.strip():
+        return token, "token"
+    for name in family.tokens:
+        if environ.get(name, "").strip():
+            return environ[name], name
+    return "", ""
+
+
+def _unused(environ: Mapping[str, str], family: _Family, sink: Sink, token: str | None) -> Iterable[str]:
+    unused = environ.get("GRAFANA_OTLP_TOKEN", "").strip() and "GRAFANA_OTLP_TOKEN" not in family.tokens
+    if unused and not sink.is_file and not token:
+        yield (
+            f"GRAFANA_OTLP_TOKEN is set but was not used, because the sink is named by {family.setting}: "
+            "pass token=… to send it there"
+        )
+
+
+def parse_endpoint(endpoint: str, setting: str = "endpoint", *, literal: bool = False) -> SplitResult:
+    """Return the URL requests go to: ``/v1/logs`` is added unless it is there (never with *literal*).
+
+    Raises:
+        ConfigError: It is not a usable http, https or file URL.
+    """
+    text = endpoint.strip()
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - the property raises on a bad port
+    except ValueError:
+        raise ConfigError(setting, "is not a valid URL") from None
+    if url.scheme == "file":
+        if url.netloc not in ("", "localhost") or len(url.path) < 2 or url.path.endswith("/"):
+            raise ConfigError(setting, "write a file sink as file:///path/to/telemetry.jsonl")
+        return url._replace(netloc="")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ConfigError(setting, "must begin with http://, https:// or file:///, for example http://127.0.0.1:4318")
+    if any(c.isspace() or not c.isprintable() for c in text):
+        raise ConfigError(setting, "contains a blank or a control character")
+    if url.username is not None or url.password is not None:
+        raise ConfigError(setting, "must not carry credentials; pass them as the token, 'id:token'")
+    if literal:
+        return url._replace(path=url.path or "/", fragment="")
+    path = url.path.rstrip("/")
+    return url._replace(path=path if path.endswith("/v1/logs") else f"{path}/v1/logs", fragment="")
+
+
+def authorization(token: str, setting: str = "token", instance_id: str = "") -> str:
+    """Return the ``Authorization`` header for a token in any of its usual forms.
+
+    ``Basic …`` and ``Bearer …`` are used as they are; ``id:token`` and the base64 of it become Basic; a bare token
+    needs *instance_id*.
+
+    Raises:
+        ConfigError: The token has no usable form. The message does not repeat it.
+    """
+    token = token.strip()
+    if not _TOKEN_CHARACTERS.fullmatch(token):
+        raise ConfigError(setting, "contains a character that no HTTP header may carry")
+    scheme, _, rest = token.partition(" ")
+    if rest:
+        if scheme.lower() not in ("basic", "bearer"):
+            raise ConfigError(setting, "has an unknown scheme; write 'Basic …', 'Bearer …' or 'id:token'")
+        return token
+    if ":" in token:
+        return f"Basic {base64.b64encode(token.encode()).decode()}"
+    if _is_encoded_pair(token):
+        return f"Basic {token}"
+    if instance_id.strip():
+        return f"Basic {base64.b64encode(f'{instance_id.strip()}:{token}'.encode()).decode()}"
+    raise ConfigError(
+        setting,
+        "is a bare token: write it as 'id:token' (Grafana Cloud: the OTLP instance id, a number), "
+        "set GRAFANA_OTLP_INSTANCE_ID, or write 'Bearer …' where the sink expects that",
+    )
+
+
+def _is_encoded_pair(token: str) -> bool:
+    try:
+        decoded = base64.b64decode(token, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return False
+    return _ID_AND_TOKEN.fullmatch(decoded) is not None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether *host* is this machine: localhost, 127.0.0.0/8 or ::1."""
+    import ipaddress
+
+    name = (host or "").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_plaintext_secret(url: SplitResult, headers: Mapping[str, str], setting: str) -> None:
+    secret = any(word in name.lower() for name in headers for word in _SECRET_WORDS)
+    if url.scheme == "http" and secret and not is_loopback(url.hostname):
+        raise ConfigError(setting, "would be sent unencrypted: use an https:// endpoint, or a host on loopback")
+
+
+def _checked_headers(pairs: Iterable[tuple[object, object]], setting: str) -> tuple[tuple[str, str], ...]:
+    checked: dict[str, tuple[str, str]] = {}
+    for name, value in pairs:
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigError(setting, "has a name that is not a valid HTTP header name")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigError(setting, f"{name}: the value is not a valid HTTP header value")
+        if name.lower() in _OWN_HEADERS:
+            raise ConfigError(setting, f"{name} is set by the sender and cannot be replaced")
+        checked[name.lower()] = (name, value)
+    return tuple(checked.values())
+
+
+def parse_header_list(text: str) -> list[tuple[str, str]]:
+    """Read ``k1=v1,k2=v2`` with percent-decoding, as OpenTelemetry writes headers; parts without ``=`` are skipped.
+
+    A raw blank in a value (``Authorization=Basic abc``) is accepted too, as OpenTelemetry's own SDK does.
+    """
+    pairs = (part.partition("=") for part in text.split(","))
+    return [(unquote(name.strip()), unquote(value.strip())) for name, equals, value in pairs if equals and name.strip()]
+
+
+def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
+    def option(name: str) -> str:
+        specific = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}", "").strip()
+        return specific or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
+
+    options: dict[str, object] = {"compress": option("COMPRESSION").lower() != "none"}
+    if option("TIMEOUT").isdecimal() and int(option("TIMEOUT")) > 0:
+        options["timeout"] = int(option("TIMEOUT")) / 1000
+    if option("CERTIFICATE"):
+        options["ca_file"] = option("CERTIFICATE")
+    if option("CLIENT_CERTIFICATE") and option("CLIENT_KEY"):
+        options["client_cert"] = (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
+    return options

@@ -1,0 +1,399 @@
+"""The facade: the one object a program talks to. It gates every call and shields the host from our bugs."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import time
+import weakref
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from uuid import uuid4
+
+from telemetry_sdk import analytics_event, options, status
+from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.engine import Engine
+from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.installation import locate
+from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, SentRequest, Status
+from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.policy import switch_prefix
+from telemetry_sdk.records import World
+from telemetry_sdk.settings import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from telemetry_sdk.sender import Sender
+
+__all__ = ["Telemetry"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("telemetry_sdk")
+_log.addHandler(logging.NullHandler())
+_bound_users: ContextVar[Mapping[str, str]] = ContextVar("telemetry_sdk_users")
+_live: weakref.WeakSet[Telemetry] = weakref.WeakSet()
+
+
+def _shielded(
+    fallback: Callable[[str], T],
+) -> Callable[[Callable[Concatenate[Telemetry, P], T]], Callable[Concatenate[Telemetry, P], T]]:
+    """Keep our bugs out of the host program, as *fallback* of the reason; let them out in strict mode."""
+
+    def decorate(method: Callable[Concatenate[Telemetry, P], T]) -> Callable[Concatenate[Telemetry, P], T]:
+        @functools.wraps(method)
+        def call(self: Telemetry, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:
+                if self._strict:
+                    raise
+                if isinstance(error, InvalidEventError):
+                    return fallback(error.problem)
+                _log.debug("%s failed", method.__name__, exc_info=True)
+                return fallback(f"internal error ({type(error).__name__})")
+
+        return call
+
+    return decorate
+
+
+def _refused(reason: str) -> Receipt:
+    internal = reason.startswith("internal error")
+    return Receipt(Outcome.DROPPED if internal else Outcome.REFUSED, reason=reason)
+
+
+def _no_requests(_: str) -> list[SentRequest]:
+    return []
+
+
+def _no_delay(_: str) -> float | None:
+    return None
+
+
+class Telemetry:
+    """Telemetry of one app on this machine. Safe to share between threads and over a fork.
+
+    Nothing is opened, read or started by the constructor. No method raises after it, prints, or waits longer than
+    its documented bound.
+
+    Args:
+        app: Name of the program; also names its state directory and its environment variables (``acme-notes`` ->
+            ``ACME_NOTES_TELEMETRY``).
+        version: The program's version.
+        endpoint: The sink: base URL of an OTLP/HTTP receiver, or ``file:///path/telemetry.jsonl``. See `settings`
+            for the environment variables used without it. No sink means that nothing is ever collected.
+        token: The sink's token: ``id:token``, its base64, ``Basic …`` or ``Bearer …``.
+        headers: Extra request headers.
+        release_channel: The channel this release came from.
+        deployment_type: How the program is run, instead of what is detected.
+        environment: ``deployment.environment.name`` of the records, for example ``production``.
+        delivery: ``sync``: stored, then one attempt within the call. ``background``: stored, a daemon thread sends.
+            ``manual``: stored, sent by `flush` only.
+        state_dir: Where state is kept; default ``<APP>_TELEMETRY_DIR``, then the platform's user data directory.
+        on_consent_change: Called with the user's decision after each change, and at `start` once one was made.
+        strict: Raise our own bugs and `InvalidEventError`; for tests.
+        timeout: Seconds a ``sync`` call may take in all.
+        exit_timeout: Seconds `close` and the end of the program may take.
+        limits: The bounds of what is kept and sent.
+        late: ``restamp``: a record first sent late carries the time of that attempt, for stores that refuse old
+            entries; ``occurred_at`` keeps the truth. ``preserve``: always its own time.
+        otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
+        environ: The environment, for tests.
+        clock: Nanoseconds since 1970 UTC, for tests.
+        new_id: Makes random UUIDs as text, for tests.
+        draw: Makes random numbers in [0, 1), for tests.
+        sender: Sends instead of the sink's own sender, for tests.
+
+    Raises:
+        ConfigError: An argument is impossible; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        version: str,
+        endpoint: str | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        release_channel: str = "stable",
+        deployment_type: str | None = None,
+        environment: str | None = None,
+        delivery: str = "sync",
+        state_dir: str | os.PathLike[str] | None = None,
+        on_consent_change: Callable[[bool], object] | None = None,
+        strict: bool = False,
+        timeout: float = 5.0,
+        exit_timeout: float = 0.5,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        late: str = "restamp",
+        otel_env: bool = False,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], int] = time.time_ns,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+        draw: Callable[[], float] = lambda: int.from_bytes(os.urandom(6)) / 2**48,
+        sender: Sender | None = None,
+    ) -> None:
+        chosen = options.check(
+            options.Options(
+                app=app,
+                version=version,
+                release_channel=release_channel,
+                deployment_type=deployment_type,
+                environment=environment,
+                delivery=delivery,
+                late=late,
+                timeout=timeout,
+                exit_timeout=exit_timeout,
+                limits=limits,
+                on_consent_change=on_consent_change,
+                strict=strict,
+            )
+        )
+        prefix = switch_prefix(app)
+        settings = resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+        self._strict = strict
+        self._options = chosen
+        self._engine = Engine(
+            chosen,
+            settings,
+            World(environ, clock, new_id, draw),
+            state_dir=locate(app, prefix, environ, state_dir) if state_dir is not None else None,
+            sender=sender,
+            shield=self._shield_step,
+        )
+        _live.add(self)
+
+    def __enter__(self) -> Telemetry:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Send first_seen once and today's heartbeat if due, and start the daily schedule.
+
+        Also delivers what an earlier run left behind. Returns within ``timeout`` in sync mode, at once in the others.
+        """
+        self._announce()
+        self.send_base_first_seen()
+        self.heartbeat_if_due()
+        self._start()
+
+    @_shielded(lambda _: None)
+    def _start(self) -> None:
+        self._engine.start()
+
+    @_shielded(lambda _: None)
+    def close(self, timeout: float | None = None) -> None:
+        """Stop the threads and deliver what waits, within *timeout* seconds (default ``exit_timeout``).
+
+        What is not delivered by then stays stored for the next run. In manual mode nothing is sent. May be called
+        again; a later call of another method opens what it needs.
+        """
+        self._engine.close(self._options.exit_timeout if timeout is None else max(timeout, 0.0))
+
+    @_shielded(_refused)
+    def send_base_first_seen(self) -> Receipt:
+        """Send ``base_telemetry.first_seen``: once per install, ever, over all processes; else ``SUPPRESSED``."""
+        return self._engine.send_base(FIRST_SEEN)
+
+    @_shielded(_refused)
+    def send_base_heartbeat(self) -> Receipt:
+        """Send ``base_telemetry.heartbeat``: once per UTC day and install, over all processes; else ``SUPPRESSED``."""
+        return self._engine.send_base(HEARTBEAT)
+
+    def heartbeat_if_due(self) -> Receipt:
+        """Send today's heartbeat unless it was made already; for a scheduler that calls it as often as it likes."""
+        return self.send_base_heartbeat()
+
+    @_shielded(_refused)
+    def send_analytics_event(
+        self,
+        name: str,
+        properties: Mapping[str, object] | None = None,
+        *,
+        user_id: object = None,
+        context: Mapping[str, str] | None = None,
+    ) -> Receipt:
+        """Send an event, adding nothing ambient: no bound user, no request context.
+
+        Args:
+            name: Dotted lower snake case, at least two words: ``timer.started``.
+            properties: See `analytics_event` for what becomes of each kind of value.
+            user_id: Who did it (str, int or UUID); without it the install.
+            context: Request context to add: ``path``, ``browser``, ``device``.
+
+        Returns:
+            ``SUPPRESSED`` without consent; then not even the name is looked at.
+        """
+        return self._send(name, properties, user_id, context or {})
+
+    @_shielded(_refused)
+    def track_event(
+        self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
+    ) -> Receipt:
+        """Send an event about the given or bound user; see `send_analytics_event`."""
+        return self._send(name, properties, self._bound(user_id), {})
+
+    @_shielded(_refused)
+    def track_page_view(
+        self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
+    ) -> Receipt:
+        """Send ``analytics.page_view`` with *path*: a route or path; query, fragment, scheme and host are cut off."""
+        return self._send(analytics_event.PAGE_VIEW, properties, self._bound(user_id), {"path": path})
+
+    @_shielded(_refused)
+    def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
+        """Bind the user for later calls in this context (task, thread, request), and send ``analytics.identify``.
+
+        None unbinds and sends nothing.
+        """
+        user = analytics_event.identity_of(user_id)
+        others = {app: bound for app, bound in _bound_users.get({}).items() if app != self._options.app}
+        _bound_users.set({**others, self._options.app: user} if user else others)
+        if user is None:
+            return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
+        return self._send(analytics_event.IDENTIFY, properties, user, {})
+
+    @_shielded(lambda _: False)
+    def is_detailed_analytics_enabled(self) -> bool:
+        """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
+        self._announce()
+        return self._engine.right().level is Level.FULL
+
+    @_shielded(_refused)
+    def opt_in(self) -> Receipt:
+        """Store that the user agreed to detailed analytics, and send the one install ping.
+
+        Returns:
+            The ping's receipt; ``SUPPRESSED`` when it was sent before, or a switch forbids telemetry (then nothing is
+            stored). Ask `is_detailed_analytics_enabled` for the state.
+        """
+        if self._engine.is_switched_off():
+            return Receipt(Outcome.SUPPRESSED, reason=self._engine.right().reason)
+        self._engine.record_consent(enabled=True)
+        self._announce()
+        return self.check_and_send_telemetry()
+
+    @_shielded(lambda _: False)
+    def opt_out(self) -> bool:
+        """Store that the user declines detailed analytics, and destroy the analytics records that wait.
+
+        Waits, at most ``timeout`` seconds, until no request with analytics is being written on this machine: from
+        then on none leaves it, from any thread or process.
+
+        Returns:
+            True when all of that is certain. When False (the state directory cannot be written, say), this process
+            sends none all the same, and `status` says what is wrong.
+        """
+        if self._engine.is_switched_off() and not self._engine.installation.exists:
+            return True
+        certain = self._engine.withdraw()
+        self._announce()
+        return certain
+
+    @_shielded(_refused)
+    def check_and_send_telemetry(self) -> Receipt:
+        """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
+        if self._engine.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
+            return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
+        return self._send(analytics_event.INSTALL, None, None, {})
+
+    def flush(self, timeout: float = 5.0) -> FlushReport:
+        """Deliver what waits, now, within *timeout* seconds, and count what became of it.
+
+        Makes one attempt even while the circuit is open; a hold or a stop of the sink stays.
+        """
+        return self._flush(timeout)
+
+    @_shielded(lambda reason: FlushReport(reason=reason))
+    def _flush(self, timeout: float) -> FlushReport:
+        return self._engine.flush(max(float(timeout), 0.0))
+
+    @_shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
+    def status(self) -> Status:
+        """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
+        return status.gather(self._engine)
+
+    @_shielded(_no_requests)
+    def sent_log(self) -> list[SentRequest]:
+        """Return the newest requests, byte for byte, with how each ended; oldest first."""
+        if self._engine.is_switched_off() or not self._engine.outbox.exists():
+            return []
+        try:
+            return self._engine.outbox.sent_log()
+        except StoreError:
+            return []
+
+    def _send(
+        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Mapping[str, object]
+    ) -> Receipt:
+        self._announce()
+        decision = self._engine.right()
+        if decision.level < Level.FULL:
+            return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
+        checked = analytics_event.check_name(name)
+        user = analytics_event.identity_of(user_id)
+        install_id = self._engine.install_id()
+        own = self._engine.maker.own_attributes(install_id) | analytics_event.request_context(context)
+        event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
+        receipt = self._engine.send_analytics(checked, event, install_id, user, decision)
+        return replace(receipt, reason=event.explain(receipt.reason)) if event.dropped else receipt
+
+    def _bound(self, user_id: object) -> object:
+        return _bound_users.get({}).get(self._options.app) if user_id is None else user_id
+
+    @_shielded(lambda _: None)
+    def _announce(self) -> None:
+        """Tell the host of a decision it has not been told of, whoever made it."""
+        callback = self._options.on_consent_change
+        if callback is None or self._engine.is_switched_off():
+            return
+        decision = self._engine.consent.changed(self._engine.installation.read())
+        if decision is not None:
+            callback(decision)
+
+    def _shield_step(self, step: Callable[[], float | None]) -> Callable[[], float | None]:
+        """Return *step* for a thread of ours, shielded like a public method."""
+        return functools.partial(self._run_step, step)
+
+    @_shielded(_no_delay)
+    def _run_step(self, step: Callable[[], float | None]) -> float | None:
+        return step()
+
+    @_shielded(lambda _: None)
+    def _at_fork(self, moment: str) -> None:
+        getattr(self._engine, moment)()
+
+
+def _close_all() -> None:
+    """Close at the end of the program whatever is in use, all within the longest exit timeout."""
+    in_use = [telemetry for telemetry in list(_live) if telemetry._engine.in_use]
+    deadline = time.monotonic() + max((t._options.exit_timeout for t in in_use), default=0.0)
+    for telemetry in in_use:
+        telemetry.close(min(telemetry._options.exit_timeout, max(deadline - time.monotonic(), 0.0)))
+
+
+def _at_fork(moment: str) -> None:
+    for telemetry in list(_live):
+        telemetry._at_fork(moment)
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=functools.partial(_at_fork, "before_fork"),
+        after_in_parent=functools.partial(_at_fork, "after_fork_in_parent"),
+        after_in_child=functools.partial(_at_fork, "after_fork_in_child"),
+    )

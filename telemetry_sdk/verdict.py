@@ -1,0 +1,183 @@
+"""What an answer means for the records that were sent.
+
+This module decides; it never sleeps, sends, reads a clock or touches a file. The whole behaviour under a failing
+sink can be read on one screen:
+
+| answer                                                   | verdict                                             |
+|----------------------------------------------------------|-----------------------------------------------------|
+| 2xx (not 260) with an empty or a JSON body               | DELIVERED; partialSuccess counts as rejected        |
+| 2xx with anything else (a captive portal's HTML page)    | RETRY                                               |
+| 429, 502, 503, 504, no answer                            | RETRY                                               |
+| 400, 413, 422                                            | SPLIT while more than one record, else REJECTED     |
+| 401, 403, 404, 405, 3xx, 260                             | HOLD until the configuration changes, or a day      |
+| 410                                                      | STOP: purge, silent until the app version changes   |
+| anything else                                            | REJECTED (OTLP: must not be retried)                |
+
+Sources: OTLP 1.11 "OTLP/HTTP Response"; Loki answers 204 for success and 260 for blocked ingestion.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from telemetry_sdk.model import Answer, Circuit
+
+__all__ = [
+    "HOLD_SECONDS",
+    "MAX_WAIT",
+    "MIN_WAIT",
+    "Judgement",
+    "Verdict",
+    "blocked",
+    "judge",
+    "next_circuit",
+    "retry_after_seconds",
+    "wait_seconds",
+]
+
+MIN_WAIT: Final = 5.0
+MAX_WAIT: Final = 6 * 3600.0
+HOLD_SECONDS: Final = 24 * 3600.0
+
+_RETRY: Final = frozenset({429, 502, 503, 504})
+_SPLIT: Final = frozenset({400, 413, 422})
+_HOLD: Final = frozenset({260, 401, 403, 404, 405})
+
+
+class Verdict(enum.Enum):
+    """The fate of the records of one request."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    SPLIT = "split"
+    REJECTED = "rejected"
+    HOLD = "hold"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reason.
+
+    Attributes:
+        verdict: The fate of the records.
+        reason: Why, in plain words; empty for a plain success.
+        rejected: Records the sink says it rejected although it accepted the request (``partialSuccess``).
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    rejected: int = 0
+
+
+def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0) -> Judgement:
+    """Decide the fate of the *records* records of one request.
+
+    Args:
+        answer: What came back.
+        records: How many records the request carried.
+        acknowledged: Whether the body of a 2xx answer is that of an OTLP receiver (`otlp.read_success`).
+        rejected: How many of them that body says were rejected.
+    """
+    status = answer.status
+    if status is None:
+        return Judgement(Verdict.RETRY, f"no answer ({answer.error or 'unknown'})")
+    if status in _HOLD or 300 <= status < 400:
+        return Judgement(Verdict.HOLD, f"HTTP {status}")
+    if 200 <= status < 300:
+        if not acknowledged:
+            return Judgement(Verdict.RETRY, f"HTTP {status} without an OTLP answer")
+        return Judgement(Verdict.DELIVERED, rejected=min(max(rejected, 0), records))
+    if status in _RETRY:
+        return Judgement(Verdict.RETRY, f"HTTP {status}")
+    if status == 410:
+        return Judgement(Verdict.STOP, "HTTP 410: the sink asked this version to stop")
+    if status in _SPLIT and records > 1:
+        return Judgement(Verdict.SPLIT, f"HTTP {status}")
+    return Judgement(Verdict.REJECTED, f"HTTP {status}")
+
+
+def wait_seconds(failures: int, *, retry_after: float | None, draw: float) -> float:
+    """Return how long to wait before the next attempt: exponential backoff with full jitter.
+
+    Args:
+        failures: Failed attempts in a row, this one included.
+        retry_after: The wait the sink asked for, in seconds; a floor, never a ceiling.
+        draw: A random number in [0, 1).
+
+    Returns:
+        Seconds between `MIN_WAIT` and `MAX_WAIT`, whatever the sink asked for.
+    """
+    ceiling = min(MAX_WAIT, MIN_WAIT * 2.0 ** min(failures, 40))
+    wait = max(MIN_WAIT, draw * ceiling)
+    if retry_after is not None and retry_after > wait:
+        wait = retry_after
+    return min(wait, MAX_WAIT)
+
+
+def next_circuit(
+    circuit: Circuit,
+    judgement: Judgement,
+    answer: Answer,
+    *,
+    now: float,
+    draw: float,
+    configuration: str,
+    app_version: str,
+) -> Circuit:
+    """Return the circuit after an attempt that ended at *now* (seconds since 1970).
+
+    *configuration* stands for everything a HOLD depends on: endpoint, credentials and app version.
+    """
+    ended = replace(circuit, last_status=answer.status, last_at=now, last_reason=judgement.reason)
+    if judgement.verdict is Verdict.RETRY:
+        asked = retry_after_seconds(answer.retry_after, answer.date, now)
+        failures = circuit.failures + 1
+        return replace(ended, failures=failures, not_before=now + wait_seconds(failures, retry_after=asked, draw=draw))
+    if judgement.verdict is Verdict.HOLD:
+        return replace(ended, held_until=now + HOLD_SECONDS, held_for=configuration)
+    if judgement.verdict is Verdict.STOP:
+        return replace(ended, stopped_for=app_version)
+    return replace(ended, failures=0, not_before=0.0, held_until=0.0, held_for="")
+
+
+def blocked(circuit: Circuit, *, now: float, configuration: str, app_version: str, force: bool = False) -> str:
+    """Return why nothing may be sent now, or an empty string.
+
+    A moment further ahead than any wait lasts was written before the clock was set back, and does not count. *force*
+    passes over the backoff, never over a hold or a stop.
+    """
+    if circuit.stopped_for == app_version:
+        return "the sink asked this version to stop"
+    if circuit.held_for == configuration and now < circuit.held_until <= now + HOLD_SECONDS:
+        return f"held since the sink answered: {circuit.last_reason}"
+    if not force and now < circuit.not_before <= now + MAX_WAIT:
+        return f"waiting after a failed attempt: {circuit.last_reason}"
+    return ""
+
+
+def retry_after_seconds(header: str | None, date: str | None, now: float) -> float | None:
+    """Return the wait a ``Retry-After`` header asks for, in seconds, or None if there is none that can be read.
+
+    The header is a number of seconds or a date. A date is measured from the answer's own ``Date`` where there is one,
+    because the sink's clock and ours may differ.
+    """
+    text = (header or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:12])
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    return max(moment - (_http_date((date or "").strip()) or now), 0.0)
+
+
+def _http_date(text: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
