@@ -206,7 +206,7 @@ class Database:
             if self._written_version(connection) < self._version:
                 self._create(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA secure_delete=FAST")
+            connection.execute("PRAGMA secure_delete=ON")
             connection.execute("PRAGMA journal_size_limit=4194304")
         except BaseException:
             connection.close()

@@ -17,7 +17,7 @@ from telemetry_sdk import otlp, verdict
 from telemetry_sdk.attempt import Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.model import NANOSECONDS, Answer, Level
-from telemetry_sdk.outbox import BUSY, Claim, StoreError
+from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
 from telemetry_sdk.verdict import Judgement, Verdict
 
@@ -96,7 +96,7 @@ class Delivery:
         self._on_delivered = on_delivered
         self._worker = Worker()
         self._turn = threading.Lock()
-        self._awaited: dict[str, str] = {}
+        self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
 
     def after_fork(self) -> None:
@@ -112,13 +112,13 @@ class Delivery:
         Returns:
             What became of *uid*: ``delivered``, ``rejected`` or ``kept``; and why.
         """
-        self._awaited[uid] = ""
+        self._awaited[uid] = None
         try:
             tally = self.deliver(budget)
             fate = self._awaited[uid]
         finally:
             del self._awaited[uid]
-        return fate or "kept", tally.reason
+        return fate or ("kept", tally.reason)
 
     def deliver(self, budget: float, *, force: bool = False, wait_for_lease: bool = False) -> Tally:
         """Deliver what waits within *budget* seconds, and say what was done.
@@ -176,24 +176,18 @@ class Delivery:
         tally.reason = "the time was up"
 
     def _claim(self, *, force: bool) -> Claim:
-        decision = self.right()
         now = self._now()
         plan = self.plan
 
-        def blocked(circuit: Circuit) -> str:
-            if decision.level is Level.OFF:
-                return decision.reason
-            return verdict.blocked(
+        def terms(circuit: Circuit) -> Terms:
+            decision = self.right()
+            closed = verdict.blocked(
                 circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
             )
+            blocked = decision.reason if decision.level is Level.OFF else closed
+            return Terms(decision.grants, decision.destroys_others, blocked)
 
-        return self._outbox.claim(
-            grants=decision.grants,
-            destroy_others=decision.destroys_others,
-            blocked=blocked,
-            now=now,
-            lease_s=plan.timeout + _LEASE_MARGIN,
-        )
+        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN)
 
     def _send_all(self, claim: Claim, tally: Tally, deadline: float) -> bool:
         """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
@@ -288,7 +282,7 @@ class Delivery:
             circuit=after,
         )
         if judgement.verdict is Verdict.STOP:
-            self._outbox.purge(None, "the sink asked this version to stop")
+            self._outbox.purge("the sink asked this version to stop")
         self._announce(judgement)
         self._count(records, judgement, tally)
         return after
@@ -301,12 +295,11 @@ class Delivery:
         elif judgement.verdict is Verdict.REJECTED:
             fate = "rejected"
             tally.rejected += len(records)
-            tally.reason = judgement.reason
         else:
             return
         for record in records:
             if record.uid in self._awaited:
-                self._awaited[record.uid] = fate
+                self._awaited[record.uid] = (fate, judgement.reason)
             if record.derived and fate == "delivered":
                 self._on_delivered(record)
 

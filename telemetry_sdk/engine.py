@@ -5,7 +5,6 @@ Nothing is opened while a switch says OFF: no file, no thread, no id, not even a
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -20,7 +19,7 @@ from telemetry_sdk.consent import ConsentStore
 from telemetry_sdk.delivery import Delivery, Plan
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
 from telemetry_sdk.installation import Installation, StateError, locate
-from telemetry_sdk.model import NANOSECONDS, FlushReport, Layer, Level, Outcome, Receipt, timestamp
+from telemetry_sdk.model import NANOSECONDS, FlushReport, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import BUSY, Outbox, StoreError, new_owner
 from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.schedule import is_due, utc_day
@@ -114,6 +113,8 @@ class Engine:
             return self._delivery
 
     def _make_delivery(self) -> Delivery:
+        import hashlib
+
         sink, options = self.settings.sink, self.options
         if sink is None:
             raise RuntimeError("there is no sink to deliver to")
@@ -184,7 +185,7 @@ class Engine:
         receipt = self._store(record, replaces=is_heartbeat)
         if is_heartbeat and receipt.outcome is not Outcome.DROPPED:
             day = utc_day(now_ns / NANOSECONDS)
-            self.installation.update(lambda _: {"last_heartbeat_on": day})
+            self.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
         elif receipt.outcome is Outcome.SUPPRESSED and self.outbox.is_done(record.uid):
             self._note("first_seen_sent_at")
         return self.dispatch(receipt)
@@ -226,7 +227,7 @@ class Engine:
             self._background.wake()
             return receipt
         fate, reason = self.delivery.deliver_one(receipt.uid, self.options.timeout)
-        return Receipt(_FATES[fate], receipt.uid, "" if fate == "delivered" else reason)
+        return Receipt(_FATES[fate], receipt.uid, reason)
 
     def record_consent(self, *, enabled: bool) -> bool:
         """Store the decision; whether it is on disk."""
@@ -236,15 +237,14 @@ class Engine:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.
 
         Returns:
-            Whether all three are certain. The first holds in this process whatever happens.
+            Whether all three are certain, and nothing else allows analytics. This process sends none whatever happens.
         """
         stored = self.record_consent(enabled=False)
-        directory = self.installation.directory
         try:
-            if self._outbox is not None or (directory is not None and self.outbox.exists()):
-                self.outbox.purge(Layer.ANALYTICS, "consent withdrawn")
+            if self._outbox is not None or self.outbox.exists():
+                self.outbox.destroy_withdrawn(lambda: self.right().grants - {policy.OPERATOR_GRANT})
             with sending_lock(self._sending_lock_path(), self.options.timeout):
-                return stored
+                return stored and self.right().level is not Level.FULL
         except (StoreError, StateError):
             return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -72,5 +71,7 @@ def ensure(
 
 def derived_uid(install_id: str, what: str) -> str:
     """Return the uid that *what* has for this install, the same in every process: a UUID version 5 (RFC 9562)."""
+    import hashlib
+
     digest = hashlib.sha1(UUID(install_id).bytes + what.encode(), usedforsecurity=False).digest()
     return str(UUID(bytes=digest[:16], version=5))

@@ -30,7 +30,7 @@ __all__ = ["FILE_NAME", "Installation", "State", "StateError", "file_lock", "loc
 
 FILE_NAME: Final = "installation.json"
 SCHEMA: Final = 1
-LOCK_WAIT: Final = 2.0
+LOCK_WAIT: Final = 3.0
 
 _LARGEST: Final = 1024 * 1024
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -73,6 +73,7 @@ class State:
     heartbeat_phase_s: float | None = None
 
 
+_CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
 _TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s"}
 
 
@@ -194,15 +195,19 @@ class Installation:
 
         Costs one ``stat`` while nothing changed. Never raises: an unreadable file reads as an empty one.
         """
+        on_disk = self._read_disk()
+        return replace(on_disk, **self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
+
+    def _read_disk(self) -> State:
         if self.directory is None:
-            return self._with_overlay(State())
+            return State()
         path = self.directory / FILE_NAME
         with self._read_lock:
             signature = _signature(path)
             if signature is None or signature != self._signature:
                 self._take(_state(_read_raw(path)[0]))
                 self._signature = signature
-            return self._with_overlay(self._cached)
+            return self._cached
 
     def update(self, change: Callable[[State], Mapping[str, object]], *, must_lock: bool = True) -> State:
         """Apply *change* to the newest state and return the result.
@@ -218,6 +223,9 @@ class Installation:
         """
         if self.directory is None:
             self._overlay |= change(self.read())
+            return self.read()
+        # Most calls find their change made already, by another thread or process; they need not queue for the lock.
+        if not self._overlay and not change(self._read_disk()):
             return self.read()
         try:
             prepare_directory(self.directory)
@@ -236,11 +244,8 @@ class Installation:
     def _take(self, fresh: State) -> None:
         """Keep what was read; a decision somebody made on disk ends a consent that holds for this process only."""
         if fresh.telemetry_enabled is not self._cached.telemetry_enabled and self._overlay.get("telemetry_enabled"):
-            self._overlay = {key: value for key, value in self._overlay.items() if key != "telemetry_enabled"}
+            self._overlay = {key: value for key, value in self._overlay.items() if key not in _CONSENT_KEYS}
         self._cached = fresh
-
-    def _with_overlay(self, state: State) -> State:
-        return replace(state, **self._overlay) if self._overlay else state  # type: ignore[arg-type]
 
 
 def _signature(path: Path) -> object:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.database import Database, StoreError
 from telemetry_sdk.environment import process_is_gone
-from telemetry_sdk.model import NANOSECONDS, Layer, SentRequest, timestamp
+from telemetry_sdk.model import NANOSECONDS, SentRequest, timestamp
 from telemetry_sdk.tables import (
     SCHEMA,
     VERSION,
@@ -49,10 +49,25 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Circuit, Limits, Record
 
-__all__ = ["BUSY", "Claim", "Outbox", "StoreError", "new_owner"]
+__all__ = ["BUSY", "Claim", "Outbox", "StoreError", "Terms", "new_owner"]
 
 FILE_NAME: Final = "outbox.sqlite3"
 BUSY: Final = "another process is sending"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What may leave now.
+
+    Attributes:
+        grants: The consents under which analytics records may leave.
+        destroy_others: Whether records of any other consent are destroyed rather than kept back.
+        blocked: Why nothing may be sent at all; empty when something may.
+    """
+
+    grants: frozenset[str]
+    destroy_others: bool = False
+    blocked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,44 +144,38 @@ class Outbox:
         """Tell whether the record with this derived uid was delivered."""
         return self._database.run(lambda db: has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
 
-    def claim(
-        self,
-        *,
-        grants: frozenset[str],
-        destroy_others: bool,
-        blocked: Callable[[Circuit], str],
-        now: float,
-        lease_s: float,
-    ) -> Claim:
+    def claim(self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float) -> Claim:
         """Take the lease and the oldest records that may leave now, up to the batch limits.
 
         When there are none the lease is given back in the same transaction, so that a record stored by another
         process meanwhile finds it free.
 
         Args:
-            grants: The consents under which analytics records may leave.
-            destroy_others: Whether records of any other consent are destroyed rather than kept back.
-            blocked: Tells from the circuit why nothing may be sent now; empty when something may.
+            terms: Tells what may leave. Asked inside the transaction: a record that is there was stored after its
+                consent was, so terms asked for now know that consent, and terms asked for earlier may not.
             now: Seconds since 1970.
             lease_s: How long the lease lasts unless renewed.
         """
+        cleared_for: list[frozenset[str] | None] = [self._cleared_for]
 
         def work(db: sqlite3.Connection) -> Claim:
             circuit = read_circuit(db)
-            if destroy_others and (not grants or grants != self._cleared_for):
-                drop(db, "consent withdrawn", foreign(db, grants))
-            if why := blocked(circuit):
-                return Claim((), circuit, why)
+            agreed = terms(circuit)
+            if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for):
+                drop(db, "consent withdrawn", foreign(db, agreed.grants))
+            cleared_for[0] = agreed.grants if agreed.destroy_others else None
+            if agreed.blocked:
+                return Claim((), circuit, agreed.blocked)
             if not self._lease_is_free(db, now, lease_s):
                 return Claim((), circuit, BUSY)
             expire(db, made_before_ns=int((now - self._limits.age_days * 86_400) * NANOSECONDS))
-            records = self._batch(db, grants, now)
+            records = self._batch(db, agreed.grants, now)
             owner, until = (self._owner, now + lease_s) if records else ("", 0.0)
             db.execute("UPDATE lease SET owner = ?, until = ?", (owner, until))
             return Claim(records, circuit)
 
         claim = self._database.run(work)
-        self._cleared_for = grants if destroy_others else None
+        self._cleared_for = cleared_for[0]
         return claim
 
     def begin(
@@ -246,14 +255,19 @@ class Outbox:
         """Return how long the sink is to be left alone."""
         return self._database.run(read_circuit, write=False)
 
-    def purge(self, layer: Layer | None, reason: str) -> int:
-        """Destroy all waiting records of *layer* (None: all) and return how many; their bytes leave the disk too."""
+    def purge(self, reason: str) -> int:
+        """Destroy everything that waits and return how much; the bytes leave the disk too."""
+        return self._destroy(reason, lambda db: [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
 
-        def work(db: sqlite3.Connection) -> int:
-            rows = db.execute("SELECT seq, layer FROM records").fetchall()
-            return drop(db, reason, [seq for seq, name in rows if layer is None or name == layer.value])
+    def destroy_withdrawn(self, grants: Callable[[], frozenset[str]]) -> int:
+        """Destroy the waiting analytics records of every consent but *grants*, as `purge` does.
 
-        count = self._database.run(work)
+        *grants* is asked inside the transaction; see `claim`.
+        """
+        return self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+
+    def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
+        count = self._database.run(lambda db: drop(db, reason, chosen(db)))
         self._database.shrink()
         return count
 

@@ -13,7 +13,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from telemetry_sdk._version import __version__
 from telemetry_sdk.model import Answer
@@ -280,6 +279,8 @@ class FileSender:
     """Appends request bodies to a file, one line each: the OpenTelemetry file exporter's format."""
 
     def __init__(self, sink: Sink) -> None:
+        from urllib.request import url2pathname
+
         self._path = Path(url2pathname(urlsplit(sink.url).path))
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
