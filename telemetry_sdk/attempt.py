@@ -117,13 +117,15 @@ class Worker:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[_Attempt | None] | None = None
         self._current: _Attempt | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, job: Callable[[], Answer], wait_s: float) -> Answer | None:
         """Return the job's answer, or None when it was left behind."""
         if self._jobs is None:
             jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
-            threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True).start()
-            self._jobs = jobs
+            thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
+            thread.start()
+            self._jobs, self._thread = jobs, thread
         attempt = self._current = _Attempt(job)
         self._jobs.put(attempt)
         attempt.over.wait(wait_s)
@@ -145,6 +147,13 @@ class Worker:
         jobs, self._jobs = self._jobs, None
         if jobs is not None:
             jobs.put(None)
+
+    def before_fork(self, wait_s: float) -> None:
+        """End the thread if it is idle; the next `run` starts another."""
+        thread = self._thread
+        if self._current is None and thread is not None:
+            self.stop()
+            thread.join(wait_s)
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:

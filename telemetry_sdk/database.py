@@ -61,13 +61,14 @@ class DamagedError(Exception):
 class Database:
     """One SQLite file, opened when first used. Safe to share between threads."""
 
+    _connection: sqlite3.Connection | None = None
+
     def __init__(self, path: Path | None, schema: str, version: int) -> None:
         self.path = path
         self.problem = "" if path else "there is no directory to keep the outbox in"
         self.generation = 0
         self._schema = schema
         self._version = version
-        self._connection: sqlite3.Connection | None = None
         self._file_id: tuple[int, int] | None = None
         self._in_memory = path is None
         self._busy = False
@@ -109,11 +110,16 @@ class Database:
             self._busy = False
             self._lock.release()
 
-    def close(self) -> None:
-        """Close the connection; the next `run` opens it again."""
+    def close(self, *, for_good: bool = False) -> None:
+        """Close the connection; the next `run` opens it again. What lives in memory is given up only *for_good*."""
         with self._lock:
-            if not self._in_memory:
+            if for_good or not self._in_memory:
                 self._disconnect()
+
+    def __del__(self) -> None:
+        """Close a forgotten connection, which Python 3.13 would warn about."""
+        if self._connection is not None:
+            self._connection.close()
 
     def before_fork(self) -> bool:
         """Close the connection and hold the lock over a fork; SQLite must not be carried into a child."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk import otlp, verdict
 from telemetry_sdk.attempt import Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
+from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Level
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
@@ -98,6 +99,10 @@ class Delivery:
         self._turn = threading.Lock()
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
+
+    def before_fork(self) -> None:
+        """End the worker's thread if it is idle."""
+        self._worker.before_fork(FORK_WAIT)
 
     def after_fork(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""

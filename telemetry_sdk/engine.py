@@ -285,19 +285,29 @@ class Engine:
             if not self.delivery.is_idle(0.0):
                 self.delivery.interrupt()
                 self.delivery.is_idle(_GRACE)
+        self.shut()
+
+    def shut(self, *, for_good: bool = False) -> None:
+        """Close files and connections; the next call opens what it needs. *for_good* at the end of the program."""
         if self._delivery is not None:
             self._delivery.close()
         if self._outbox is not None:
-            self._outbox.database.close()
+            self._outbox.database.close(for_good=for_good)
 
     def before_fork(self) -> None:
         """Close what must not be carried into a child, and hold its lock over the fork."""
+        self._heartbeat.before_fork()
+        self._background.before_fork()
+        if self._delivery is not None:
+            self._delivery.before_fork()
         self._held = self._outbox.database.before_fork() if self._outbox is not None else False
 
     def after_fork_in_parent(self) -> None:
         """Go on as before."""
         if self._outbox is not None:
             self._outbox.database.after_fork_in_parent(held=self._held)
+        self._heartbeat.after_fork_in_parent()
+        self._background.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: fresh locks, connections and threads, a lease name of its own."""
@@ -310,8 +320,8 @@ class Engine:
             self._outbox.after_fork(new_owner(os.getpid(), self.world.new_id()))
         if self._delivery is not None:
             self._delivery.after_fork()
-        self._heartbeat.after_fork()
-        self._background.after_fork()
+        self._heartbeat.after_fork_in_child()
+        self._background.after_fork_in_child()
 
     def _has_waiting(self) -> bool:
         try:

@@ -5,6 +5,7 @@ Only coarse facts that the base schema names: no host name, no user name, no pat
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.base_payload import UNKNOWN, Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["detect", "detect_deployment", "process_is_gone"]
 
@@ -77,25 +78,33 @@ def detect(environ: Mapping[str, str], deployment_type: str | None = None) -> Fa
     )
 
 
+def _ask(question: Callable[[], object]) -> str:
+    try:
+        answer = question()
+    except Exception:  # noqa: BLE001 - these read files of the system, and raise whatever those provoke
+        return ""
+    return answer if isinstance(answer, str) else ""
+
+
 def _platform() -> str:
-    name = platform.system().lower()
+    name = _ask(platform.system).lower()
     name = re.sub(r"[-_]?(nt)?[-_.\d]+.*$", "", name) if name.startswith(("cygwin", "msys")) else name
     return _word(_PLATFORMS.get(name, name))
 
 
 def _os_version() -> str:
-    system = platform.system()
-    text = platform.release()
+    system = _ask(platform.system)
+    text = _ask(platform.release)
     if system == "Darwin":
-        text = platform.mac_ver()[0] or text
+        text = _ask(lambda: platform.mac_ver()[0]) or text
     elif system == "Windows":
-        text = platform.version() or text
+        text = _ask(platform.version) or text
     found = _VERSION.match(text)
     return found.group() if found else UNKNOWN
 
 
 def _architecture() -> str:
-    machine = platform.machine().lower()
+    machine = _ask(platform.machine).lower()
     if machine.startswith("armv") and machine not in ("armv8", "armv8l"):
         return "arm32"
     return _word(_ARCHITECTURES.get(machine, machine))
@@ -107,7 +116,7 @@ def _word(text: str) -> str:
 
 def _locale(environ: Mapping[str, str]) -> str:
     names = [environ.get(variable, "") for variable in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE")]
-    for name in (*(n.split(":")[0] for n in names if n), _system_locale()):
+    for name in (*(n.split(":")[0] for n in names if n), _ask(_system_locale)):
         found = _LOCALE.fullmatch(name)
         if found:
             language, region = found.group(1).lower(), found.group(2)
@@ -119,25 +128,25 @@ def _system_locale() -> str:
     """Return the user interface's locale on Windows, the C library's elsewhere."""
     import locale
 
-    try:
-        if sys.platform == "win32":
-            import ctypes
+    if sys.platform == "win32":
+        import ctypes
 
-            code = ctypes.windll.kernel32.GetUserDefaultUILanguage()
-            return locale.windows_locale.get(code, "")
-        return locale.setlocale(locale.LC_CTYPE) or ""
-    except (ValueError, OSError, locale.Error, AttributeError):
-        return ""
+        code = ctypes.windll.kernel32.GetUserDefaultUILanguage()
+        return locale.windows_locale.get(code, "")
+    return locale.setlocale(locale.LC_CTYPE)
 
 
 def _timezone() -> str:
-    try:
-        import tzlocal
-
-        name = tzlocal.get_localzone_name() or ""
-    except Exception:  # noqa: BLE001 - tzlocal reads other programs' files and raises what they provoke
-        return UNKNOWN
+    name = _ask(_zone_name)
     return name if _ZONE.fullmatch(name) and len(name) <= 64 else UNKNOWN
+
+
+def _zone_name() -> str | None:
+    import tzlocal
+
+    # It warns of doubtful files of the system, and a warning that no program's logging takes is printed.
+    logging.getLogger("tzlocal").addHandler(logging.NullHandler())
+    return tzlocal.get_localzone_name()
 
 
 def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:
@@ -156,7 +165,7 @@ def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:
         return "docker"
     if environ.get("WSL_DISTRO_NAME") or environ.get("WSL_INTEROP") or _kernel_is_wsl(base):
         return "wsl"
-    if getattr(sys, "frozen", False) or "__compiled__" in sys.modules["__main__"].__dict__:
+    if getattr(sys, "frozen", False) or hasattr(sys.modules.get("__main__"), "__compiled__"):
         return "frozen"
     return "native"
 

@@ -14,9 +14,10 @@ from telemetry_sdk.schedule import DAY_SECONDS, seconds_until_phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LONGEST_SLEEP", "Ticker", "heartbeat_step"]
+__all__ = ["FORK_WAIT", "LONGEST_SLEEP", "Ticker", "heartbeat_step"]
 
 LONGEST_SLEEP: Final = 3600.0
+FORK_WAIT: Final = 0.1
 
 
 class Ticker:
@@ -32,6 +33,7 @@ class Ticker:
         self._changed = threading.Condition(threading.Lock())
         self._woken = False
         self._stopping = False
+        self._resumes = False
 
     @property
     def running(self) -> bool:
@@ -65,12 +67,24 @@ class Ticker:
             self._thread = None
             self._changed.notify()
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """End the thread if it sleeps, so that a host without threads of its own forks without any."""
+        thread = self._thread
+        self._resumes = self.running and not self._stopping
+        if self._resumes and thread is not None and thread is not threading.current_thread():
+            self.stop()
+            thread.join(FORK_WAIT)
+
+    def after_fork_in_parent(self) -> None:
+        """Start again what `before_fork` ended."""
+        if self._resumes:
+            self.start()
+
+    def after_fork_in_child(self) -> None:
         """Start afresh in a forked child, where the parent's thread does not exist."""
-        was_running = self._thread is not None
         self._thread = None
         self._changed = threading.Condition(threading.Lock())
-        if was_running:
+        if self._resumes:
             self.start()
 
     def _run(self) -> None:

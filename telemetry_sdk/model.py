@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 __all__ = [
@@ -38,15 +38,18 @@ __all__ = [
 
 NANOSECONDS: Final = 1_000_000_000
 
+_EPOCH: Final = datetime(1970, 1, 1)  # in UTC, which `timestamp` writes itself
+_LAST: Final = datetime.max - _EPOCH
+
 
 def timestamp(ns: int, precision: str = "seconds") -> str:
-    """Return *ns* (nanoseconds since 1970) as RFC 3339 in UTC, cut to ``seconds`` or ``milliseconds``.
+    """Return *ns* (nanoseconds since 1970) as RFC 3339 in UTC, cut to ``seconds``, ``milliseconds``, ``microseconds``.
 
     A clock outside the years 1970 to 9999 is shown as the nearest end of that range.
     """
-    seconds = min(max(ns // 1000, 0) / 1e6, 253_402_300_799.0)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec=precision)}Z"
+    microseconds = min(max(ns // 1000, 0), _LAST // timedelta(microseconds=1))
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return f"{moment.isoformat(timespec=precision)}Z"
 
 
 class Level(enum.IntEnum):

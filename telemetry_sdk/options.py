@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ _LATE: Final = ("restamp", "preserve")
 _APP: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _WORD: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _LONGEST_TIMEOUT: Final = 300.0
+_LARGEST_LIMIT: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def check(options: Options) -> Options:
         ConfigError: One is not; the message names it and says what it may be.
     """
     if not _is_text(options.app, _APP):
-        raise ConfigError("app", "must be 1 to 64 letters, digits, '.', '_' or '-', for example acme-notes")
+        raise ConfigError("app", "must be 1 to 64 letters, digits, '.', '_', '-' between two of them, as in acme-notes")
     for name in ("version", "release_channel"):
         _check_word(name, getattr(options, name))
     for name in ("deployment_type", "environment"):
@@ -76,7 +76,7 @@ def _check_word(name: str, value: object) -> None:
 
 def _check_seconds(name: str, value: object, least: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not least <= value <= _LONGEST_TIMEOUT:  # type: ignore[operator, arg-type]
+    if not number or not least <= value <= _LONGEST_TIMEOUT:  # type: ignore[operator]
         raise ConfigError(name, f"must be a number of seconds from {least:g} to {_LONGEST_TIMEOUT:g}")
 
 
@@ -85,7 +85,7 @@ def _check_limits(limits: object) -> None:
         raise ConfigError("limits", "must be a telemetry_sdk.Limits")
     for field in fields(limits):
         value = getattr(limits, field.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ConfigError(f"limits.{field.name}", "must be a number above zero")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST_LIMIT:
+            raise ConfigError(f"limits.{field.name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")
         if field.type == "int" and not isinstance(value, int):
             raise ConfigError(f"limits.{field.name}", "must be a whole number")

@@ -102,7 +102,8 @@ def encode_record(
     }
     if dropped:
         record["droppedAttributesCount"] = dropped
-    return _encode(record).encode()
+    # A lone surrogate, from a state file edited by hand say, must not cost the record.
+    return _encode(record).encode("utf-8", "replace")
 
 
 def as_late(body: bytes, now_ns: int) -> bytes:
@@ -153,9 +154,7 @@ def read_success(answer: Answer) -> tuple[bool, int, str]:
         value = json.loads(answer.body)
     except (ValueError, RecursionError):
         return False, 0, ""
-    if not isinstance(value, dict):
-        return False, 0, ""
-    partial = value.get("partialSuccess")
+    partial = value.get("partialSuccess") if isinstance(value, dict) else None
     if not isinstance(partial, dict):
         return True, 0, ""
     message = partial.get("errorMessage")

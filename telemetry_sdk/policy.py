@@ -10,8 +10,8 @@ This module decides; it reads no file and no environment, it is given them. The 
 6. the stored consent is true                                         -> FULL
 7. the stored consent is false, undecided or unreadable               -> BASE
 
-``<APP>_TELEMETRY`` set to 1, true, yes, on or empty adds nothing: the stored consent decides. A switch can lower the
-level freely; only ``full``, written out, raises it.
+``<APP>_TELEMETRY`` set to 1, true, yes, on, enabled or empty adds nothing: the stored consent decides. A switch can
+lower the level freely; only ``full``, written out, raises it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything the decision depends on.
+    """Everything the decision depends on. The switches are as `read_switches` returns them.
 
     Attributes:
-        do_not_track: ``DO_NOT_TRACK`` as set, or empty.
-        app_switch: ``<APP>_TELEMETRY`` as set, or empty.
-        sdk_disabled: ``OTEL_SDK_DISABLED`` as set, or empty.
+        do_not_track: ``DO_NOT_TRACK``, or empty.
+        app_switch: ``<APP>_TELEMETRY``, or empty.
+        sdk_disabled: ``OTEL_SDK_DISABLED``, or empty.
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
         consent_id: The stored consent's identity (the moment it was given), or None.

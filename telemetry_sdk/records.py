@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RecordMaker", "World"]
 
 _MILLISECOND: Final = 1_000_000
+_LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
 
 
 class World:
@@ -46,8 +47,11 @@ class World:
         self._last = 0
 
     def now_ns(self) -> int:
-        """Return the time in nanoseconds since 1970; two calls in a row differ, for stores drop equal records."""
-        now = self._clock()
+        """Return the time in nanoseconds since 1970; two calls in a row differ, for stores drop equal records.
+
+        A clock outside the years 1970 to 2261 is read as the nearest end: OTLP has no time before 1970.
+        """
+        now = min(max(self._clock(), 0), _LAST_NS)
         if 0 <= self._last - now < _MILLISECOND:
             now = self._last + 1
         self._last = now

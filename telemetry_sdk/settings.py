@@ -10,6 +10,8 @@ The endpoint chooses the family its token may come from, so that a secret set fo
 | ``<APP>_TELEMETRY_ENDPOINT``   | argument, ``<APP>_TELEMETRY_TOKEN``, ``<APP>_TELEMETRY_HEADERS``              |
 | ``OTEL_EXPORTER_OTLP_…``       | argument, ``OTEL_EXPORTER_OTLP_[LOGS_]HEADERS`` (only with ``otel_env=True``) |
 
+An ``Authorization`` in the ``headers`` argument takes the place of all of them.
+
 Pure: the environment is a parameter. A wrong argument raises `ConfigError`; a wrong environment variable is the
 world's failure, so it becomes `Settings.problem`, telemetry stays off and `status()` says what to do.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -26,14 +29,16 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from telemetry_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = ["Settings", "Sink", "authorization", "is_loopback", "parse_endpoint", "parse_header_list", "resolve"]
 
 _TOKEN_CHARACTERS: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
-_ID_AND_TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]+:[\x21-\x7e]+")
+_ID: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_ID_AND_TOKEN: Final = re.compile(rf"{_ID.pattern}:[\x21-\x7e]+")
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,9}")
 _OWN_HEADERS: Final = frozenset(
     {"content-type", "content-encoding", "content-length", "transfer-encoding", "host", "user-agent", "connection"}
 )
@@ -67,7 +72,7 @@ class Sink:
     @property
     def is_file(self) -> bool:
         """Whether this is a ``file://`` sink."""
-        return self.host == "file"
+        return self.url.startswith("file:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ def resolve(
     Raises:
         ConfigError: An argument is impossible.
     """
+    _check_types(endpoint, token, headers)
     own_headers = _checked_headers((headers or {}).items(), "headers")
     if endpoint and endpoint.strip():
         url = parse_endpoint(endpoint, "endpoint")
@@ -122,10 +128,18 @@ def resolve(
     try:
         sink = _sink(environ, family, token=token, own_headers=own_headers)
     except ConfigError as error:
-        if family.from_code or error.setting in ("endpoint", "token", "headers"):
+        if error.setting in ("endpoint", "token", "headers"):
             raise
         return Settings(problem=str(error))
     return Settings(sink, notes=tuple(_unused(environ, family, sink, token)))
+
+
+def _check_types(endpoint: object, token: object, headers: object) -> None:
+    for name, value in (("endpoint", endpoint), ("token", token)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(name, "must be a string")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ConfigError("headers", "must be a mapping of names to values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +178,29 @@ def _sink(
     url = parse_endpoint(family.endpoint, family.setting, literal=family.literal)
     if url.scheme == "file":
         return Sink(urlunsplit(url), "file", from_code=family.from_code)
-    found = dict(own_headers)
-    for name in family.headers:
-        if environ.get(name, "").strip():
-            listed = _checked_headers(parse_header_list(environ[name]), name)
-            found = {**dict(listed), **found}
-            break
-    secret, origin = _first_token(environ, family, token)
+    found = {name.lower(): (name, value) for name, value in own_headers}
+    if "authorization" not in found:
+        secret, origin = _first_token(environ, family, token)
+    elif token and token.strip():
+        raise ConfigError("token", "set either a token or an Authorization header, not both")
+    else:
+        secret, origin = "", "headers"
+    found = _listed_headers(environ, family) | found
     if secret:
-        if any(name.lower() == "authorization" for name in found):
-            raise ConfigError(origin, "set either a token or an Authorization header, not both")
-        found["Authorization"] = authorization(secret, origin, environ.get("GRAFANA_OTLP_INSTANCE_ID", ""))
-    _refuse_plaintext_secret(url, found, origin or "headers")
+        value = authorization(secret, origin, environ.get("GRAFANA_OTLP_INSTANCE_ID", ""))
+        found["authorization"] = ("Authorization", value)
+    # An endpoint of the environment cannot make an argument of the host wrong, so it is blamed itself.
+    _refuse_plaintext_secret(url, found, (origin or "headers") if family.from_code else family.setting)
     extra = _generic_options(environ) if family.generic else {}
-    return Sink(urlunsplit(url), url.netloc, tuple(found.items()), from_code=family.from_code, **extra)  # type: ignore[arg-type]
+    return Sink(urlunsplit(url), url.netloc, tuple(found.values()), from_code=family.from_code, **extra)  # type: ignore[arg-type]
+
+
+def _listed_headers(environ: Mapping[str, str], family: _Family) -> dict[str, tuple[str, str]]:
+    for setting in family.headers:
+        if environ.get(setting, "").strip():
+            pairs = _checked_headers(parse_header_list(environ[setting]), setting)
+            return {name.lower(): (name, value) for name, value in pairs}
+    return {}
 
 
 def _first_token(environ: Mapping[str, str], family: _Family, token: str | None) -> tuple[str, str]:
@@ -211,13 +234,14 @@ def parse_endpoint(endpoint: str, setting: str = "endpoint", *, literal: bool = 
     except ValueError:
         raise ConfigError(setting, "is not a valid URL") from None
     if url.scheme == "file":
-        if url.netloc not in ("", "localhost") or len(url.path) < 2 or url.path.endswith("/"):
+        if url.netloc not in ("", "localhost") or not url.path.startswith("/") or url.path.endswith("/"):
             raise ConfigError(setting, "write a file sink as file:///path/to/telemetry.jsonl")
         return url._replace(netloc="")
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ConfigError(setting, "must begin with http://, https:// or file:///, for example http://127.0.0.1:4318")
-    if any(c.isspace() or not c.isprintable() for c in text):
-        raise ConfigError(setting, "contains a blank or a control character")
+    # A backslash ends the host for some readers of URLs and not for others.
+    if any(c.isspace() or not c.isprintable() or c == "\\" for c in text):
+        raise ConfigError(setting, "contains a blank, a backslash or a control character")
     if url.username is not None or url.password is not None:
         raise ConfigError(setting, "must not carry credentials; pass them as the token, 'id:token'")
     if literal:
@@ -248,6 +272,8 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
     if _is_encoded_pair(token):
         return f"Basic {token}"
     if instance_id.strip():
+        if not _ID.fullmatch(instance_id.strip()):
+            raise ConfigError("GRAFANA_OTLP_INSTANCE_ID", "must be the OTLP instance id, a number")
         return f"Basic {base64.b64encode(f'{instance_id.strip()}:{token}'.encode()).decode()}"
     raise ConfigError(
         setting,
@@ -277,10 +303,12 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def _refuse_plaintext_secret(url: SplitResult, headers: Mapping[str, str], setting: str) -> None:
-    secret = any(word in name.lower() for name in headers for word in _SECRET_WORDS)
+def _refuse_plaintext_secret(url: SplitResult, names: Iterable[str], setting: str) -> None:
+    secret = any(word in name for name in names for word in _SECRET_WORDS)
     if url.scheme == "http" and secret and not is_loopback(url.hostname):
-        raise ConfigError(setting, "would be sent unencrypted: use an https:// endpoint, or a host on loopback")
+        raise ConfigError(
+            setting, "a secret would be sent unencrypted: use an https:// endpoint, or a host on loopback"
+        )
 
 
 def _checked_headers(pairs: Iterable[tuple[object, object]], setting: str) -> tuple[tuple[str, str], ...]:
@@ -311,7 +339,7 @@ def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
         return specific or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
 
     options: dict[str, object] = {"compress": option("COMPRESSION").lower() != "none"}
-    if option("TIMEOUT").isdecimal() and int(option("TIMEOUT")) > 0:
+    if _MILLISECONDS.fullmatch(option("TIMEOUT")) and int(option("TIMEOUT")) > 0:
         options["timeout"] = int(option("TIMEOUT")) / 1000
     if option("CERTIFICATE"):
         options["ca_file"] = option("CERTIFICATE")

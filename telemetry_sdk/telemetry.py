@@ -373,6 +373,10 @@ class Telemetry:
         return step()
 
     @_shielded(lambda _: None)
+    def _shut(self) -> None:
+        self._engine.shut(for_good=True)
+
+    @_shielded(lambda _: None)
     def _at_fork(self, moment: str) -> None:
         getattr(self._engine, moment)()
 
@@ -383,6 +387,8 @@ def _close_all() -> None:
     deadline = time.monotonic() + max((t._options.exit_timeout for t in in_use), default=0.0)
     for telemetry in in_use:
         telemetry.close(min(telemetry._options.exit_timeout, max(deadline - time.monotonic(), 0.0)))
+    for telemetry in list(_live):
+        telemetry._shut()
 
 
 def _at_fork(moment: str) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def retry_after_seconds(header: str | None, date: str | None, now: float) -> flo
     """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
-        return float(text[:12])
+        return float(text)
     moment = _http_date(text)
     if moment is None:
         return None
@@ -178,6 +179,8 @@ def _http_date(text: str) -> float | None:
     from email.utils import parsedate_to_datetime
 
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        # HTTP's dates are UTC, the form that names no zone too (RFC 9110, 5.6.7).
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -1,0 +1,277 @@
+"""A host's properties made into values that OTLP and a log store can hold. Pure.
+
+Every Python value becomes valid OTLP or is left out by name; no value makes a record that a strict receiver would
+refuse, for one such record loses its whole request.
+
+| value                                       | becomes                                                       |
+|---------------------------------------------|---------------------------------------------------------------|
+| str                                         | a string; lone surrogates replaced, cut at the limit, marked  |
+| bool, int of 64 bits, finite float          | itself                                                        |
+| larger int (up to 300 digits), Decimal      | its decimal digits, a string                                  |
+| datetime, date, time                        | ISO 8601; an aware datetime in UTC                            |
+| Enum                                        | its value, if that is one of these, else its name             |
+| UUID                                        | its text                                                      |
+| list, tuple, dict of these, three deep      | itself; what does not fit is left out of it                   |
+| None, NaN, infinities, bytes, anything else | left out, by name                                             |
+
+A property that holds more than 1000 values is left out. So is one whose name, or that of anything in its maps, a
+store could not tell from another name of the event: a store joins nested names with ``_`` and knows no other sign.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from telemetry_sdk.model import Limits
+
+__all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
+
+CUT_MARK: Final = "…[cut]"
+
+_PROPERTY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
+_LONGEST_NAME: Final = 128
+_DEEPEST: Final = 3
+_MOST_NODES: Final = 1000
+_HUGE_INT_BITS: Final = 996
+_INT64: Final = 2**63
+
+# Ours, and names that a log store reads as its own: Loki takes a level from any of these spellings.
+_RESERVED: Final = frozenset(
+    (
+        *("event_name", "identity", "log_record_uid", "occurred_at", "dropped_attributes_count"),
+        *("install_id", "app_version", "deployment_type", "release_channel", "path", "browser", "device"),
+        *("level", "lvl", "severity", "severity_text", "severitytext", "severity_number", "log_level"),
+        *("detected_level", "trace_id", "span_id", "flags", "observed_timestamp", "scope_name", "scope_version"),
+        *("service_name", "service_version", "telemetry_sdk_name", "telemetry_sdk_language"),
+        *("telemetry_sdk_version", "telemetry_layer", "deployment_environment_name"),
+    )
+)
+
+
+class UnencodableError(Exception):
+    """A value that has no OTLP form."""
+
+
+class Converter:
+    """Converts the properties of one event, one by one, and counts what they cost.
+
+    `kept` are the converted properties, `dropped` the names of what was left out, dotted when nested.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.kept: dict[str, object] = {}
+        self.dropped: list[str] = []
+        self._limits = limits
+        self._bytes_left = limits.record_bytes
+        self._taken: set[str] = set()
+        self._nodes = 0
+
+    def drop(self, name: str) -> None:
+        """Leave out *name*."""
+        self.dropped.append(name)
+
+    def add(self, name: str, value: object) -> None:
+        """Convert and keep *value* under *name*, a name that `property_name` returned, or leave it out."""
+        if len(self.kept) >= self._limits.properties:
+            self.drop(name)
+            return
+        self._nodes = _MOST_NODES
+        already_dropped = len(self.dropped)
+        try:
+            converted = self._convert(value, name, 0)
+        except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
+            del self.dropped[already_dropped:]
+            self.drop(name)
+            return
+        size = _size(name, converted)
+        names = _store_names(name, converted)
+        if size > self._bytes_left or names & self._taken or any(map(is_reserved, names)):
+            del self.dropped[already_dropped:]
+            self.drop(name)
+            return
+        self._bytes_left -= size
+        self._taken |= names
+        self.kept[name] = converted
+
+    def _convert(self, value: object, name: str, depth: int) -> object:
+        self._nodes -= 1
+        if self._nodes < 0:
+            raise UnencodableError
+        kind = type(value)
+        if kind is str:
+            return safe_text(value, self._limits.string_bytes)  # type: ignore[arg-type]
+        if kind is bool or (kind is int and -_INT64 <= value < _INT64):  # type: ignore[operator]
+            return value
+        if isinstance(value, (dict, list, tuple)):
+            return self._convert_container(value, name, depth)
+        if isinstance(value, Enum):
+            return self._convert_enum(value, name, depth)
+        text = plain(value)
+        return safe_text(text, self._limits.string_bytes) if isinstance(text, str) else text
+
+    def _convert_container(self, value: object, name: str, depth: int) -> object:
+        if depth >= _DEEPEST:
+            raise UnencodableError
+        if isinstance(value, dict):
+            return self._convert_dict(value, name, depth)
+        items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)  # type: ignore[arg-type]
+        converted = []
+        for position, item in enumerate(list(items)):
+            try:
+                converted.append(self._convert(item, f"{name}.{position}", depth + 1))
+            except UnencodableError:
+                self._skip(f"{name}.{position}")
+        return converted
+
+    def _convert_dict(self, value: dict[object, object], name: str, depth: int) -> dict[str, object]:
+        converted: dict[str, object] = {}
+        stored: set[str] = set()
+        for key, item in list(dict.items(value)):
+            checked = property_name(key)
+            if checked is None:
+                self._skip(f"{name}.{shown(key)}")
+                continue
+            try:
+                result = self._convert(item, f"{name}.{checked}", depth + 1)
+            except UnencodableError:
+                self._skip(f"{name}.{checked}")
+                continue
+            names = _store_names(checked, result)
+            if names & stored:
+                self._skip(f"{name}.{checked}")
+                continue
+            stored |= names
+            converted[checked] = result
+        return converted
+
+    def _skip(self, name: str) -> None:
+        if self._nodes < 0:
+            raise UnencodableError
+        self.drop(name)
+
+    def _convert_enum(self, value: Enum, name: str, depth: int) -> object:
+        try:
+            return self._convert(value._value_, name, depth)
+        except UnencodableError:
+            return safe_text(str(value._name_), self._limits.string_bytes)
+
+
+def plain(value: object) -> object:
+    """Return a scalar as str, bool, int or float, by the table above.
+
+    Unbound methods do it, for subclasses may lie.
+
+    Raises:
+        UnencodableError: The table leaves it out.
+    """
+    for kind, convert in _CONVERSIONS:
+        if isinstance(value, kind):
+            return convert(value)
+    raise UnencodableError
+
+
+def _integer(value: int) -> object:
+    number = int.__index__(value)
+    if -_INT64 <= number < _INT64:
+        return number
+    if number.bit_length() > _HUGE_INT_BITS:
+        raise UnencodableError
+    return int.__repr__(number)
+
+
+def _real(value: float) -> float:
+    number = float.__float__(value)
+    if not math.isfinite(number):
+        raise UnencodableError
+    return number
+
+
+def _decimal(value: Decimal) -> str:
+    if not Decimal.is_finite(value):
+        raise UnencodableError
+    return Decimal.__str__(value)
+
+
+def _moment(value: datetime) -> str:
+    if datetime.utcoffset(value) is None:
+        return datetime.isoformat(value)
+    return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
+
+
+_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
+    (str, str.__str__),
+    (int, _integer),
+    (float, _real),
+    (Decimal, _decimal),
+    (datetime, _moment),
+    (date, date.isoformat),
+    (time, time.isoformat),
+    (UUID, UUID.__str__),
+)
+
+
+def safe_text(text: str, limit: int) -> str:
+    """Return *text* without lone surrogates, cut to *limit* UTF-8 bytes; a cut text ends in a mark."""
+    if text.isascii() and len(text) <= limit:
+        return text
+    data = text[: limit + 1].encode("utf-8", "replace")
+    if len(data) <= limit:
+        return data.decode()
+    mark = CUT_MARK if limit >= len(CUT_MARK.encode()) else ""
+    return data[: limit - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
+def property_name(key: object) -> str | None:
+    """Return *key* as a plain string if it may name a property."""
+    # Not isinstance, which asks the object what it is.
+    if not issubclass(type(key), str):
+        return None
+    text = str.__str__(key)
+    return text if len(text) <= _LONGEST_NAME and _PROPERTY_NAME.fullmatch(text) else None
+
+
+def shown(key: object) -> str:
+    """Return a key that may not name a property as a receipt can show it."""
+    return safe_text(str.__str__(key), 64) if issubclass(type(key), str) else f"<{type(key).__name__}>"
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether a log store could not tell *name* from a name of ours or of its own."""
+    return _store_name(name).lower() in _RESERVED
+
+
+def _store_name(name: str) -> str:
+    """Return the name a log store keeps: ``.`` and ``-`` become ``_``, and a run of them one."""
+    return re.sub("[._-]+", "_", name)
+
+
+def _store_names(name: str, value: object) -> set[str]:
+    """Return every flat name *value* takes in a store that flattens nested maps with ``_``."""
+    names = {_store_name(name)}
+    if isinstance(value, dict):
+        names.update(*(_store_names(f"{name}_{key}", item) for key, item in value.items()))
+    return names
+
+
+def _size(name: str, value: object) -> int:
+    """Return about how many bytes one attribute takes in JSON, never less."""
+    if isinstance(value, str):
+        return len(name) + 6 * len(value) + 40 if not value.isascii() else len(name) + len(value) + _escapes(value) + 40
+    if isinstance(value, dict):
+        return len(name) + 50 + sum(_size(key, item) for key, item in value.items())
+    if isinstance(value, list):
+        return len(name) + 50 + sum(_size("", item) for item in value)
+    return len(name) + 60
+
+
+def _escapes(text: str) -> int:
+    return sum(5 for c in text if c < " " or c in '"\\')

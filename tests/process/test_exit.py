@@ -1,0 +1,104 @@
+"""A sink that misbehaves costs the program a bounded time, and no event.
+
+The bounds are the documented ones (`timeout`, `exit_timeout`) with a wide margin for a loaded machine: every hostile
+sink here would hold an unbounded program for minutes.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hostile import HostileSink
+from process_tools import Program
+
+BEHAVIOURS = [
+    "refuse", "hang", "drip", "drip body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
+]  # fmt: skip
+MARGIN = 3.0
+TRACK = """
+import socket
+if ARGUMENT["resolver"]:
+    socket.getaddrinfo = lambda *a, **k: time.sleep(600)
+telemetry = make()
+begun = time.monotonic()
+telemetry.opt_in()
+longest = time.monotonic() - begun
+for n in range(5):
+    begun = time.monotonic()
+    receipt = telemetry.track_event("timer.started", {"n": n})
+    longest = max(longest, time.monotonic() - begun)
+    assert receipt.outcome is Outcome.QUEUED, receipt
+    os.write(1, f"uid {receipt.uid}\\n".encode())
+os.write(1, f"longest {longest}\\n".encode())
+os.write(1, f"end {time.time()}\\n".encode())
+"""
+
+
+@pytest.fixture
+def hostile(request):
+    made = HostileSink("refuse" if request.param == "resolver" else request.param)
+    made.resolver = request.param == "resolver"
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+@pytest.mark.parametrize("hostile", BEHAVIOURS, indirect=True)
+def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostile, mode):
+    """Calls and exit stay within their bounds in every mode, and a later run delivers every event once."""
+    import time
+
+    host = "unresolvable.invalid" if hostile.resolver else "127.0.0.1"
+    program = Program(
+        TRACK,
+        tmp_path,
+        delivery=mode,
+        endpoint=f"http://{host}:{hostile.port}",
+        state_dir=tmp_path / "state",
+        timeout=1.0,
+        exit_timeout=0.5,
+        argument={"resolver": hostile.resolver},
+    )
+    output = program.finish()
+    over = time.time()
+    figures = dict(line.split() for line in output.splitlines() if not line.startswith("uid"))
+    uids = {line.split()[1] for line in output.splitlines() if line.startswith("uid")}
+    later = "report = make().flush(30)\nassert report.kept == 0, report"
+    Program(later, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+
+    assert float(figures["longest"]) < (1.0 if mode == "sync" else 0.0) + MARGIN
+    assert over - float(figures["end"]) < 0.5 + MARGIN
+    assert len(uids) == 5
+    assert uids <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+
+
+@pytest.mark.parametrize("hostile", ["hang", "resolver", "drip"], indirect=True)
+def test_opening_and_closing_many_objects_leaves_no_threads(tmp_path, hostile):
+    """Threads and file descriptors do not grow with the number of objects opened and closed on a hanging sink."""
+    source = """
+    import socket
+    if ARGUMENT["resolver"]:
+        socket.getaddrinfo = lambda *a, **k: time.sleep(600)
+    def count():
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for n in range(30):
+        telemetry = make(delivery=["sync", "background", "manual"][n % 3])
+        telemetry.start()
+        telemetry.opt_in()
+        telemetry.track_event("timer.started")
+        telemetry.close()
+        if n == 5:
+            before = count()
+    after = count()
+    assert after[0] <= before[0] + 2 and after[1] <= before[1] + 4, (before, after)
+    """
+    host = "unresolvable.invalid" if hostile.resolver else "127.0.0.1"
+    Program(
+        source,
+        tmp_path,
+        endpoint=f"http://{host}:{hostile.port}",
+        state_dir=tmp_path / "state",
+        timeout=0.5,
+        exit_timeout=0.2,
+        argument={"resolver": hostile.resolver},
+    ).finish()

@@ -1,0 +1,202 @@
+"""Forked and spawned children: no deadlock, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from process_tools import Program
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+CHILDREN = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork beside threads, the host's own too
+
+def child(label, events=20):
+    for n in range(events):
+        receipt = telemetry.track_event("timer.started", {"child": label, "n": n})
+        assert receipt, receipt
+        os.write(1, f"uid {receipt.uid}\\n".encode())
+
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+def reap(pids):
+    for pid in pids:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+
+CASES = {
+    "before start": """
+telemetry = make()
+def work():
+    telemetry.start()
+    telemetry.opt_in()
+    child("c")
+reap([fork(work) for _ in range(3)])
+telemetry.flush(30)
+""",
+    "after start": """
+telemetry = make()
+telemetry.start()
+telemetry.opt_in()
+child("parent")
+reap([fork(lambda: child("c")) for _ in range(3)])
+child("parent again")
+telemetry.flush(30)
+""",
+    "with pending events": """
+telemetry = make()
+telemetry.opt_in()
+child("parent", 30)
+reap([fork(lambda: child("c"))])
+telemetry.flush(30)
+""",
+    "while other threads track": """
+telemetry = make()
+telemetry.opt_in()
+busy = [threading.Thread(target=child, args=(f"thread {n}", 60)) for n in range(3)]
+for thread in busy: thread.start()
+reap([fork(lambda: child("c", 10)) for _ in range(8)])
+for thread in busy: thread.join()
+telemetry.flush(30)
+""",
+    "preload like gunicorn": """
+telemetry = make()
+telemetry.start()
+telemetry.opt_in()
+def work():
+    with telemetry:
+        child("worker")
+        reap([fork(lambda: child("grandchild", 5))])
+reap([fork(work) for _ in range(4)])
+telemetry.close()
+telemetry.flush(30)
+""",
+    "daemonized": """
+telemetry = make()
+telemetry.opt_in()
+child("parent", 5)
+def work():
+    os.setsid()
+    child("daemon")
+    telemetry.close()
+pid = fork(work)
+reap([pid])
+telemetry.flush(30)
+""",
+}
+
+
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+@pytest.mark.parametrize("case", CASES)
+def test_fork(tmp_path, sink, case, mode):
+    """Children made by fork deliver their events, once, and nobody deadlocks."""
+    program = Program(
+        CHILDREN + CASES[case], tmp_path, delivery=mode, endpoint=sink.url, state_dir=tmp_path / "state", timeout=20
+    )
+    uids = [line.split()[1] for line in program.finish().splitlines() if line.startswith("uid")]
+
+    assert uids
+    assert set(uids) <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+    assert sink.names.count("analytics.install") == 1
+    assert sink.names.count("base_telemetry.first_seen") <= 1
+
+
+def test_background_child_delivers_by_itself(tmp_path, sink):
+    """A forked child of a background-mode program has a thread of its own, which delivers while the child lives."""
+    source = (
+        CHILDREN
+        + """
+telemetry = make()
+telemetry.start()
+telemetry.opt_in()
+def work():
+    child("c")
+    while not os.path.exists(GO):
+        time.sleep(0.005)
+pid = fork(work)
+say("forked")
+reap([pid])
+"""
+    )
+    go = tmp_path / "go"
+    program = Program(
+        source, tmp_path, delivery="background", endpoint=sink.url, state_dir=tmp_path / "state", go=go, timeout=20
+    )
+    program.wait_for("forked")
+    sink.wait_for(lambda: sink.names.count("timer.started") == 20)
+    go.touch()
+    program.finish()
+
+    assert len(sink.uids) == len(set(sink.uids)) == 23
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(tmp_path, sink, method):
+    """Events of multiprocessing workers arrive, whatever the start method; a worker never runs atexit."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        """
+import multiprocessing, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from telemetry_sdk import Telemetry
+
+def make():
+    return Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], strict=True,
+                     delivery="background")
+
+def work(n):
+    telemetry = make()
+    telemetry.start()
+    return telemetry.track_event("timer.started", {"n": n}).uid
+
+if __name__ == "__main__":
+    telemetry = make()
+    telemetry.start()
+    telemetry.opt_in()
+    with multiprocessing.get_context(sys.argv[3]).Pool(2) as pool:
+        for uid in pool.map(work, range(20)):
+            print("uid", uid)
+    telemetry.flush(30)
+"""
+    )
+    source = f"""
+    import subprocess
+    print(subprocess.run([sys.executable, {str(script)!r}, SETTINGS["endpoint"], SETTINGS["state_dir"], {method!r}],
+        check=True, capture_output=True, text=True, timeout=60).stdout)
+    """
+    output = Program(source, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+    uids = {line.split()[1] for line in output.splitlines() if line.startswith("uid")}
+
+    assert len(uids) == 20
+    assert uids <= set(sink.uids)
+    assert sink.names.count("base_telemetry.first_seen") == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 began to warn")
+def test_an_idle_program_forks_without_a_warning(tmp_path, sink):
+    """A host without threads of its own gets no warning about ours when it forks."""
+    source = """
+    telemetry = make()
+    telemetry.start()
+    telemetry.opt_in()
+    telemetry.flush(30)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    """
+    for mode in ("sync", "background", "manual"):
+        Program(source, tmp_path, delivery=mode, endpoint=sink.url, state_dir=tmp_path / mode, timeout=20).finish()
