@@ -29,9 +29,9 @@ _process_lock = threading.Lock()
 
 @contextlib.contextmanager
 def sending_lock(path: Path | None, wait_s: float) -> Iterator[None]:
-    """Hold the lock under which analytics records are written to the network.
+    """Hold the lock under which requests with analytics are made, from their first byte to the end of the attempt.
 
-    Whoever withdraws consent takes it once after writing the decision: a request that held it before has left, one
+    Whoever withdraws consent takes it once after writing the decision: a request that held it before is over, one
     that gets it later sees the decision.
 
     Raises:
@@ -50,7 +50,9 @@ def sending_lock(path: Path | None, wait_s: float) -> Iterator[None]:
 
 
 class Permit:
-    """Entered around the writing of one request: the last look at the right to send it.
+    """Entered when the first byte of one request is to be written: the last look at the right to send it.
+
+    Whoever made the attempt calls `release` when it is over; until then nobody's withdrawal of consent returns.
 
     Args:
         right: What may leave now.
@@ -71,12 +73,14 @@ class Permit:
         self._lock_path = lock_path
         self._deadline = deadline
         self._stack = contextlib.ExitStack()
+        self._is_held = False
 
     def __enter__(self) -> None:
-        if self._grants:
+        if self._grants and not self._is_held:
             try:
                 wait = self._deadline - time.monotonic()
                 self._stack.enter_context(sending_lock(self._lock_path, wait))
+                self._is_held = True
             except StateError as error:
                 self._refuse(str(error))
         decision = self._right()
@@ -86,10 +90,15 @@ class Permit:
             self._refuse(decision.reason)
 
     def __exit__(self, *exception: object) -> None:
+        """Keep the lock: the request is under way."""
+
+    def release(self) -> None:
+        """Let go of the lock, in the thread that entered."""
+        self._is_held = False
         self._stack.close()
 
     def _refuse(self, reason: str) -> None:
-        self._stack.close()
+        self.release()
         self.refusal = reason
         raise NotPermittedError(reason)
 

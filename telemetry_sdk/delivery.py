@@ -237,8 +237,14 @@ class Delivery:
         return judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
 
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
+        def job() -> Answer:
+            try:
+                return self._sender.send(body, permit, budget)
+            finally:
+                permit.release()
+
         try:
-            answer = self._worker.run(lambda: self._sender.send(body, permit, budget), budget)
+            answer = self._worker.run(job, budget)
         except RuntimeError as error:
             if "thread" not in str(error):
                 raise

@@ -1,0 +1,163 @@
+"""Who decides how much may leave: the precedence table over every combination of its inputs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from telemetry_sdk.model import Level
+from telemetry_sdk.policy import (
+    OPERATOR_GRANT,
+    Decision,
+    Inputs,
+    decide,
+    is_known_switch,
+    read_switches,
+    switch_prefix,
+)
+
+DECIDED_AT = "2026-05-28T20:26:40.000001Z"
+SWITCH = "ACME_TELEMETRY"
+
+DO_NOT_TRACK = {
+    "track": ["", "0", "false", "no", "off"],
+    "do not": ["1", "true", "yes", "on", "please", "2", "disabled"],
+}
+APP_SWITCH = {
+    "off": ["off", "0", "false", "no", "disabled"],
+    "unknown": ["log", "nope", "ful", "full!", "base,full", "-1", "none"],
+    "neutral": ["", "1", "true", "yes", "on", "enabled"],
+    "base": ["base"],
+    "full": ["full"],
+}
+SDK_DISABLED = {"enabled": ["", "false", "0", "1", "yes", "no"], "disabled": ["true"]}
+SINK = {"sink": [True], "no sink": [False]}
+CONSENT = {"yes": [True], "no": [False], "undecided": [None]}
+
+# The rules of the design, first one that fits: ANY matches everything. The last two columns are the consents whose
+# analytics records may leave, and whether those of any other consent are destroyed rather than kept back.
+ANY = None
+OWN, OPERATOR, BOTH, NONE = {DECIDED_AT}, {OPERATOR_GRANT}, {DECIDED_AT, OPERATOR_GRANT}, set()
+TABLE = [
+    # DO_NOT_TRACK  switch      OTEL        sink       consent      level       decided by           grants    destroys
+    ("do not",      ANY,        ANY,        ANY,       ANY,         Level.OFF,  "DO_NOT_TRACK",      NONE,     False),
+    ("track",       "off",      ANY,        ANY,       ANY,         Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       "unknown",  ANY,        ANY,       ANY,         Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       ANY,        "disabled", ANY,       ANY,         Level.OFF,  "OTEL_SDK_DISABLED", NONE,     False),
+    ("track",       ANY,        "enabled",  "no sink", "yes",       Level.OFF,  "sink",              NONE,     False),
+    ("track",       ANY,        "enabled",  "no sink", "no",        Level.OFF,  "sink",              NONE,     True),
+    ("track",       ANY,        "enabled",  "no sink", "undecided", Level.OFF,  "sink",              NONE,     True),
+    ("track",       "base",     "enabled",  "sink",    "yes",       Level.BASE, SWITCH,              NONE,     False),
+    ("track",       "base",     "enabled",  "sink",    "no",        Level.BASE, SWITCH,              NONE,     True),
+    ("track",       "base",     "enabled",  "sink",    "undecided", Level.BASE, SWITCH,              NONE,     True),
+    ("track",       "full",     "enabled",  "sink",    "yes",       Level.FULL, SWITCH,              BOTH,     True),
+    ("track",       "full",     "enabled",  "sink",    "no",        Level.FULL, SWITCH,              OPERATOR, True),
+    ("track",       "full",     "enabled",  "sink",    "undecided", Level.FULL, SWITCH,              OPERATOR, True),
+    ("track",       "neutral",  "enabled",  "sink",    "yes",       Level.FULL, "consent",           OWN,      True),
+    ("track",       "neutral",  "enabled",  "sink",    "no",        Level.BASE, "consent",           NONE,     True),
+    ("track",       "neutral",  "enabled",  "sink",    "undecided", Level.BASE, "consent",           NONE,     True),
+]  # fmt: skip
+KINDS = list(itertools.product(DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT))
+
+
+def rule(kinds: tuple[str, ...]) -> int:
+    """Return the number of the first row that fits."""
+    fits = (all(cell in (ANY, kind) for cell, kind in zip(row[:5], kinds, strict=True)) for row in TABLE)
+    return list(fits).index(True)
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=["-".join(kinds) for kinds in KINDS])
+def test_the_first_rule_that_speaks_wins(kinds: tuple[str, ...]) -> None:
+    """Every combination of inputs is decided as the table of the design says."""
+    words = zip((DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT), kinds, strict=True)
+    for do_not_track, switch, disabled, sink, consent in itertools.product(*(values[kind] for values, kind in words)):
+        inputs = Inputs(do_not_track, switch, disabled, sink, consent, DECIDED_AT if consent else None)
+
+        decision = decide(inputs, prefix="ACME")
+
+        found = (decision.level, decision.decided_by, set(decision.grants), decision.destroys_others)
+        assert TABLE[rule(kinds)][5:] == found, inputs
+
+
+def test_the_table_has_no_dead_row() -> None:
+    """Each row of the table decides some combination, so none of them is there in vain."""
+    assert set(range(len(TABLE))) == {rule(kinds) for kinds in KINDS}
+
+
+def test_only_a_yes_or_the_word_full_opens_the_second_layer() -> None:
+    """Without the user's consent, no word but ``full`` makes analytics leave."""
+    words = [word for kind, listed in APP_SWITCH.items() if kind != "full" for word in listed]
+
+    levels = {decide(Inputs(app_switch=word, consent=consent)).level for word in words for consent in (None, False)}
+
+    assert levels == {Level.OFF, Level.BASE}
+
+
+def test_consent_without_a_date_still_has_a_grant() -> None:
+    """A file edited by hand may hold a yes without its date; its records belong to a consent all the same."""
+    decision = decide(Inputs(consent=True))
+
+    assert decision.level is Level.FULL
+    assert decision.grants == {decision.grant}
+    assert decision.grant
+
+
+@pytest.mark.parametrize(
+    ("grants", "grant"),
+    [
+        (set(), None),
+        ({OPERATOR_GRANT}, OPERATOR_GRANT),
+        ({DECIDED_AT}, DECIDED_AT),
+        ({OPERATOR_GRANT, DECIDED_AT}, DECIDED_AT),
+    ],
+    ids=["none", "operator", "user", "both"],
+)
+def test_a_record_belongs_to_the_users_own_consent_first(grants: set[str], grant: str | None) -> None:
+    """A record made under both consents survives the end of the operator's."""
+    assert grant == Decision(Level.FULL, "consent", "", frozenset(grants)).grant
+
+
+def test_every_decision_says_why() -> None:
+    """The reason names the input that decided, and is never empty."""
+    for kinds in KINDS:
+        words = zip((DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT), kinds, strict=True)
+        decision = decide(Inputs(*(values[kind][0] for values, kind in words)), prefix="ACME")
+
+        assert decision.reason
+        assert decision.decided_by in {"sink", "consent"} or decision.decided_by in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("app", "prefix"),
+    [
+        ("acme-notes", "ACME_NOTES"),
+        ("acme.notes", "ACME_NOTES"),
+        ("AcmeNotes2", "ACMENOTES2"),
+        ("a_b-c.d", "A_B_C_D"),
+        ("7zip", "_7ZIP"),  # no shell can set a variable that begins with a digit
+    ],
+)
+def test_switch_prefix(app: str, prefix: str) -> None:
+    """The prefix of an app's variables can be set in any shell."""
+    assert prefix == switch_prefix(app)
+    assert prefix.isidentifier()
+
+
+def test_switches_are_read_stripped_and_in_lower_case() -> None:
+    """Blanks and case around a switch's word change nothing."""
+    environ = {"DO_NOT_TRACK": " 1 ", "ACME_TELEMETRY": " Off\n", "OTEL_SDK_DISABLED": "TRUE"}
+
+    assert read_switches(environ, "ACME") == ("1", "off", "true")
+    assert read_switches({}, "ACME") == ("", "", "")
+
+
+def test_another_apps_switch_is_not_read() -> None:
+    """One app's variable says nothing about another app."""
+    assert read_switches({"OTHER_TELEMETRY": "full", "ACME_TELEMETRY_DIR": "/tmp"}, "ACME") == ("", "", "")
+
+
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in APP_SWITCH.items() for word in words])
+def test_known_words(kind: str, word: str) -> None:
+    """A word is known exactly when the documentation lists it; the others count as off, with a warning."""
+    assert is_known_switch(word) is (kind != "unknown")
