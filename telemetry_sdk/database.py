@@ -97,10 +97,10 @@ class Database:
             self._busy = True
             try:
                 return self._transact(work, write=write)
-            except (sqlite3.DatabaseError, DamagedError) as error:
+            except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
                 self._recover(error)
                 return self._transact(work, write=write)
-        except DamagedError:
+        except (DamagedError, UnicodeDecodeError):
             raise StoreError("the outbox is damaged") from None
         except sqlite3.DatabaseError as error:
             if not (_is_world(error) or _is_damage(error)):
@@ -115,6 +115,23 @@ class Database:
         with self._lock:
             if for_good or not self._in_memory:
                 self._disconnect()
+
+    def discard(self) -> None:
+        """Delete the file with everything in it: the last resort where its content must not stay.
+
+        Other processes notice and begin a new one.
+
+        Raises:
+            StoreError: It cannot be deleted.
+        """
+        with self._lock:
+            self._disconnect()
+            for suffix in ("-wal", "-shm", ""):
+                try:
+                    if self.path is not None:
+                        self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+                except OSError as error:
+                    raise StoreError(_reason(error)) from None
 
     def __del__(self) -> None:
         """Close a forgotten connection, which Python 3.13 would warn about."""
@@ -194,7 +211,7 @@ class Database:
         os.close(os.open(self.path, flags, 0o600))
         try:
             return self._prepare(str(self.path))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damage(error):
                 raise
         self._set_aside(self._current_file_id())
@@ -242,9 +259,9 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
-    def _recover(self, error: sqlite3.DatabaseError | DamagedError) -> None:
+    def _recover(self, error: Exception) -> None:
         """Set a damaged file aside; raise the error again if that is not what it says."""
-        if self._in_memory or not (isinstance(error, DamagedError) or _is_damage(error)):
+        if self._in_memory or not _is_damage(error):
             raise error
         found = self._file_id
         self._disconnect()
@@ -269,16 +286,18 @@ class Database:
         return (found.st_dev, found.st_ino)
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def _is_world(error: sqlite3.Error) -> bool:
+def _is_world(error: Exception) -> bool:
     return _code(error) in _WORLD
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     # An error without a code is Python's: a text that is not UTF-8 is damage, anything else a bug of ours.
+    if isinstance(error, (DamagedError, UnicodeDecodeError)):
+        return True
     return _code(error) in _DAMAGE or (not _code(error) and "UTF-8" in str(error))
 
 

@@ -243,6 +243,8 @@ class Engine:
         try:
             if self._outbox is not None or self.outbox.exists():
                 self.outbox.destroy_withdrawn(lambda: self.right().grants - {policy.OPERATOR_GRANT})
+            # On a full disk there may be room only now.
+            stored = stored or self.record_consent(enabled=False)
             with sending_lock(self._sending_lock_path(), self.options.timeout):
                 return stored and self.right().level is not Level.FULL
         except (StoreError, StateError):

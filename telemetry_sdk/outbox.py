@@ -262,9 +262,14 @@ class Outbox:
     def destroy_withdrawn(self, grants: Callable[[], frozenset[str]]) -> int:
         """Destroy the waiting analytics records of every consent but *grants*, as `purge` does.
 
-        *grants* is asked inside the transaction; see `claim`.
+        *grants* is asked inside the transaction; see `claim`. Where that cannot be done (the disk is full, another
+        program holds the file) the whole file is deleted instead: what was withdrawn must not stay.
         """
-        return self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+        try:
+            return self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+        except StoreError:
+            self._database.discard()
+            return 0
 
     def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
         count = self._database.run(lambda db: drop(db, reason, chosen(db)))

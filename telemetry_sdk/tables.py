@@ -7,6 +7,7 @@ the totals right inside the caller's transaction.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from telemetry_sdk.model import Circuit, Layer
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from telemetry_sdk.model import Record
 
@@ -51,7 +52,7 @@ CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
 CREATE TABLE records (
   seq INTEGER PRIMARY KEY, uid TEXT NOT NULL, layer TEXT NOT NULL, name TEXT NOT NULL, made_ns INTEGER NOT NULL,
   derived INTEGER NOT NULL, grant_id TEXT, not_before REAL NOT NULL DEFAULT 0, envelope INTEGER NOT NULL,
-  body BLOB NOT NULL);
+  body BLOB NOT NULL, checksum INTEGER NOT NULL);
 CREATE UNIQUE INDEX derived_uid ON records (uid) WHERE derived;
 CREATE TABLE done (uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL);
 CREATE TABLE totals (
@@ -141,29 +142,43 @@ def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, 
     db.execute("UPDATE totals SET accepted = accepted + 1, pending = pending + 1, bytes = bytes + ?", (size,))
     number, pending, total = one(db, "SELECT accepted, pending, bytes FROM totals")
     origin = (number, record.uid, record.layer.value, record.name, record.made_ns)
-    fate = (int(record.derived), record.grant, 0.0, envelope, record.body)
-    db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*origin, *fate))
+    fate = (int(record.derived), record.grant, 0.0, envelope, record.body, _checksum(record.envelope, record.body))
+    db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*origin, *fate))
     return pending, total
 
 
-def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> Iterator[Pending]:
-    """Yield the records that may leave now, oldest first: base ones, and analytics ones made under *grants*."""
+def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
+    """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
+
+    One whose bytes are no longer those that were stored is dropped: it would spoil its whole request.
+    """
     marks = ", ".join("?" * len(grants))
     rows = db.execute(
-        "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body FROM records "
+        "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body, checksum FROM records "
         "JOIN envelopes ON envelopes.id = envelope WHERE not_before <= ? "
         f"AND (layer = 'base' OR grant_id IN ({marks})) ORDER BY seq LIMIT ?",
         (now, *sorted(grants), limit),
     )
-    for seq, uid, layer, name, made_ns, derived, grant, envelope, body in rows:
-        yield Pending(seq, uid, Layer(layer), name, made_ns, bool(derived), grant, envelope, body)
+    whole, damaged = [], []
+    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows.fetchall():
+        if checksum == _checksum(envelope, body):
+            whole.append(Pending(seq, uid, Layer(layer), name, made_ns, bool(derived), grant, envelope, body))
+        else:
+            damaged.append(seq)
+    drop(db, "damaged", damaged)
+    return whole
+
+
+def _checksum(envelope: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(envelope))
 
 
 def replace_body(db: sqlite3.Connection, record: Pending) -> None:
-    """Make the stored bytes of a record those of *record*."""
+    """Make the stored bytes of a record those of *record*, which differ in length if at all (`otlp.as_late`)."""
     size = one(db, "SELECT length(body) FROM records WHERE seq = ?", (record.seq,))[0]
-    db.execute("UPDATE records SET body = ? WHERE seq = ? AND body <> ?", (record.body, record.seq, record.body))
     if size != len(record.body):
+        fresh = (record.body, _checksum(record.envelope, record.body), record.seq)
+        db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
         db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - size,))
 
 
