@@ -157,11 +157,11 @@ class Worker:
         if jobs is not None:
             jobs.put(None)
 
-    def before_fork(self, wait_s: float) -> None:
-        """End the thread if it is idle; the next `run` starts another."""
+    def join(self, wait_s: float) -> None:
+        """Let the thread end, and wait for that at most *wait_s* seconds; an idle one ends at once."""
+        self.stop()
         thread = self._thread
-        if self._current is None and thread is not None:
-            self.stop()
+        if thread is not None and thread is not threading.current_thread():
             thread.join(wait_s)
 
 

@@ -24,45 +24,23 @@ from telemetry_sdk.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox import Outbox
+    from telemetry_sdk.plan import Plan
     from telemetry_sdk.policy import Decision
     from telemetry_sdk.sender import Sender
     from telemetry_sdk.tables import Pending
 
-__all__ = ["Delivery", "Plan", "Tally"]
+__all__ = ["Delivery", "Tally"]
 
 _log: Final = logging.getLogger("telemetry_sdk")
 _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
+_JOIN_WAIT: Final = 0.1
 _FUTURE_NS: Final = 60 * NANOSECONDS
 _LONGEST_EXCERPT: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one app's records are delivered.
-
-    Attributes:
-        sink: Host of the sink, for the sent log.
-        configuration: Stands for everything a HOLD depends on.
-        app_version: The version a stop signal silences.
-        timeout: Seconds for one request.
-        late_ns: Age after which an unsent record is sent as late; None to send its own time always.
-        loud: Whether an outage is worth a WARNING: the host named the sink in its own code.
-        lock_path: The lock held while a request with analytics is written, or None without a directory.
-    """
-
-    sink: str
-    configuration: str
-    app_version: str
-    timeout: float
-    late_ns: int | None
-    loud: bool
-    lock_path: Path | None
 
 
 @dataclass(slots=True)
@@ -102,7 +80,9 @@ class Delivery:
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
-        self._worker.before_fork(FORK_WAIT)
+        if self._turn.acquire(blocking=False):
+            self._worker.join(FORK_WAIT)
+            self._turn.release()
 
     def after_fork(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
@@ -159,8 +139,8 @@ class Delivery:
         self._worker.leave()
 
     def close(self) -> None:
-        """Stop the worker and close idle connections."""
-        self._worker.stop()
+        """Stop the worker and close idle connections; waits a moment for an attempt that was broken off."""
+        self._worker.join(_JOIN_WAIT)
         self._sender.close()
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:

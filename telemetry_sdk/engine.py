@@ -16,17 +16,18 @@ from telemetry_sdk import base_payload, identity, policy
 from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.attempt import sending_lock
 from telemetry_sdk.consent import ConsentStore
-from telemetry_sdk.delivery import Delivery, Plan
+from telemetry_sdk.delivery import Delivery
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
 from telemetry_sdk.installation import Installation, StateError, locate
 from telemetry_sdk.model import NANOSECONDS, FlushReport, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import BUSY, Outbox, StoreError, new_owner
+from telemetry_sdk.plan import make_plan
 from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.schedule import is_due, utc_day
 from telemetry_sdk.sender import make_sender
+from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from telemetry_sdk.analytics_event import Event
@@ -46,6 +47,14 @@ _NOTES: Final = {base_payload.FIRST_SEEN: "first_seen_sent_at", INSTALL: "instal
 _GRACE: Final = 0.2
 
 
+def _nothing(_: str) -> None:
+    return None
+
+
+def _no_delay(_: str) -> float | None:
+    return None
+
+
 class Engine:
     """Everything behind the facade. Its methods may raise our own bugs; the facade shields them."""
 
@@ -57,7 +66,6 @@ class Engine:
         *,
         state_dir: Path | None,
         sender: Sender | None,
-        shield: Callable[[Callable[[], float | None]], Callable[[], float | None]],
     ) -> None:
         self.options = options
         self.settings = settings
@@ -75,8 +83,8 @@ class Engine:
         self._warned = False
         self._held = False
         self.in_use = False
-        self._heartbeat = Ticker("telemetry-sdk-heartbeat", shield(self._heartbeat_step))
-        self._background = Ticker("telemetry-sdk-delivery", shield(self._background_step))
+        self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
+        self._background = Ticker("telemetry-sdk-delivery", self._background_step)
 
     @property
     def installation(self) -> Installation:
@@ -113,25 +121,13 @@ class Engine:
             return self._delivery
 
     def _make_delivery(self) -> Delivery:
-        import hashlib
-
-        sink, options = self.settings.sink, self.options
+        sink = self.settings.sink
         if sink is None:
             raise RuntimeError("there is no sink to deliver to")
-        secret = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), options.version])
-        plan = Plan(
-            sink=sink.host,
-            configuration=hashlib.sha256(secret.encode()).hexdigest()[:16],
-            app_version=options.version,
-            timeout=min(sink.timeout or options.timeout, options.timeout),
-            late_ns=int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None,
-            loud=sink.from_code,
-            lock_path=self._sending_lock_path(),
-        )
         return Delivery(
             self.outbox,
             self._sender or make_sender(sink),
-            plan,
+            make_plan(sink, self.options, self._sending_lock_path()),
             right=self.right,
             clock=self.world.now_ns,
             draw=self.world.draw,
@@ -277,6 +273,17 @@ class Engine:
         elif self.options.delivery == "sync" and self._has_waiting():
             self.delivery.deliver(self.options.timeout)
 
+    @property
+    def strict(self) -> bool:
+        """Whether bugs are raised."""
+        return self.options.strict
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds the end of the program may take for this engine."""
+        return self.options.exit_timeout if self.in_use else 0.0
+
+    @shielded(_nothing)
     def close(self, timeout: float) -> None:
         """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open."""
         self.in_use = False
@@ -287,32 +294,37 @@ class Engine:
             if not self.delivery.is_idle(0.0):
                 self.delivery.interrupt()
                 self.delivery.is_idle(_GRACE)
-        self.shut()
+        self.shut(for_good=False)
 
-    def shut(self, *, for_good: bool = False) -> None:
+    @shielded(_nothing)
+    def shut(self, *, for_good: bool = True) -> None:
         """Close files and connections; the next call opens what it needs. *for_good* at the end of the program."""
         if self._delivery is not None:
             self._delivery.close()
         if self._outbox is not None:
             self._outbox.database.close(for_good=for_good)
 
-    def before_fork(self) -> None:
-        """Close what must not be carried into a child, and hold its lock over the fork."""
+    @shielded(_nothing)
+    def at_fork(self, moment: str) -> None:
+        """Close what must not be carried into a child; go on in the parent, start afresh in the child."""
+        {"before": self._before_fork, "parent": self._after_fork_in_parent, "child": self._after_fork_in_child}[
+            moment
+        ]()
+
+    def _before_fork(self) -> None:
         self._heartbeat.before_fork()
         self._background.before_fork()
         if self._delivery is not None:
             self._delivery.before_fork()
         self._held = self._outbox.database.before_fork() if self._outbox is not None else False
 
-    def after_fork_in_parent(self) -> None:
-        """Go on as before."""
+    def _after_fork_in_parent(self) -> None:
         if self._outbox is not None:
             self._outbox.database.after_fork_in_parent(held=self._held)
         self._heartbeat.after_fork_in_parent()
         self._background.after_fork_in_parent()
 
-    def after_fork_in_child(self) -> None:
-        """Start afresh: fresh locks, connections and threads, a lease name of its own."""
+    def _after_fork_in_child(self) -> None:
         self._rooms = threading.RLock()
         if self._installation is not None:
             self._installation.after_fork()
@@ -332,13 +344,15 @@ class Engine:
         except StoreError:
             return False
 
-    def _heartbeat_step(self) -> float:
+    @shielded(_no_delay)
+    def _heartbeat_step(self) -> float | None:
         phase = self.installation.read().heartbeat_phase_s if self.right().level is not Level.OFF else None
         if phase is None:
             return LONGEST_SLEEP
         now = self.world.now_ns() / NANOSECONDS
         return heartbeat_step(now, phase, partial(self.send_base, base_payload.HEARTBEAT))
 
+    @shielded(_no_delay)
     def _background_step(self) -> float | None:
         """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
         if self.right().level is Level.OFF:

@@ -78,12 +78,12 @@ class HttpSender:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
             return Answer(None, error=str(error) or "not permitted")
-        except requests.exceptions.InvalidURL:
-            return Answer(None, error="InvalidURL")
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             self._line = None
-            line.close()
             return Answer(None, error=_cause(error))
+        finally:
+            if self._line is not line:
+                line.close()
 
     def abandon(self) -> None:
         """Close the connection under a running attempt; the next attempt opens a new one."""
@@ -162,6 +162,7 @@ class _Line:
 
     def close(self) -> None:
         self._session.close()
+        self._adapter.gate.close()
 
 
 def _answer(response: requests.Response) -> Answer:
@@ -197,16 +198,16 @@ def _cause(error: BaseException) -> str:
 
 
 class _Gate:
-    """What a connection must pass before it writes a request, and the handle by which it can be cut."""
+    """What a connection must pass before it writes a request, and the handle by which it can be cut or closed."""
 
     def __init__(self) -> None:
         self.permit: AbstractContextManager[None] = contextlib.nullcontext()
         self.reused = False
-        self._socket: Any = None
+        self._connection: Any = None
         self._is_cut = False
 
-    def attach(self, sock: Any, *, reused: bool) -> None:
-        self._socket = sock
+    def attach(self, connection: Any, *, reused: bool) -> None:
+        self._connection = connection
         self.reused = reused
         if self._is_cut:
             raise NotPermittedError("abandoned")
@@ -215,10 +216,15 @@ class _Gate:
         import socket
 
         self._is_cut = True
-        sock = self._socket
+        sock = getattr(self._connection, "sock", None)
         if sock is not None:
             with contextlib.suppress(OSError, ValueError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _gated_adapter() -> Any:
@@ -243,7 +249,7 @@ def _gated_adapter() -> Any:
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()
-            line_gate.attach(self.sock, reused=not self.fresh)
+            line_gate.attach(self, reused=not self.fresh)
             self.fresh = False
             with line_gate.permit:
                 super().request(*args, **options)  # type: ignore[misc]

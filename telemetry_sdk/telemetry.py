@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import logging
 import os
 import time
-import weakref
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from telemetry_sdk import analytics_event, options, status
+from telemetry_sdk import analytics_event, lifetime, options, status
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.engine import Engine
-from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.installation import locate
 from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, SentRequest, Status
 from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.records import World
 from telemetry_sdk.settings import resolve
+from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,36 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Telemetry"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_log: Final = logging.getLogger("telemetry_sdk")
-_log.addHandler(logging.NullHandler())
+logging.getLogger("telemetry_sdk").addHandler(logging.NullHandler())
 _bound_users: ContextVar[Mapping[str, str]] = ContextVar("telemetry_sdk_users")
-_live: weakref.WeakSet[Telemetry] = weakref.WeakSet()
-
-
-def _shielded(
-    fallback: Callable[[str], T],
-) -> Callable[[Callable[Concatenate[Telemetry, P], T]], Callable[Concatenate[Telemetry, P], T]]:
-    """Keep our bugs out of the host program, as *fallback* of the reason; let them out in strict mode."""
-
-    def decorate(method: Callable[Concatenate[Telemetry, P], T]) -> Callable[Concatenate[Telemetry, P], T]:
-        @functools.wraps(method)
-        def call(self: Telemetry, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return method(self, *args, **kwargs)
-            except Exception as error:
-                if self._strict:
-                    raise
-                if isinstance(error, InvalidEventError):
-                    return fallback(error.problem)
-                _log.debug("%s failed", method.__name__, exc_info=True)
-                return fallback(f"internal error ({type(error).__name__})")
-
-        return call
-
-    return decorate
 
 
 def _refused(reason: str) -> Receipt:
@@ -71,10 +40,6 @@ def _refused(reason: str) -> Receipt:
 
 def _no_requests(_: str) -> list[SentRequest]:
     return []
-
-
-def _no_delay(_: str) -> float | None:
-    return None
 
 
 class Telemetry:
@@ -159,7 +124,7 @@ class Telemetry:
         )
         prefix = switch_prefix(app)
         settings = resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
-        self._strict = strict
+        self.strict = strict
         self._options = chosen
         self._engine = Engine(
             chosen,
@@ -167,9 +132,8 @@ class Telemetry:
             World(environ, clock, new_id, draw),
             state_dir=locate(app, prefix, environ, state_dir) if state_dir is not None else None,
             sender=sender,
-            shield=self._shield_step,
         )
-        _live.add(self)
+        lifetime.watch(self._engine)
 
     def __enter__(self) -> Telemetry:
         self.start()
@@ -190,11 +154,11 @@ class Telemetry:
         self.heartbeat_if_due()
         self._start()
 
-    @_shielded(lambda _: None)
+    @shielded(lambda _: None)
     def _start(self) -> None:
         self._engine.start()
 
-    @_shielded(lambda _: None)
+    @shielded(lambda _: None)
     def close(self, timeout: float | None = None) -> None:
         """Stop the threads and deliver what waits, within *timeout* seconds (default ``exit_timeout``).
 
@@ -203,12 +167,12 @@ class Telemetry:
         """
         self._engine.close(self._options.exit_timeout if timeout is None else max(timeout, 0.0))
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def send_base_first_seen(self) -> Receipt:
         """Send ``base_telemetry.first_seen``: once per install, ever, over all processes; else ``SUPPRESSED``."""
         return self._engine.send_base(FIRST_SEEN)
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def send_base_heartbeat(self) -> Receipt:
         """Send ``base_telemetry.heartbeat``: once per UTC day and install, over all processes; else ``SUPPRESSED``."""
         return self._engine.send_base(HEARTBEAT)
@@ -217,7 +181,7 @@ class Telemetry:
         """Send today's heartbeat unless it was made already; for a scheduler that calls it as often as it likes."""
         return self.send_base_heartbeat()
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def send_analytics_event(
         self,
         name: str,
@@ -239,21 +203,21 @@ class Telemetry:
         """
         return self._send(name, properties, user_id, context or {})
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def track_event(
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send an event about the given or bound user; see `send_analytics_event`."""
         return self._send(name, properties, self._bound(user_id), {})
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send ``analytics.page_view`` with *path*: a route or path; query, fragment, scheme and host are cut off."""
         return self._send(analytics_event.PAGE_VIEW, properties, self._bound(user_id), {"path": path})
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
         """Bind the user for later calls in this context (task, thread, request), and send ``analytics.identify``.
 
@@ -266,13 +230,13 @@ class Telemetry:
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
         return self._send(analytics_event.IDENTIFY, properties, user, {})
 
-    @_shielded(lambda _: False)
+    @shielded(lambda _: False)
     def is_detailed_analytics_enabled(self) -> bool:
         """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
         self._announce()
         return self._engine.right().level is Level.FULL
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def opt_in(self) -> Receipt:
         """Store that the user agreed to detailed analytics, and send the one install ping.
 
@@ -286,7 +250,7 @@ class Telemetry:
         self._announce()
         return self.check_and_send_telemetry()
 
-    @_shielded(lambda _: False)
+    @shielded(lambda _: False)
     def opt_out(self) -> bool:
         """Store that the user declines detailed analytics, and destroy the analytics records that wait.
 
@@ -303,7 +267,7 @@ class Telemetry:
         self._announce()
         return certain
 
-    @_shielded(_refused)
+    @shielded(_refused)
     def check_and_send_telemetry(self) -> Receipt:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
         if self._engine.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
@@ -317,16 +281,16 @@ class Telemetry:
         """
         return self._flush(timeout)
 
-    @_shielded(lambda reason: FlushReport(reason=reason))
+    @shielded(lambda reason: FlushReport(reason=reason))
     def _flush(self, timeout: float) -> FlushReport:
         return self._engine.flush(max(float(timeout), 0.0))
 
-    @_shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
+    @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
     def status(self) -> Status:
         """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
         return status.gather(self._engine)
 
-    @_shielded(_no_requests)
+    @shielded(_no_requests)
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
         if self._engine.is_switched_off() or not self._engine.outbox.exists():
@@ -354,7 +318,7 @@ class Telemetry:
     def _bound(self, user_id: object) -> object:
         return _bound_users.get({}).get(self._options.app) if user_id is None else user_id
 
-    @_shielded(lambda _: None)
+    @shielded(lambda _: None)
     def _announce(self) -> None:
         """Tell the host of a decision it has not been told of, whoever made it."""
         callback = self._options.on_consent_change
@@ -363,43 +327,3 @@ class Telemetry:
         decision = self._engine.consent.changed(self._engine.installation.read())
         if decision is not None:
             callback(decision)
-
-    def _shield_step(self, step: Callable[[], float | None]) -> Callable[[], float | None]:
-        """Return *step* for a thread of ours, shielded like a public method."""
-        return functools.partial(self._run_step, step)
-
-    @_shielded(_no_delay)
-    def _run_step(self, step: Callable[[], float | None]) -> float | None:
-        return step()
-
-    @_shielded(lambda _: None)
-    def _shut(self) -> None:
-        self._engine.shut(for_good=True)
-
-    @_shielded(lambda _: None)
-    def _at_fork(self, moment: str) -> None:
-        getattr(self._engine, moment)()
-
-
-def _close_all() -> None:
-    """Close at the end of the program whatever is in use, all within the longest exit timeout."""
-    in_use = [telemetry for telemetry in list(_live) if telemetry._engine.in_use]
-    deadline = time.monotonic() + max((t._options.exit_timeout for t in in_use), default=0.0)
-    for telemetry in in_use:
-        telemetry.close(min(telemetry._options.exit_timeout, max(deadline - time.monotonic(), 0.0)))
-    for telemetry in list(_live):
-        telemetry._shut()
-
-
-def _at_fork(moment: str) -> None:
-    for telemetry in list(_live):
-        telemetry._at_fork(moment)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=functools.partial(_at_fork, "before_fork"),
-        after_in_parent=functools.partial(_at_fork, "after_fork_in_parent"),
-        after_in_child=functools.partial(_at_fork, "after_fork_in_child"),
-    )

@@ -89,8 +89,10 @@ def test_opening_and_closing_many_objects_leaves_no_threads(tmp_path, hostile):
         telemetry.close()
         if n == 5:
             before = count()
-    after = count()
-    assert after[0] <= before[0] + 2 and after[1] <= before[1] + 4, (before, after)
+    guard = time.monotonic() + 30
+    while not all(now <= then for now, then in zip(count(), before)) and time.monotonic() < guard:
+        time.sleep(0.01)  # attempts that were left behind end on their own
+    assert all(now <= then for now, then in zip(count(), before)), (before, count())
     """
     host = "unresolvable.invalid" if hostile.resolver else "127.0.0.1"
     Program(

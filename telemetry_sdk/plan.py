@@ -1,0 +1,56 @@
+"""How the records of one app are delivered to one sink. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from telemetry_sdk.model import NANOSECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from telemetry_sdk.options import Options
+    from telemetry_sdk.settings import Sink
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one app's records are delivered.
+
+    Attributes:
+        sink: Host of the sink, for the sent log.
+        configuration: Stands for everything a HOLD depends on.
+        app_version: The version a stop signal silences.
+        timeout: Seconds for one request.
+        late_ns: Age after which an unsent record is sent as late; None to send its own time always.
+        loud: Whether an outage is worth a WARNING: the host named the sink in its own code.
+        lock_path: The lock held while a request with analytics is written, or None without a directory.
+    """
+
+    sink: str
+    configuration: str
+    app_version: str
+    timeout: float
+    late_ns: int | None
+    loud: bool
+    lock_path: Path | None
+
+
+def make_plan(sink: Sink, options: Options, lock_path: Path | None) -> Plan:
+    """Return the plan for *sink*."""
+    import hashlib
+
+    # Hashed, because it is stored and holds the token.
+    configuration = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), options.version])
+    return Plan(
+        sink=sink.host,
+        configuration=hashlib.sha256(configuration.encode()).hexdigest()[:16],
+        app_version=options.version,
+        timeout=min(sink.timeout or options.timeout, options.timeout),
+        late_ns=int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None,
+        loud=sink.from_code,
+        lock_path=lock_path,
+    )

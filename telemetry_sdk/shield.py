@@ -1,0 +1,56 @@
+"""The one place where our own bugs are kept out of the host program."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from telemetry_sdk.errors import InvalidEventError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["HasStrict", "shielded"]
+
+_log: Final = logging.getLogger("telemetry_sdk")
+
+
+class HasStrict(Protocol):
+    """An object that says whether its bugs may be seen."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether bugs and invalid events are raised."""
+        ...
+
+
+S = TypeVar("S", bound=HasStrict)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def shielded(
+    fallback: Callable[[str], T],
+) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
+    """Return a decorator for methods that must not raise: they return *fallback* of the reason instead.
+
+    Under ``strict`` they raise. The reason names the kind of error, never a value; the log likewise, at DEBUG.
+    """
+
+    def decorate(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+        @functools.wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:
+                if self.strict:
+                    raise
+                if isinstance(error, InvalidEventError):
+                    return fallback(error.problem)
+                _log.debug("%s failed (%s)", method.__name__, type(error).__name__)
+                return fallback(f"internal error ({type(error).__name__})")
+
+        return call
+
+    return decorate
