@@ -35,11 +35,11 @@ class ConsentStore:
         def decide(state: State) -> dict[str, object]:
             if state.telemetry_enabled is enabled and state.consent_decided_at is not None:
                 return {}
-            # Millisecond by millisecond, because the moment also names the consent that records are made under.
+            # To the microsecond, because the moment also names the consent that records are made under.
             return {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
 
         state = self._installation.update(decide, must_lock=enabled)
-        return state.telemetry_enabled is enabled and not self._installation.problem
+        return state.telemetry_enabled is enabled and self._installation.is_kept("telemetry_enabled")
 
     def changed(self, state: State) -> bool | None:
         """Return the decision in *state* unless it was announced last; from now on it counts as announced."""

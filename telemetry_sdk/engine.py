@@ -293,7 +293,9 @@ class Engine:
             self.delivery.deliver(timeout)
             if not self.delivery.is_idle(0.0):
                 self.delivery.interrupt()
-                self.delivery.is_idle(_GRACE)
+        # A thread in the middle of its step would open again what is closed here.
+        self._background.join(_GRACE)
+        self._heartbeat.join(_GRACE / 2)
         self.shut(for_good=False)
 
     @shielded(_nothing)

@@ -30,6 +30,7 @@ class Ticker:
         self._name = name
         self._step = step
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self._changed = threading.Condition(threading.Lock())
         self._woken = False
         self._stopping = False
@@ -64,16 +65,22 @@ class Ticker:
         """Let the thread end, at once if it sleeps, else after its current step. Does not wait for it."""
         with self._changed:
             self._stopping = True
-            self._thread = None
+            if self._thread is not None:
+                self._ending, self._thread = self._thread, None
             self._changed.notify()
+
+    def join(self, wait_s: float) -> None:
+        """Wait at most *wait_s* seconds for the end of a thread that was told to stop."""
+        thread = self._ending
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(wait_s, 0.0))
 
     def before_fork(self) -> None:
         """End the thread if it sleeps, so that a host without threads of its own forks without any."""
-        thread = self._thread
         self._resumes = self.running and not self._stopping
-        if self._resumes and thread is not None and thread is not threading.current_thread():
+        if self._resumes and self._thread is not threading.current_thread():
             self.stop()
-            thread.join(FORK_WAIT)
+            self.join(FORK_WAIT)
 
     def after_fork_in_parent(self) -> None:
         """Start again what `before_fork` ended."""
@@ -82,7 +89,7 @@ class Ticker:
 
     def after_fork_in_child(self) -> None:
         """Start afresh in a forked child, where the parent's thread does not exist."""
-        self._thread = None
+        self._thread = self._ending = None
         self._changed = threading.Condition(threading.Lock())
         if self._resumes:
             self.start()

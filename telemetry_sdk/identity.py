@@ -65,8 +65,7 @@ def ensure(
             changes["heartbeat_phase_s"] = round(draw() * DAY_SECONDS, 3)
         return changes
 
-    state = installation.update(complete)
-    return known(state) if not installation.problem else None
+    return known(installation.update(complete, hold_here=False))
 
 
 def derived_uid(install_id: str, what: str) -> str:

@@ -12,16 +12,15 @@ The one door for file locks and atomic writes. Rules:
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import threading
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "Installation", "State", "StateError", "file_lock", "locate", "prepare_directory"]
 
 FILE_NAME: Final = "installation.json"
-SCHEMA: Final = 1
 LOCK_WAIT: Final = 3.0
 
 _LARGEST: Final = 1024 * 1024
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
 # A file changed twice within one tick of the file system's clock looks unchanged, so a copy read within this time of
 # the file's last change is read again; a whole second in the stamp means a file system that counts in seconds.
 _FINE_TICK_NS: Final = 100_000_000
@@ -42,60 +40,6 @@ _COARSE_TICK_NS: Final = 3_000_000_000
 
 class StateError(OSError):
     """The state directory cannot be used the way it was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The content of installation.json. Times are RFC 3339 UTC, days ISO dates; None means not yet or unknown.
-
-    Attributes:
-        install_id: The random id of this install.
-        first_seen_at: When the identity was made.
-        first_seen_sent_at: When the sink acknowledged first_seen.
-        last_heartbeat_on: UTC day of the newest heartbeat.
-        telemetry_enabled: The user's decision on detailed analytics; None while undecided.
-        consent_decided_at: When it was made.
-        consent_catalog_version: The catalogue version it was made for.
-        install_ping_sent_at: When the install ping was accepted.
-        notice_version_shown: The newest first-run notice that was shown.
-        heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
-    """
-
-    install_id: str | None = None
-    first_seen_at: str | None = None
-    first_seen_sent_at: str | None = None
-    last_heartbeat_on: str | None = None
-    telemetry_enabled: bool | None = None
-    consent_decided_at: str | None = None
-    consent_catalog_version: str | None = None
-    install_ping_sent_at: str | None = None
-    notice_version_shown: str | None = None
-    heartbeat_phase_s: float | None = None
-
-
-_CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
-_TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s"}
-
-
-def _parse(data: bytes) -> dict[str, object]:
-    """Return the object in *data*; raises ValueError for anything else."""
-    value = json.loads(data.decode("utf-8-sig"))
-    if isinstance(value, dict):
-        return value
-    raise ValueError("not an object")
-
-
-def _state(raw: Mapping[str, object]) -> State:
-    """Return the known keys of *raw*; a value of the wrong type counts as missing, so a strange consent is no."""
-    known: dict[str, object] = {key: raw[key] for key in _TEXT_KEYS if isinstance(raw.get(key), str)}
-    if not _UUID.fullmatch(str(known.get("install_id"))):
-        known.pop("install_id", None)
-    if isinstance(raw.get("telemetry_enabled"), bool):
-        known["telemetry_enabled"] = raw["telemetry_enabled"]
-    phase = raw.get("heartbeat_phase_s")
-    if isinstance(phase, (int, float)) and not isinstance(phase, bool):
-        known["heartbeat_phase_s"] = float(phase)
-    return State(**known)  # type: ignore[arg-type]
 
 
 def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os.PathLike[str] | None) -> Path | None:
@@ -193,7 +137,7 @@ class Installation:
     def read(self) -> State:
         """Return the current state, also when another process or a person changed the file a moment ago.
 
-        Costs one ``stat`` while nothing changed. Never raises: an unreadable file reads as an empty one.
+        Costs one ``stat`` while nothing changed. Never raises: a file that cannot be read reads as a no.
         """
         on_disk = self._read_disk()
         return replace(on_disk, **self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
@@ -205,11 +149,22 @@ class Installation:
         with self._read_lock:
             signature = _signature(path)
             if signature is None or signature != self._signature:
-                self._take(_state(_read_raw(path)[0]))
+                try:
+                    raw = _read_raw(path)[0]
+                except OSError:
+                    # Not remembered: what is in the way may pass without a change to the file.
+                    raw, signature = {"telemetry_enabled": False}, None
+                self._take(known(raw))
                 self._signature = signature
             return self._cached
 
-    def update(self, change: Callable[[State], Mapping[str, object]], *, must_lock: bool = True) -> State:
+    def is_kept(self, key: str) -> bool:
+        """Tell whether the value of *key* is the file's, not one that holds for this process only."""
+        return self.directory is not None and key not in self._overlay
+
+    def update(
+        self, change: Callable[[State], Mapping[str, object]], *, must_lock: bool = True, hold_here: bool = True
+    ) -> State:
         """Apply *change* to the newest state and return the result.
 
         *change* is given the state as it is on disk, under the lock, and returns only the keys to change; an empty
@@ -219,27 +174,40 @@ class Installation:
         Args:
             change: The keys to change.
             must_lock: False to write even where the lock cannot be had: for a withdrawal of consent, which must not
-                depend on anything.
+                depend on anything. It then holds in this process even if the lock's owner writes its stale copy.
+            hold_here: Whether a change that cannot be written holds for this process at least.
         """
         if self.directory is None:
-            self._overlay |= change(self.read())
-            return self.read()
+            return self._hold_here(change) if hold_here else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
         if not self._overlay and not change(self._read_disk()):
             return self.read()
         try:
             prepare_directory(self.directory)
-            with _locked(self.directory, must_lock=must_lock):
+            with _locked(self.directory, must_lock=must_lock) as locked:
+                if locked:
+                    _sweep(self.directory)
                 changes = _rewrite(self.directory / FILE_NAME, change)
-            self.problem = ""
-            self._overlay = {key: value for key, value in self._overlay.items() if key not in changes}
+            self.problem = "" if locked else "installation.json was written without its lock"
+            self._settle(change, changes if locked else {})
+            self._overlay |= {} if locked else changes
+            return self.read()
         except StateError as error:
             self.problem = str(error)
-            self._overlay |= change(self.read())
         except OSError as error:
             self.problem = f"installation.json cannot be written ({type(error).__name__})"
-            self._overlay |= change(self.read())
+        return self._hold_here(change) if hold_here else self.read()
+
+    def _hold_here(self, change: Callable[[State], Mapping[str, object]]) -> State:
+        self._overlay |= change(self.read())
         return self.read()
+
+    def _settle(self, change: Callable[[State], Mapping[str, object]], written: Mapping[str, object]) -> None:
+        """Forget what held for this process only and was written now, or contradicts what the change found on disk."""
+        self._overlay = {key: value for key, value in self._overlay.items() if key not in written}
+        if self._overlay:
+            contradicted = change(self.read())
+            self._overlay = {key: value for key, value in self._overlay.items() if key not in contradicted}
 
     def _take(self, fresh: State) -> None:
         """Keep what was read; a decision somebody made on disk ends a consent that holds for this process only."""
@@ -253,42 +221,58 @@ def _signature(path: Path) -> object:
     try:
         found = os.stat(path)
     except OSError:
-        return "missing"
-    tick = _FINE_TICK_NS if found.st_mtime_ns % 1_000_000_000 else _COARSE_TICK_NS
-    if abs(time.time_ns() - found.st_mtime_ns) < tick:
         return None
+    now = time.time_ns()
+    # The time of change too: some editors and copies set the time of modification back to an old one.
+    for stamp in (found.st_mtime_ns, found.st_ctime_ns):
+        if abs(now - stamp) < (_FINE_TICK_NS if stamp % 1_000_000_000 else _COARSE_TICK_NS):
+            return None
     return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
 
 def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
-    """Return the file's object, and whether the file is there but corrupt; a corrupt one declines consent."""
+    """Return the file's object, and whether the file is there but corrupt; a corrupt one declines consent.
+
+    Raises:
+        OSError: It cannot be read at the moment (a bad disk, no free descriptor), which says nothing about it.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             return {"telemetry_enabled": False}, True
-        return _parse(data), False
+        return parse(data), False
     except FileNotFoundError:
         return {}, False
-    except (OSError, ValueError, RecursionError):
+    except (PermissionError, IsADirectoryError, ValueError, RecursionError):
         return {"telemetry_enabled": False}, True
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, *, must_lock: bool) -> Iterator[None]:
+def _locked(directory: Path, *, must_lock: bool) -> Iterator[bool]:
+    """Hold the lock, or go on without it; yield which."""
     with contextlib.ExitStack() as stack:
+        locked = True
         try:
             stack.enter_context(file_lock(directory / "installation.lock", LOCK_WAIT))
         except StateError:
             if must_lock:
                 raise
-        yield
+            locked = False
+        yield locked
+
+
+def _sweep(directory: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote; the caller holds the lock."""
+    for leftover in directory.glob(f"{FILE_NAME}.*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]]) -> Mapping[str, object]:
     """Apply *change* to the file as it is now; the caller holds the lock."""
     raw, corrupt = _read_raw(path)
-    changes = change(_state(raw))
+    changes = change(known(raw))
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
         raise StateError(f"{FILE_NAME} was written by a newer version and is not changed by this one")
@@ -308,7 +292,7 @@ def _replace_file(path: Path, content: Mapping[str, object]) -> None:
     descriptor = os.open(temporary, flags, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+            file.write(serialize(content))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -1,0 +1,92 @@
+"""What installation.json says, and how it is written. Pure: the file itself is `installation`'s."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.schedule import DAY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SCHEMA", "State", "known", "parse", "serialize"]
+
+SCHEMA: Final = 1
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The content of installation.json. Times are RFC 3339 UTC, days ISO dates; None means not yet or unknown.
+
+    Attributes:
+        install_id: The random id of this install.
+        first_seen_at: When the identity was made.
+        first_seen_sent_at: When the sink acknowledged first_seen.
+        last_heartbeat_on: UTC day of the newest heartbeat.
+        telemetry_enabled: The user's decision on detailed analytics; None while undecided.
+        consent_decided_at: When it was made.
+        consent_catalog_version: The catalogue version it was made for.
+        install_ping_sent_at: When the install ping was accepted.
+        notice_version_shown: The newest first-run notice that was shown.
+        heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
+    """
+
+    install_id: str | None = None
+    first_seen_at: str | None = None
+    first_seen_sent_at: str | None = None
+    last_heartbeat_on: str | None = None
+    telemetry_enabled: bool | None = None
+    consent_decided_at: str | None = None
+    consent_catalog_version: str | None = None
+    install_ping_sent_at: str | None = None
+    notice_version_shown: str | None = None
+    heartbeat_phase_s: float | None = None
+
+
+_TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s"}
+
+
+def parse(data: bytes) -> dict[str, object]:
+    """Return the object in *data*.
+
+    Raises:
+        ValueError, RecursionError: There is none.
+    """
+    value = json.loads(data.decode("utf-8-sig"))
+    if isinstance(value, dict):
+        return value
+    raise ValueError("not an object")
+
+
+def known(raw: Mapping[str, object]) -> State:
+    """Return the known keys of *raw*; a value of the wrong type counts as missing, so a strange consent is no."""
+    found: dict[str, object] = {key: raw[key] for key in _TEXT_KEYS if _is_text(raw.get(key))}
+    if not _UUID.fullmatch(str(found.get("install_id"))):
+        found.pop("install_id", None)
+    if isinstance(raw.get("telemetry_enabled"), bool):
+        found["telemetry_enabled"] = raw["telemetry_enabled"]
+    phase = raw.get("heartbeat_phase_s")
+    # Compared before it is converted: JSON knows integers that no float can hold, and Python's knows NaN.
+    if isinstance(phase, (int, float)) and not isinstance(phase, bool) and 0 <= phase < DAY_SECONDS:
+        found["heartbeat_phase_s"] = float(phase)
+    return State(**found)  # type: ignore[arg-type]
+
+
+def _is_text(value: object) -> bool:
+    # Half a character, which JSON can write, could neither be stored nor sent.
+    return isinstance(value, str) and not _SURROGATE.search(value)
+
+
+def serialize(content: Mapping[str, object]) -> bytes:
+    """Return *content* as people like to read it, where that can be done."""
+    try:
+        return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+    except (UnicodeEncodeError, RecursionError):
+        # An unknown key may hold half a character, or a tree that only the serializer without indents is fit for.
+        return json.dumps(content).encode() + b"\n"
