@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.attempt import sending_lock
 from telemetry_sdk.consent import ConsentStore
 from telemetry_sdk.delivery import Delivery
+from telemetry_sdk.gate import Gate
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
 from telemetry_sdk.installation import Installation, StateError, locate
 from telemetry_sdk.model import NANOSECONDS, FlushReport, Level, Outcome, Receipt, timestamp
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.records import World
     from telemetry_sdk.sender import Sender
     from telemetry_sdk.settings import Settings
-    from telemetry_sdk.tables import Pending
 
 __all__ = ["Engine"]
 
@@ -71,6 +70,7 @@ class Engine:
         self.settings = settings
         self.world = world
         self.prefix = policy.switch_prefix(options.app)
+        self.gate = Gate(settings, world.environ, self.prefix, lambda: self.installation)
         self.maker = RecordMaker(options, world)
         self._state_dir = state_dir
         self._sender = sender
@@ -80,7 +80,6 @@ class Engine:
         self._outbox: Outbox | None = None
         self._delivery: Delivery | None = None
         self._unkept_id = ""
-        self._warned = False
         self._held = False
         self.in_use = False
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
@@ -128,41 +127,19 @@ class Engine:
             self.outbox,
             self._sender or make_sender(sink),
             make_plan(sink, self.options, self._sending_lock_path()),
-            right=self.right,
+            right=self.gate.right,
             clock=self.world.now_ns,
             draw=self.world.draw,
-            on_delivered=self._note_delivered,
+            on_delivered=lambda record: self._note(record.name),
         )
 
     def _sending_lock_path(self) -> Path | None:
         directory = self.installation.directory
         return directory / "sending.lock" if directory and self.installation.check_writable() else None
 
-    def inputs(self) -> policy.Inputs:
-        """Return the switches as they are now; the stored consent is not looked at."""
-        switches = policy.read_switches(self.world.environ, self.prefix)
-        return policy.Inputs(*switches, sink=self.settings.sink is not None)
-
-    def right(self) -> Decision:
-        """Return what may leave now: the environment and the stored consent as they are at this moment."""
-        inputs = self.inputs()
-        decision = policy.decide(inputs, prefix=self.prefix)
-        if decision.level is Level.OFF:
-            if not self._warned and not policy.is_known_switch(inputs.app_switch):
-                self._warned = True
-                _log.warning("%s_TELEMETRY has an unknown value, which counts as off", self.prefix)
-            return decision
-        state = self.installation.read()
-        inputs = replace(inputs, consent=state.telemetry_enabled, consent_id=state.consent_decided_at)
-        return policy.decide(inputs, prefix=self.prefix)
-
-    def is_switched_off(self) -> bool:
-        """Tell whether a switch, not the lack of a sink, says OFF: then nothing may be written either."""
-        return policy.decide(replace(self.inputs(), sink=True), prefix=self.prefix).level is Level.OFF
-
     def send_base(self, name: str) -> Receipt:
         """Make, store and dispatch a base record, once per install or once per UTC day."""
-        decision = self.right()
+        decision = self.gate.right()
         if decision.level < Level.BASE:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         now_ns = self.world.now_ns()
@@ -183,7 +160,7 @@ class Engine:
             day = utc_day(now_ns / NANOSECONDS)
             self.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
         elif receipt.outcome is Outcome.SUPPRESSED and self.outbox.is_done(record.uid):
-            self._note("first_seen_sent_at")
+            self._note(name)
         return self.dispatch(receipt)
 
     def install_id(self) -> str:
@@ -199,7 +176,7 @@ class Engine:
         """Store and dispatch an analytics event made under *decision*."""
         record = self.maker.analytics(name, event, install_id, user, decision.grant)
         receipt = self._store(record)
-        if receipt and record.grant not in self.right().grants:
+        if receipt and record.grant not in self.gate.right().grants:
             # Withdrawn between the first look and the write; whoever withdrew may have purged before our write.
             self.outbox.withdraw(record.uid, "consent withdrawn")
             return Receipt(Outcome.SUPPRESSED, reason="consent was withdrawn")
@@ -238,17 +215,17 @@ class Engine:
         stored = self.record_consent(enabled=False)
         try:
             if self._outbox is not None or self.outbox.exists():
-                self.outbox.destroy_withdrawn(lambda: self.right().grants - {policy.OPERATOR_GRANT})
+                self.outbox.destroy_withdrawn(lambda: self.gate.right().grants - {policy.OPERATOR_GRANT})
             # On a full disk there may be room only now.
             stored = stored or self.record_consent(enabled=False)
             with sending_lock(self._sending_lock_path(), self.options.timeout):
-                return stored and self.right().level is not Level.FULL
+                return stored and self.gate.right().level is not Level.FULL
         except (StoreError, StateError):
             return False
 
     def flush(self, timeout: float) -> FlushReport:
         """Deliver what waits, now; see `Telemetry.flush`."""
-        decision = self.right()
+        decision = self.gate.right()
         if decision.level is Level.OFF:
             return FlushReport(reason=decision.reason)
         try:
@@ -263,7 +240,7 @@ class Engine:
 
     def start(self) -> None:
         """Start the daily schedule, and deliver what an earlier run left behind."""
-        if self.right().level is Level.OFF:
+        if self.gate.right().level is Level.OFF:
             return
         self.in_use = True
         if self.installation.read().heartbeat_phase_s is not None:
@@ -289,7 +266,7 @@ class Engine:
         self.in_use = False
         self._heartbeat.stop()
         self._background.stop()
-        if self.options.delivery != "manual" and self.right().level is not Level.OFF and self._has_waiting():
+        if self.options.delivery != "manual" and self.gate.right().level is not Level.OFF and self._has_waiting():
             self.delivery.deliver(timeout)
             if not self.delivery.is_idle(0.0):
                 self.delivery.interrupt()
@@ -348,7 +325,7 @@ class Engine:
 
     @shielded(_no_delay)
     def _heartbeat_step(self) -> float | None:
-        phase = self.installation.read().heartbeat_phase_s if self.right().level is not Level.OFF else None
+        phase = self.installation.read().heartbeat_phase_s if self.gate.right().level is not Level.OFF else None
         if phase is None:
             return LONGEST_SLEEP
         now = self.world.now_ns() / NANOSECONDS
@@ -357,7 +334,7 @@ class Engine:
     @shielded(_no_delay)
     def _background_step(self) -> float | None:
         """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
-        if self.right().level is Level.OFF:
+        if self.gate.right().level is Level.OFF:
             return None
         tally = self.delivery.deliver(LONGEST_SLEEP)
         if not self._has_waiting():
@@ -368,10 +345,8 @@ class Engine:
         wait = max(circuit.not_before, circuit.held_until) - now
         return min(wait, LONGEST_SLEEP) if wait > 0 else LONGEST_SLEEP
 
-    def _note_delivered(self, record: Pending) -> None:
-        if record.name in _NOTES:
-            self._note(_NOTES[record.name])
-
-    def _note(self, key: str) -> None:
-        now = timestamp(self.world.now_ns())
-        self.installation.update(lambda state: {} if getattr(state, key) else {key: now})
+    def _note(self, name: str) -> None:
+        """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
+        if key := _NOTES.get(name):
+            now = timestamp(self.world.now_ns())
+            self.installation.update(lambda state: {} if getattr(state, key) else {key: now})

@@ -16,7 +16,7 @@ __all__ = ["gather"]
 
 def gather(engine: Engine) -> Status:
     """Return the status of *engine*. Makes nothing: no file, no id, no request."""
-    decision, inputs, settings = engine.right(), engine.inputs(), engine.settings
+    decision, inputs, settings = engine.gate.right(), engine.gate.inputs(), engine.settings
     switches = {
         "DO_NOT_TRACK": inputs.do_not_track,
         f"{engine.prefix}_TELEMETRY": inputs.app_switch,
@@ -29,7 +29,7 @@ def gather(engine: Engine) -> Status:
         "notes": settings.notes,
         "delivery": engine.options.delivery,
     }
-    if not engine.is_switched_off():
+    if not engine.gate.is_switched_off():
         known |= _state(engine)
     if decision.level is not Level.OFF:
         known |= _queue(engine)

@@ -234,7 +234,7 @@ class Telemetry:
     def is_detailed_analytics_enabled(self) -> bool:
         """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
         self._announce()
-        return self._engine.right().level is Level.FULL
+        return self._engine.gate.right().level is Level.FULL
 
     @shielded(_refused)
     def opt_in(self) -> Receipt:
@@ -244,8 +244,8 @@ class Telemetry:
             The ping's receipt; ``SUPPRESSED`` when it was sent before, or a switch forbids telemetry (then nothing is
             stored). Ask `is_detailed_analytics_enabled` for the state.
         """
-        if self._engine.is_switched_off():
-            return Receipt(Outcome.SUPPRESSED, reason=self._engine.right().reason)
+        if self._engine.gate.is_switched_off():
+            return Receipt(Outcome.SUPPRESSED, reason=self._engine.gate.right().reason)
         self._engine.record_consent(enabled=True)
         self._announce()
         return self.check_and_send_telemetry()
@@ -261,7 +261,7 @@ class Telemetry:
             True when all of that is certain. When False (the state directory cannot be written, say), this process
             sends none all the same, and `status` says what is wrong.
         """
-        if self._engine.is_switched_off() and not self._engine.installation.exists:
+        if self._engine.gate.is_switched_off() and not self._engine.installation.exists:
             return True
         certain = self._engine.withdraw()
         self._announce()
@@ -270,7 +270,7 @@ class Telemetry:
     @shielded(_refused)
     def check_and_send_telemetry(self) -> Receipt:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
-        if self._engine.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
+        if self._engine.gate.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
         return self._send(analytics_event.INSTALL, None, None, {})
 
@@ -293,7 +293,7 @@ class Telemetry:
     @shielded(_no_requests)
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
-        if self._engine.is_switched_off() or not self._engine.outbox.exists():
+        if self._engine.gate.is_switched_off() or not self._engine.outbox.exists():
             return []
         try:
             return self._engine.outbox.sent_log()
@@ -304,7 +304,7 @@ class Telemetry:
         self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Mapping[str, object]
     ) -> Receipt:
         self._announce()
-        decision = self._engine.right()
+        decision = self._engine.gate.right()
         if decision.level < Level.FULL:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         checked = analytics_event.check_name(name)
@@ -322,7 +322,7 @@ class Telemetry:
     def _announce(self) -> None:
         """Tell the host of a decision it has not been told of, whoever made it."""
         callback = self._options.on_consent_change
-        if callback is None or self._engine.is_switched_off():
+        if callback is None or self._engine.gate.is_switched_off():
             return
         decision = self._engine.consent.changed(self._engine.installation.read())
         if decision is not None:
