@@ -7,43 +7,82 @@ Everything lives in a temporary directory that is gone afterwards. Your off-swit
 DO_NOT_TRACK=1 every call is SUPPRESSED and nothing arrives. Your own sinks and tokens are not used.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from telemetry_sdk import Level, Outcome, Receipt, Telemetry
 
-SHOWN = ("app_version", "platform", "path", "words")
+CALL = "{:<38}  {:<10}  {}"
+ROW = "{:<8}  {:<9}  {:<25}  {:<8}  {}"
+SHOWN = ("platform", "locale", "path", "words", "pinned")
 
 
 def main() -> int:
     """Send, receive, compare; return the exit code."""
+    receipts = []
     environ = {name: value for name, value in os.environ.items() if not name.endswith("_TOKEN")}
     with tempfile.TemporaryDirectory() as scratch:
         file, state = Path(scratch, "telemetry.jsonl"), Path(scratch, "state")
-        with (
-            receiver(file) as url,
-            Telemetry("acme-notes", version="2.4.0", endpoint=url, state_dir=state, environ=environ) as telemetry,
-        ):
-            receipts = use(telemetry)
-            sent = records(request.body for request in telemetry.sent_log())
-        arrived = records(file.read_bytes().splitlines())
-    show(arrived)
+        with receiver(file) as url:
+            telemetry = Telemetry("acme-notes", version="2.4.0", endpoint=url, state_dir=state, environ=environ)
+            with telemetry:  # calls start(): first_seen once per install, a heartbeat once per day
+                for call, receipt in use(telemetry):
+                    receipts.append(receipt)
+                    print(CALL.format(call, receipt.outcome.name, receipt.reason).rstrip())
+                sent = list(records(request.body for request in telemetry.sent_log()))
+        arrived = list(records(file.read_bytes().splitlines()))
+
+    print("\n" + ROW.format("TIME UTC", "LAYER", "EVENT", "IDENTITY", "PROPERTIES"))
+    for it in arrived:
+        some = "  ".join(f"{name}={it[name]}" for name in SHOWN if name in it)
+        print(ROW.format(it["occurred_at"][11:19], it["telemetry.layer"], it["event_name"], it["identity"][:8], some))
     suppressed = sum(receipt.outcome is Outcome.SUPPRESSED for receipt in receipts)
     print(f"\nsent: {len(sent)}, arrived: {len(arrived)}, suppressed: {suppressed}")
-    return 0 if arrived == sent and len(sent) else 1
+    accepted = {receipt.uid for receipt in receipts if receipt}
+    return 0 if arrived == sent and accepted <= {it["log.record.uid"] for it in arrived} else 1
 
 
-def use(telemetry: Telemetry) -> list[Receipt]:
-    """Do what a program and its user do. Entering the block above has sent first_seen and today's heartbeat."""
+def use(telemetry: Telemetry) -> Iterator[tuple[str, Receipt]]:
+    """Do what a program and its user do; yields each call with its receipt."""
     status = telemetry.status()
     if status.level is Level.OFF:
-        print(f"Nothing leaves: {status.reason}. Unset {status.decided_by} to see records arrive.\n")
+        print(f"Nothing will be sent, because {status.reason}. Unset it to see records arrive.\n")
+    print(CALL.format("start()", f"level {status.level.name}", status.reason))
+    yield "send_base_heartbeat(), once more", telemetry.send_base_heartbeat()
+    yield "track_event('note.created')", telemetry.track_event("note.created")
+    yield "opt_in()", telemetry.opt_in()
+    yield "track_event('note.created', {...})", telemetry.track_event("note.created", {"words": 120, "pinned": True})
+    yield "track_page_view('/notes/{id}')", telemetry.track_page_view("/notes/{id}")
+    telemetry.opt_out()
+    yield "opt_out(), track_event('note.deleted')", telemetry.track_event("note.deleted")
+
+
+def records(requests: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the log records in these OTLP requests, each as a dict of its attributes and its layer."""
+    for logs in (logs for request in requests for logs in json.loads(request)["resourceLogs"]):
+        layer = [item for item in logs["resource"]["attributes"] if item["key"] == "telemetry.layer"]
+        for record in (record for scope in logs["scopeLogs"] for record in scope["logRecords"]):
+            yield {item["key"]: next(iter(item["value"].values())) for item in record["attributes"] + layer}
+
+
+@contextlib.contextmanager
+def receiver(file: Path) -> Iterator[str]:
+    """Run the local receiver until the block ends; yields its URL."""
+    command = [sys.executable, "-m", "telemetry_sdk", "receive", "--port", "0", "--file", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child.stdout.readline().split()[-1] if child.stdout else ""  # listening on http://...
+        finally:
+            child.terminate()
+            child.communicate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

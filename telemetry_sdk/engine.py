@@ -46,10 +46,6 @@ _NOTES: Final = {base_payload.FIRST_SEEN: "first_seen_sent_at", INSTALL: "instal
 _GRACE: Final = 0.2
 
 
-def _nothing(_: str) -> None:
-    return None
-
-
 def _no_delay(_: str) -> float | None:
     return None
 
@@ -260,7 +256,7 @@ class Engine:
         """Seconds the end of the program may take for this engine."""
         return self.options.exit_timeout if self.in_use else 0.0
 
-    @shielded(_nothing)
+    @shielded(lambda _: None)
     def close(self, timeout: float) -> None:
         """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open."""
         self.in_use = False
@@ -275,7 +271,7 @@ class Engine:
         self._heartbeat.join(_GRACE / 2)
         self.shut(for_good=False)
 
-    @shielded(_nothing)
+    @shielded(lambda _: None)
     def shut(self, *, for_good: bool = True) -> None:
         """Close files and connections; the next call opens what it needs. *for_good* at the end of the program."""
         if self._delivery is not None:
@@ -283,7 +279,7 @@ class Engine:
         if self._outbox is not None:
             self._outbox.database.close(for_good=for_good)
 
-    @shielded(_nothing)
+    @shielded(lambda _: None)
     def at_fork(self, moment: str) -> None:
         """Close what must not be carried into a child; go on in the parent, start afresh in the child."""
         {"before": self._before_fork, "parent": self._after_fork_in_parent, "child": self._after_fork_in_child}[

@@ -57,7 +57,11 @@ def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os
         return Path(os.path.abspath(override))
     import platformdirs
 
-    default = Path(platformdirs.user_data_dir(app, appauthor=False)) / "telemetry"
+    try:
+        default = Path(platformdirs.user_data_dir(app, appauthor=False)) / "telemetry"
+    except (RuntimeError, OSError):
+        # Older versions return a relative path, newer ones raise, when HOME and the account are unknown.
+        return None
     return default if default.is_absolute() else None
 
 
@@ -242,7 +246,7 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
         if len(data) > _LARGEST:
             return {"telemetry_enabled": False}, True
         return parse(data), False
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}, False
     except (PermissionError, IsADirectoryError, ValueError, RecursionError):
         return {"telemetry_enabled": False}, True
