@@ -198,7 +198,8 @@ class Delivery:
         """Make one request and write down how it ended."""
         plan = self.plan
         now_ns = self._clock()
-        records = [self._timed(record, now_ns) for record in part]
+        skew_ns = int(circuit.skew * NANOSECONDS)
+        records = [self._timed(record, now_ns, skew_ns) for record in part]
         lease_s = plan.timeout + _LEASE_MARGIN
         present, body, number = self._outbox.begin(
             records, _encode, sink=plan.sink, now=now_ns / NANOSECONDS, lease_s=lease_s
@@ -214,6 +215,7 @@ class Delivery:
             return Judgement(Verdict.RETRY, permit.refusal), circuit
         acknowledged, rejected, message = otlp.read_success(answer)
         judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
+        judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
         return judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
 
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
@@ -235,12 +237,12 @@ class Delivery:
             return Answer(None, error="timeout")
         return answer
 
-    def _timed(self, record: Pending, now_ns: int) -> Pending:
-        """Return *record* as it is to be sent now: restamped when it is late, or made by a clock since set back."""
+    def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
+        """Return *record* as it is to be sent now: with a new time when it is late, or made by a wrong clock."""
         age = now_ns - record.made_ns
-        if self.plan.late_ns is None or -_FUTURE_NS <= age <= self.plan.late_ns:
+        if self.plan.late_ns is None or (not skew_ns and -_FUTURE_NS <= age <= self.plan.late_ns):
             return record
-        return replace(record, body=otlp.as_late(record.body, now_ns))
+        return replace(record, body=otlp.as_late(record.body, now_ns + skew_ns))
 
     def _settle(
         self,

@@ -159,6 +159,7 @@ class Circuit:
         last_status: HTTP status of the newest answer.
         last_at: When the newest attempt ended.
         last_reason: What went wrong in it; empty when nothing did.
+        skew: Seconds the sink's clock is ahead of ours, where that is too much to ignore; else zero.
     """
 
     failures: int = 0
@@ -169,6 +170,7 @@ class Circuit:
     last_status: int | None = None
     last_at: float = 0.0
     last_reason: str = ""
+    skew: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,12 @@ __all__ = [
     "HOLD_SECONDS",
     "MAX_WAIT",
     "MIN_WAIT",
+    "SKEW_IGNORED",
     "Judgement",
     "Verdict",
     "blocked",
+    "clock_skew",
+    "forgive_clock",
     "judge",
     "next_circuit",
     "retry_after_seconds",
@@ -42,6 +45,7 @@ __all__ = [
 MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0
+SKEW_IGNORED: Final = 300.0
 
 _RETRY: Final = frozenset({429, 502, 503, 504})
 _SPLIT: Final = frozenset({400, 413, 422})
@@ -133,7 +137,8 @@ def next_circuit(
 
     *configuration* stands for everything a HOLD depends on: endpoint, credentials and app version.
     """
-    ended = replace(circuit, last_status=answer.status, last_at=now, last_reason=judgement.reason)
+    skew = clock_skew(answer.date, now) if answer.date else circuit.skew
+    ended = replace(circuit, last_status=answer.status, last_at=now, last_reason=judgement.reason, skew=skew)
     if judgement.verdict is Verdict.RETRY:
         asked = retry_after_seconds(answer.retry_after, answer.date, now)
         failures = circuit.failures + 1
@@ -158,6 +163,26 @@ def blocked(circuit: Circuit, *, now: float, configuration: str, app_version: st
     if not force and now < circuit.not_before <= now + MAX_WAIT:
         return f"waiting after a failed attempt: {circuit.last_reason}"
     return ""
+
+
+def forgive_clock(circuit: Circuit, judgement: Judgement, answer: Answer, now: float) -> Judgement:
+    """Return RETRY instead of a refusal when the answer shows that our clock is wrong and we did not know.
+
+    A store refuses what lies an hour behind or ten minutes ahead of its own time. Once the skew is known, records
+    carry the sink's time (see `delivery`).
+    """
+    refused = judgement.verdict in (Verdict.SPLIT, Verdict.REJECTED) and answer.status == 400
+    skew = clock_skew(answer.date, now)
+    if refused and skew and abs(skew - circuit.skew) > SKEW_IGNORED:
+        return Judgement(Verdict.RETRY, f"{judgement.reason}, and the clocks differ: sent again with the sink's time")
+    return judgement
+
+
+def clock_skew(date: str | None, now: float) -> float:
+    """Return the seconds the sink's clock is ahead of ours by its ``Date``; zero when small or unknown."""
+    moment = _http_date((date or "").strip())
+    skew = moment - now if moment is not None else 0.0
+    return skew if abs(skew) > SKEW_IGNORED else 0.0
 
 
 def retry_after_seconds(header: str | None, date: str | None, now: float) -> float | None:

@@ -599,3 +599,29 @@ def test_threads_end_at_close(make, sink):
         thread.join(20)
     assert not any(thread.is_alive() for thread in ours)
     assert {t.name for t in set(threading.enumerate()) - before if t.name.startswith("telemetry-sdk")} == set()
+
+
+def test_wrong_clock_is_forgiven(make, sink, clock):
+    """A store that refuses records from the future gets them with its own time, once its Date showed the skew."""
+    from email.utils import formatdate
+
+    theirs = clock() / 1e9 - 3600
+
+    def like_loki(request):
+        ahead = any(int(r.get("timeUnixNano", r["observedTimeUnixNano"])) / 1e9 > theirs + 600 for r in request.records)
+        date = {"Date": formatdate(theirs, usegmt=True)}
+        return Reply(400, b"timestamp too new", date) if ahead else Reply(204, b"", date)
+
+    sink.reply = like_loki
+    telemetry = make(clock=clock)
+    telemetry.start()
+    telemetry.opt_in()
+    receipt = telemetry.track_event("timer.started")
+    telemetry.flush()
+
+    assert receipt.outcome is Outcome.QUEUED
+    assert sorted(sink.names) == sorted(
+        ["base_telemetry.first_seen", "base_telemetry.heartbeat", "analytics.install", "timer.started"]
+    )
+    assert telemetry.track_event("timer.stopped").outcome is Outcome.DELIVERED
+    assert telemetry.status().ledger["rejected"] == 0
