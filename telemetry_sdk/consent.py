@@ -19,11 +19,11 @@ class ConsentStore:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._announced: bool | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def after_fork(self) -> None:
         """Forget the lock a parent's thread may have held at the moment of a fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def record(self, *, enabled: bool, now_ns: int) -> bool:
         """Store the decision; an unchanged one keeps its date.

@@ -15,6 +15,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from telemetry_sdk.installation import StateError, file_lock, prepare_directory
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["DamagedError", "Database", "StoreError"]
+__all__ = ["DamagedError", "Database", "InterruptedStoreError", "StoreError"]
 
 T = TypeVar("T")
 _inherited: list[object] = []
@@ -54,6 +55,10 @@ class StoreError(Exception):
     """The outbox could not do what was asked; the message says why, in plain words."""
 
 
+class InterruptedStoreError(StoreError):
+    """This thread is in the middle of a transaction: a signal handler or a finalizer interrupted it there."""
+
+
 class DamagedError(Exception):
     """The file can be read but does not hold what this package writes. Raised by the work given to `Database.run`."""
 
@@ -72,6 +77,7 @@ class Database:
         self._file_id: tuple[int, int] | None = None
         self._in_memory = path is None
         self._busy = False
+        self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
         self._lock = threading.RLock()
 
     @property
@@ -87,14 +93,41 @@ class Database:
         Raises:
             StoreError: It could not be done; nothing was changed.
         """
-        import sqlite3
-
         if not self._lock.acquire(timeout=_LOCK_WAIT):
             raise StoreError("the outbox is busy in another thread")
         try:
             if self._busy:
-                raise StoreError("called from inside the outbox itself (a signal handler or a finalizer)")
-            self._busy = True
+                raise InterruptedStoreError("called from inside the outbox itself (a signal handler or a finalizer)")
+            try:
+                return self._guarded(work, write=write)
+            finally:
+                self._catch_up()
+        finally:
+            self._lock.release()
+
+    def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do as `run`, but from a signal handler that interrupted a transaction: right after that one, returning None.
+
+        Raises:
+            StoreError: As `run` does.
+        """
+        try:
+            return self.run(work)
+        except InterruptedStoreError:
+            self._interrupting.append(work)
+            return None
+
+    def _catch_up(self) -> None:
+        while self._interrupting:
+            work = self._interrupting.popleft()
+            with contextlib.suppress(StoreError):
+                self._guarded(work, write=True)
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
+        import sqlite3
+
+        self._busy = True
+        try:
             try:
                 return self._transact(work, write=write)
             except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
@@ -108,7 +141,6 @@ class Database:
             raise StoreError(_explain(error)) from None
         finally:
             self._busy = False
-            self._lock.release()
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection; the next `run` opens it again. What lives in memory is given up only *for_good*."""

@@ -77,6 +77,7 @@ class Delivery:
         self._turn = threading.Lock()
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
+        self._supervisor = 0
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
@@ -88,6 +89,7 @@ class Delivery:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
         self._worker = Worker()
         self._turn = threading.Lock()
+        self._supervisor = 0
         self._awaited = {}
         self._sender.abandon()
 
@@ -115,14 +117,20 @@ class Delivery:
         """
         tally = Tally()
         deadline = time.monotonic() + budget
+        if self._supervisor == threading.get_ident():
+            # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
+            tally.reason = "this thread is sending already"
+            return tally
         if not self._turn.acquire(timeout=max(budget, 0.0)):
             tally.reason = "another thread is sending"
             return tally
         try:
+            self._supervisor = threading.get_ident()
             self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
         except StoreError as error:
             tally.reason = str(error)
         finally:
+            self._supervisor = 0
             self._turn.release()
         return tally
 

@@ -83,7 +83,10 @@ class Engine:
 
     @property
     def installation(self) -> Installation:
-        """The state file."""
+        """The state file. Found without a lock once it is open, for it is asked for inside transactions."""
+        return self._installation or self._open_installation()
+
+    def _open_installation(self) -> Installation:
         with self._rooms:
             if self._installation is None:
                 directory = self._state_dir or locate(self.options.app, self.prefix, self.world.environ, None)
@@ -301,8 +304,6 @@ class Engine:
 
     def _after_fork_in_child(self) -> None:
         self._rooms = threading.RLock()
-        if self._installation is not None:
-            self._installation.after_fork()
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:

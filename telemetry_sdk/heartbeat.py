@@ -31,7 +31,7 @@ class Ticker:
         self._step = step
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()
         self._woken = False
         self._stopping = False
         self._resumes = False
@@ -90,7 +90,7 @@ class Ticker:
     def after_fork_in_child(self) -> None:
         """Start afresh in a forked child, where the parent's thread does not exist."""
         self._thread = self._ending = None
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()
         if self._resumes:
             self.start()
 

@@ -62,7 +62,8 @@ def ensure(
         elif state.first_seen_at is None:
             changes["first_seen_at"] = timestamp(now_ns)
         if state.heartbeat_phase_s is None:
-            changes["heartbeat_phase_s"] = round(draw() * DAY_SECONDS, 3)
+            # Cut, not rounded: the end of the day is no moment of it.
+            changes["heartbeat_phase_s"] = int(draw() * DAY_SECONDS * 1000) / 1000
         return changes
 
     return known(installation.update(complete, hold_here=False))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 __all__ = ["FILE_NAME", "Installation", "State", "StateError", "file_lock", "locate", "prepare_directory"]
 
@@ -114,18 +113,14 @@ class Installation:
         self.directory = directory
         self.problem = "" if directory else "there is no home directory to keep state in"
         self._overlay: dict[str, object] = {}
-        self._cached = State()
-        self._signature: object = None
-        self._read_lock = threading.RLock()
+        # What was read, and the file's signature then. Replaced as one, without a lock: a reader may be interrupted by
+        # a signal handler that reads too, or hold up a thread that reads inside a transaction.
+        self._seen: tuple[object, State] = (None, State())
 
     @property
     def exists(self) -> bool:
         """Whether the file is there."""
         return self.directory is not None and (self.directory / FILE_NAME).exists()
-
-    def after_fork(self) -> None:
-        """Forget the locks a parent's thread may have held at the moment of a fork."""
-        self._read_lock = threading.RLock()
 
     def check_writable(self) -> bool:
         """Create the directory if need be and tell whether state can be kept there; `problem` says why not."""
@@ -150,17 +145,18 @@ class Installation:
         if self.directory is None:
             return State()
         path = self.directory / FILE_NAME
-        with self._read_lock:
-            signature = _signature(path)
-            if signature is None or signature != self._signature:
-                try:
-                    raw = _read_raw(path)[0]
-                except OSError:
-                    # Not remembered: what is in the way may pass without a change to the file.
-                    raw, signature = {"telemetry_enabled": False}, None
-                self._take(known(raw))
-                self._signature = signature
-            return self._cached
+        signature = _signature(path)
+        seen, state = self._seen
+        if signature is None or signature != seen:
+            try:
+                raw = _read_raw(path)[0]
+            except OSError:
+                # Not remembered: what is in the way may pass without a change to the file.
+                raw, signature = {"telemetry_enabled": False}, None
+            before, state = state, known(raw)
+            self._yield_to_disk(before, state)
+            self._seen = (signature, state)
+        return state
 
     def is_kept(self, key: str) -> bool:
         """Tell whether the value of *key* is the file's, not one that holds for this process only."""
@@ -192,10 +188,11 @@ class Installation:
                 if locked:
                     _sweep(self.directory)
                 changes = _rewrite(self.directory / FILE_NAME, change)
-            self.problem = "" if locked else "installation.json was written without its lock"
-            self._settle(change, changes if locked else {})
-            self._overlay |= {} if locked else changes
-            return self.read()
+            if not locked:
+                self.problem = "installation.json was written without its lock"
+                return self._hold_here(lambda state: {**changes, **change(state)})
+            self.problem = ""
+            return self._settle(change, changes)
         except StateError as error:
             self.problem = str(error)
         except OSError as error:
@@ -206,18 +203,22 @@ class Installation:
         self._overlay |= change(self.read())
         return self.read()
 
-    def _settle(self, change: Callable[[State], Mapping[str, object]], written: Mapping[str, object]) -> None:
-        """Forget what held for this process only and was written now, or contradicts what the change found on disk."""
-        self._overlay = {key: value for key, value in self._overlay.items() if key not in written}
+    def _settle(self, change: Callable[[State], Mapping[str, object]], written: Mapping[str, object]) -> State:
+        """Forget what held for this process only and is written now, on disk anyway, or taken back by *change*."""
+        on_disk = self._read_disk()
+        self._forget({key for key, value in self._overlay.items() if key in written or getattr(on_disk, key) == value})
         if self._overlay:
-            contradicted = change(self.read())
-            self._overlay = {key: value for key, value in self._overlay.items() if key not in contradicted}
+            self._forget(change(self.read()).keys())
+        return self.read()
 
-    def _take(self, fresh: State) -> None:
-        """Keep what was read; a decision somebody made on disk ends a consent that holds for this process only."""
-        if fresh.telemetry_enabled is not self._cached.telemetry_enabled and self._overlay.get("telemetry_enabled"):
-            self._overlay = {key: value for key, value in self._overlay.items() if key not in _CONSENT_KEYS}
-        self._cached = fresh
+    def _forget(self, keys: Collection[str]) -> None:
+        gone = {*keys, *_CONSENT_KEYS} if "telemetry_enabled" in keys else keys
+        self._overlay = {key: value for key, value in self._overlay.items() if key not in gone}
+
+    def _yield_to_disk(self, before: State, now: State) -> None:
+        """Let a decision somebody made on disk end a consent that holds for this process only."""
+        if now.telemetry_enabled is not before.telemetry_enabled and self._overlay.get("telemetry_enabled"):
+            self._forget(_CONSENT_KEYS)
 
 
 def _signature(path: Path) -> object:

@@ -122,8 +122,8 @@ class Outbox:
     def put(self, record: Record, *, replaces: bool = False) -> bool:
         """Store *record*; False when its derived uid was accepted before.
 
-        When this returns True the record survives a kill of this process. With *replaces* an older waiting record of
-        the same name goes.
+        When this returns True the record survives a kill of this process; in a signal handler that interrupted the
+        outbox, as soon as the handler has returned. With *replaces* an older waiting record of the same name goes.
         """
 
         def work(db: sqlite3.Connection) -> bool:
@@ -138,7 +138,7 @@ class Outbox:
                 make_room(db, records=self._limits.records, size=self._limits.bytes)
             return True
 
-        return self._database.run(work)
+        return self._database.run_soon(work) is not False
 
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""

@@ -233,10 +233,29 @@ def _gated_adapter() -> Any:
     Built in a function because its bases live in requests, which is imported only when something is sent.
     """
     from requests.adapters import HTTPAdapter
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.connection import HTTPConnection, HTTPSConnection
 
     line_gate = _Gate()
+    pools = _gated_pools(line_gate)
+
+    class Adapter(HTTPAdapter):
+        gate = line_gate
+
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+            manager = super().proxy_manager_for(*args, **options)
+            manager.pool_classes_by_scheme = pools
+            return manager
+
+    return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+
+def _gated_pools(gate: _Gate) -> dict[str, Any]:
+    """Return connection pools by scheme, whose connections ask *gate*."""
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 
     class GatedMixin:
         sock: Any
@@ -249,9 +268,9 @@ def _gated_adapter() -> Any:
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()
-            line_gate.attach(self, reused=not self.fresh)
+            gate.attach(self, reused=not self.fresh)
             self.fresh = False
-            with line_gate.permit:
+            with gate.permit:
                 super().request(*args, **options)  # type: ignore[misc]
 
     class GatedConnection(GatedMixin, HTTPConnection):
@@ -266,19 +285,7 @@ def _gated_adapter() -> Any:
     class SecurePool(HTTPSConnectionPool):
         ConnectionCls = GatedSecureConnection
 
-    class Adapter(HTTPAdapter):
-        gate = line_gate
-
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)
-            self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-
-        def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-            manager = super().proxy_manager_for(*args, **options)
-            manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-            return manager
-
-    return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    return {"http": Pool, "https": SecurePool}
 
 
 class FileSender:

@@ -1,0 +1,333 @@
+"""The picture in the design, enforced: floors, one door per effect, pure rooms, small functions and files."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import telemetry_sdk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(telemetry_sdk.__file__).parent
+
+# Bottom first. A module may import only from floors below its own; type hints count as imports.
+FLOORS = [
+    # words
+    {"_version", "errors", "model"},
+    # rules and builders, both pure
+    {"options", "policy", "properties", "schedule", "settings", "verdict"},
+    {"analytics_event", "base_payload", "otlp", "plan", "state"},
+    # effects
+    {"environment", "installation", "lifetime", "sender", "shield"},
+    # state
+    {"consent", "database", "gate", "identity"},
+    {"tables"},
+    {"outbox"},
+    # motion
+    {"attempt", "heartbeat", "records"},
+    {"delivery"},
+    # facade
+    {"engine"},
+    {"status"},
+    {"telemetry"},
+    # edges
+    {"__init__"},
+    {"collector.validation"},
+    {"collector.intake"},
+    {"collector.receiver"},
+    {"collector"},
+    {"cli"},
+    {"__main__"},
+]
+PURE = set().union(*FLOORS[:3])
+
+# Each effect and the only rooms that may have it: modules imported while running ...
+ONE_DOOR = {
+    "requests": {"sender"},
+    "urllib3": {"sender"},
+    "sqlite3": {"database"},
+    "filelock": {"installation"},
+    "platformdirs": {"installation"},
+    "tzlocal": {"environment"},
+    "platform": {"environment"},
+    "locale": {"environment"},
+    "ctypes": {"environment"},
+    "socket": {"sender", "collector.receiver"},
+    "http": {"sender", "collector.receiver"},
+    "socketserver": {"collector.receiver"},
+    "atexit": {"lifetime"},
+    "argparse": {"cli"},
+    "signal": {"cli"},
+}
+NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
+# ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
+ONE_DOOR_BY_NAME = {
+    "print": {"cli"},
+    "threading.Thread": {"attempt", "heartbeat", "collector.receiver"},
+    "os.environ": {"telemetry"},
+    "os.urandom": {"telemetry"},
+    "uuid.uuid4": {"telemetry"},
+    "time.time_ns": {"telemetry", "installation", "database"},  # the others compare it with their files' own stamps
+    "os.register_at_fork": {"lifetime"},
+}
+NOBODY_USES = {
+    *("input", "eval", "exec", "breakpoint", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"),
+    *("date.today", "os.getenv", "os.getlogin", "os.system", "uuid.uuid1", "uuid.getnode", "socket.gethostname"),
+    *("platform.node", "Path.home", "os.path.expanduser", "logging.basicConfig", "warnings.warn", "sys.excepthook"),
+}
+EFFECTS = {
+    *("os", "io", "pathlib", "shutil", "tempfile", "time", "sys", "random", "secrets", "socket", "ssl", "http"),
+    *("threading", "queue", "subprocess", "logging", "atexit", "signal", "contextvars", "locale", "platform", "ctypes"),
+    *("sqlite3", "requests", "urllib3", "filelock", "platformdirs", "tzlocal"),
+}
+EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", "sleep", "getenv", "urandom"}
+
+# Who may catch everything, and swallow it.
+CATCHES_EVERYTHING = {
+    ("shield", "call"),  # the shield of the facade
+    ("attempt", "run"),  # handed over to the supervisor, which raises it
+    ("properties", "add"),  # a host's object may raise anything
+    ("analytics_event", "_items"),  # so may its mapping
+    ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
+}
+
+LONGEST_FUNCTION = 40
+LONGEST_FILE = 350
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+SOURCES = {module_name(path): path.read_text("utf-8") for path in sorted(ROOT.rglob("*.py"))}
+MODULES = {name: ast.parse(source) for name, source in SOURCES.items()}
+NAMES = sorted(MODULES)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def nodes(tree: ast.AST, *, typing: bool = True) -> Iterator[ast.AST]:
+    """Every node of *tree*; without *typing* none of those that only type checkers see."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if typing or not is_type_checking(child):
+            yield from nodes(child, typing=typing)
+
+
+def imports(name: str, *, typing: bool = True) -> Iterator[str]:
+    """Every module that *name* imports, wherever the import statement stands."""
+    for node in nodes(MODULES[name], typing=typing):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(name: str) -> set[str]:
+    """The modules of this package that *name* imports."""
+    found = set()
+    for imported in imports(name):
+        package, _, inside = imported.partition(".")
+        if package == "telemetry_sdk":
+            # "import telemetry_sdk" alone is the package itself.
+            found.add(inside if inside in MODULES else inside.rpartition(".")[0] or "__init__")
+    return found
+
+
+def libraries(name: str) -> set[str]:
+    return {imported.partition(".")[0] for imported in imports(name, typing=False)}
+
+
+def used_names(name: str) -> set[str]:
+    """What *name* calls or reads by a name: ``print`` when called, ``os.environ``, ``uuid.uuid4`` however imported."""
+    found = set(imports(name, typing=False))
+    for node in nodes(MODULES[name], typing=False):
+        if isinstance(node, ast.Attribute):
+            found.add(ast.unparse(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found.add(node.func.id)
+    return found
+
+
+def functions(name: str) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(MODULES[name]) if isinstance(node, ast.FunctionDef))
+
+
+def length(node: ast.FunctionDef) -> int:
+    """The function's lines, from ``def`` on, without its docstring."""
+    assert node.end_lineno is not None
+    first = node.body[0]
+    has_docstring = ast.get_docstring(node, clean=False) is not None and first.end_lineno is not None
+    docstring = first.end_lineno - first.lineno + 1 if has_docstring else 0  # type: ignore[operator]
+    return node.end_lineno - node.lineno + 1 - docstring
+
+
+def test_every_module_has_one_floor() -> None:
+    """A new file must say where it belongs."""
+    placed = [name for floor in FLOORS for name in floor]
+
+    assert sorted(placed) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_point_down(name: str) -> None:
+    """No module imports from its own floor or from a higher one."""
+    (number,) = [number for number, floor in enumerate(FLOORS) if name in floor]
+    below = set().union(*FLOORS[:number])
+
+    assert rooms(name) - below == set()
+
+
+def test_no_import_cycle() -> None:
+    """Taken one after the other, every module imports only from those taken before it."""
+    taken: set[str] = set()
+    while taken < set(MODULES):
+        next_ones = {name for name in set(MODULES) - taken if rooms(name) <= taken}
+        assert next_ones, f"a cycle among {sorted(set(MODULES) - taken)}"
+        taken |= next_ones
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_absolute_imports_of_our_own_at_the_top(name: str) -> None:
+    """Our own modules are imported absolutely and at the top, so that a search shows the graph."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+    for function in functions(name):
+        inside = {alias for node in ast.walk(function) for alias in ast_imports(node)}
+        assert not {alias for alias in inside if alias.startswith("telemetry_sdk")}, function.name
+
+
+def ast_imports(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+@pytest.mark.parametrize("library", sorted(ONE_DOOR))
+def test_one_door_per_effect(library: str) -> None:
+    """Each effect has one importer: network, database, locks, platform, processes, signals."""
+    users = {name for name in NAMES if library in libraries(name)}
+
+    assert users == ONE_DOOR[library]
+
+
+@pytest.mark.parametrize("used", sorted(ONE_DOOR_BY_NAME))
+def test_one_door_per_named_effect(used: str) -> None:
+    """Printing, threads, clock, ids, randomness and the environment are touched where the table says."""
+    assert {name for name in NAMES if used in used_names(name)} == ONE_DOOR_BY_NAME[used]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_nobody_does(name: str) -> None:
+    """No room starts processes, draws randomness, asks who or where the user is, or changes the host's setup."""
+    assert libraries(name) & NOBODY_IMPORTS == set()
+    assert used_names(name) & NOBODY_USES == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_rooms_stay_pure(name: str) -> None:
+    """Words, rules and builders reach no clock, file, socket, thread, log or randomness."""
+    called = {
+        getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+        for node in ast.walk(MODULES[name])
+        if isinstance(node, ast.Call)
+    }
+
+    assert libraries(name) & EFFECTS == set()
+    assert called & EFFECTFUL_CALLS == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_rooms_keep_no_state(name: str) -> None:
+    """A pure room has no variable of its own that could change: what it keeps at the top is Final or a type."""
+    assigned = [node for node in MODULES[name].body if isinstance(node, ast.Assign)]
+    names = {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+
+    assert names <= {"__all__", "__version__"}
+    assert not [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.Global)]
+
+
+def test_the_receiver_stands_alone() -> None:
+    """The collector is a program of its own: it uses none of the SDK's rooms, and none of them uses it."""
+    for name in NAMES:
+        is_collector = name.partition(".")[0] == "collector"
+        uses_collector = {room for room in rooms(name) if room.partition(".")[0] == "collector"}
+        if is_collector:
+            assert rooms(name) == uses_collector
+        elif name != "cli":
+            assert uses_collector == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_are_short(name: str) -> None:
+    """A function fits on a screen."""
+    # The facade's constructor names every setting twice.
+    too_long = {f.name: length(f) for f in functions(name) if length(f) > LONGEST_FUNCTION}
+
+    assert set(too_long) - ({"__init__"} if name == "telemetry" else set()) == set(), too_long
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_short(name: str) -> None:
+    """A file can be held in the head."""
+    assert SOURCES[name].count("\n") <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_say_what_is_inside(name: str) -> None:
+    """No module is a drawer for what has no place."""
+    assert not re.search(r"util|helper|common|manager|misc|handler|(^|\.)base$", name)
+
+
+def test_who_catches_everything() -> None:
+    """Only these may swallow an unknown exception; elsewhere a bug must reach the shield."""
+    swallowing = set()
+    for name in NAMES:
+        for function in functions(name):
+            own = [node for node in ast.walk(function) if isinstance(node, ast.ExceptHandler)]
+            if any(catches_everything(node) and not isinstance(node.body[-1], ast.Raise) for node in own):
+                swallowing.add((name, function.name))
+        assert not [handler for handler in ast.walk(MODULES[name]) if suppresses_everything(handler)], name
+
+    innermost = {found for found in swallowing if found not in {("shield", "shielded"), ("shield", "decorate")}}
+    # A handler that ends in a raise of our own swallows the host's.
+    assert innermost | {("analytics_event", "_items")} == CATCHES_EVERYTHING
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    caught = [handler.type] if not isinstance(handler.type, ast.Tuple) else handler.type.elts
+    return any(kind is None or getattr(kind, "id", "") in {"Exception", "BaseException"} for kind in caught)
+
+
+def suppresses_everything(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "suppress"):
+        return False
+    return any(getattr(argument, "id", "") in {"Exception", "BaseException"} for argument in node.args)
+
+
+def test_one_logger() -> None:
+    """Everything is logged under one name, which a host can silence or show with one line."""
+    named = {
+        ast.literal_eval(node.args[0])
+        for name in NAMES
+        for node in ast.walk(MODULES[name])
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "getLogger"
+    }
+
+    assert named == {"telemetry_sdk", "tzlocal"}  # tzlocal's is only given a handler that says nothing
+
+
+def test_every_ignored_rule_says_which() -> None:
+    """A lint or type rule is put aside by name, never all of them."""
+    for name, source in SOURCES.items():
+        assert not re.search(r"# noqa(?!: [A-Z])|# type: ignore(?!\[)", source), name

@@ -1,0 +1,85 @@
+"""A signal handler may track at any moment, also in the middle of a call of ours."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from process_tools import Program
+
+SOURCE = """
+import signal
+telemetry = make()
+telemetry.opt_in()
+kept, handled = [], []
+
+def handler(*_):
+    handled.append(telemetry.track_event("signal.handled", {"n": len(handled)}))
+
+signal.signal(signal.SIGALRM, handler)
+while len(handled) < 300:
+    # One signal for each call, at another point of it every time.
+    signal.setitimer(signal.ITIMER_REAL, 0.00001 + (len(kept) % 40) * ARGUMENT["step"])
+    kept.append(telemetry.track_event("timer.started"))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+assert all(handled) and all(kept), [r for r in handled + kept if not r][:3]
+telemetry.close(20)
+for receipt in handled + kept:
+    os.write(1, f"uid {receipt.uid}\\n".encode())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs setitimer")
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_a_signal_handler_tracks_in_the_middle_of_tracking(tmp_path, sink, mode):
+    """300 signals that interrupt calls of ours and track themselves: no deadlock, nothing lost, nothing twice."""
+    step = 0.0001 if mode == "sync" else 0.00001
+    program = Program(
+        SOURCE,
+        tmp_path,
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+        timeout=20,
+        argument={"step": step},
+    )
+    uids = {line.split()[1] for line in program.finish().splitlines()}
+    later = "report = make().flush(30)\nassert report.kept == 0, report"
+    Program(later, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+
+    assert uids <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGTERM")
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_sigterm_handler_that_tracks_and_exits(tmp_path, sink, mode):
+    """A SIGTERM handler that tracks and calls sys.exit in the middle of tracking loses nothing acknowledged."""
+    source = """
+    import signal
+    telemetry = make()
+    telemetry.opt_in()
+    def handler(*_):
+        receipt = telemetry.track_event("app.stopped")
+        os.write(1, f"uid {receipt.uid}\\n".encode())
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, handler)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    while True:
+        receipt = telemetry.track_event("timer.started")
+        os.write(1, f"uid {receipt.uid}\\n".encode())
+    """
+    state = tmp_path / "state"
+    uids = set()
+    for _ in range(5):
+        # An exit between open() and its with block leaves a file to the garbage collector, which warns of it.
+        calm = {"PYTHONWARNINGS": "ignore::ResourceWarning"}
+        program = Program(
+            source, tmp_path, environ=calm, delivery=mode, endpoint=sink.url, state_dir=state, timeout=20
+        )
+        uids |= {line.split()[1] for line in program.finish().splitlines() if line.startswith("uid")}
+    later = "report = make().flush(30)\nassert report.kept == 0, report"
+    Program(later, tmp_path, endpoint=sink.url, state_dir=state).finish()
+
+    assert sink.names.count("app.stopped") == 5
+    assert uids <= set(sink.uids)

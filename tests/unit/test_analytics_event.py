@@ -1,0 +1,365 @@
+"""Opt-in events: which names, users, contexts and property names they may have."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from telemetry_sdk.analytics_event import (
+    IDENTIFY,
+    INSTALL,
+    PAGE_VIEW,
+    Event,
+    build,
+    check_name,
+    identity_of,
+    request_context,
+)
+from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.model import Limits
+
+OWN = {"install_id": "2ab2916d-a51f-4ac8-80ee-45ac31a28092", "app_version": "2.4.0"}
+
+
+def built(properties: Any, limits: Limits | None = None) -> Event:
+    return build("timer.started", properties, own=OWN, limits=limits or Limits())
+
+
+def kept(properties: Any, limits: Limits | None = None) -> dict[str, object]:
+    payload = built(properties, limits).payload
+    return {name: value for name, value in payload.items() if name not in OWN}
+
+
+class Name(str):
+    """A string that lies about itself."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise RuntimeError("never asked")
+
+    __repr__ = __format__ = __str__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["timer.started", "a.b", "support.modal_opened", "a1.2b.c_", "analytics.page_view", "x." + "y" * 126, "base.x"],
+)
+def test_event_names(name: str) -> None:
+    """A name is at least two words of lower snake case, joined by dots."""
+    assert name == check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "timer", "Timer.started", "timer.Started", "timer..started", ".timer", "timer.", "timer started.x"),
+        *("1timer.x", "_timer.x", "timer-x.y", "timér.x", "timer.x\n", "timer.\u0663", "x." + "y" * 127, "a.\ud800"),
+        *("base_telemetry.heartbeat", "base_telemetry.anything.else"),
+    ],
+    ids=ascii,
+)
+def test_impossible_event_names(name: str) -> None:
+    """Any other name is refused, and so is the base layer's."""
+    with pytest.raises(InvalidEventError) as caught:
+        check_name(name)
+
+    assert len(caught.value.event) <= 64
+    str(caught.value).encode()  # a receipt's reason can always be written to a log
+
+
+@pytest.mark.parametrize("name", [None, 1, b"timer.started", ["timer.started"]])
+def test_a_name_is_a_string(name: object) -> None:
+    """A name of another type is refused, not converted."""
+    with pytest.raises(InvalidEventError, match=type(name).__name__):
+        check_name(name)
+
+
+def test_a_lying_name_is_made_plain() -> None:
+    """What is kept of a string's subclass is its text, and none of its methods is called."""
+    assert type(check_name(Name("timer.started"))) is str
+
+
+def test_our_own_events_have_possible_names() -> None:
+    """The events the SDK makes itself follow its own rule."""
+    assert [check_name(name) for name in (PAGE_VIEW, IDENTIFY, INSTALL)] == [PAGE_VIEW, IDENTIFY, INSTALL]
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "identity"),
+    [
+        (None, None),
+        ("", None),
+        ("u-17", "u-17"),
+        (42, "42"),
+        (0, "0"),
+        (-7, "-7"),
+        (2**200, str(2**200)),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Role.OWNER, "owner"),
+        (Name("u-17"), "u-17"),
+        ("\ud800x", "?x"),
+        ("x" * 256, "x" * 256),
+        ("x" * 257, "x" * 248 + "…[cut]"),
+    ],
+)
+def test_identity(user_id: object, identity: str | None) -> None:
+    """A user is a string, an int or a UUID; nothing means the install."""
+    assert identity == identity_of(user_id)
+
+
+@pytest.mark.parametrize("user_id", [True, 1.5, b"u", ["u"], {"id": 1}, object(), 10**400], ids=lambda u: str(u)[:9])
+def test_impossible_identities(user_id: object) -> None:
+    """Anything else is refused, without being shown."""
+    with pytest.raises(InvalidEventError) as caught:
+        identity_of(user_id)
+
+    assert caught.value.event == "user_id"
+    assert "0000" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "kept_path"),
+    [
+        ("/", "/"),
+        ("/notes/{id}", "/notes/{id}"),
+        ("/notes?q=secret", "/notes"),
+        ("/notes#secret", "/notes"),
+        ("/notes;jsessionid=secret", "/notes"),
+        ("https://acme.example/notes?q=secret", "/notes"),
+        ("https://user:secret@acme.example/notes", "/notes"),
+        (" https://user:secret@acme.example/notes ", "/notes"),
+        ("//acme.example/notes", "/notes"),
+        ("https://acme.example", "/"),
+        ("app+v1.x://host/deep/er", "/deep/er"),
+        ("?q=secret", "/"),
+        ("", "/"),
+        ("notes", "notes"),
+        ("/a//b", "/a//b"),
+    ],
+)
+def test_of_a_path_only_the_path_is_kept(path: str, kept_path: str) -> None:
+    """Neither host, credentials, query nor fragment leave with a page view."""
+    assert request_context({"path": path}) == {"path": kept_path}
+
+
+def test_context_values_are_strings_of_bounded_length() -> None:
+    """A request's header cannot fill the record."""
+    context = request_context({"browser": "x" * 9_999, "device": Name("phone")})
+
+    assert len(context["browser"].encode()) == 512
+    assert type(context["device"]) is str
+    assert request_context({}) == {}
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"ip": "10.0.0.1"}, {"path": None}, {"browser": 5}, {1: "x"}, {"path": b"/"}, 5, "path", [1], {("path",): "/"}],
+    ids=repr,
+)
+def test_impossible_contexts(context: Any) -> None:
+    """A context holds path, browser and device as strings, and nothing else."""
+    with pytest.raises(InvalidEventError):
+        request_context(context)
+
+
+class Hostile(Mapping[str, object]):
+    """A mapping whose reading fails."""
+
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError("no")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("ab")
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Sly(dict[str, object]):
+    """A dict whose methods lie."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("no")
+
+    __bool__ = __iter__ = items = keys = __getitem__ = __len__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"a": 1}, [("a", 1)], OrderedDict(a=1), MappingProxyType({"a": 1}), Sly(a=1)],
+    ids=lambda given: type(given).__name__,
+)
+def test_properties_of_any_mapping(properties: Any) -> None:
+    """Properties come in any mapping, and a dict's subclass is read as the dict it is."""
+    assert kept(properties) == {"a": 1}
+
+
+@pytest.mark.parametrize("none", [None, {}, ()])
+def test_no_properties(none: Any) -> None:
+    """An event needs no properties; it carries what the SDK adds."""
+    assert built(none) == Event(OWN)
+
+
+@pytest.mark.parametrize("properties", [5, "text", [1], object(), Hostile()], ids=lambda given: type(given).__name__)
+def test_properties_that_are_no_mapping(properties: Any) -> None:
+    """Anything else is refused, also a mapping that cannot be read."""
+    with pytest.raises(InvalidEventError, match=type(properties).__name__):
+        built(properties)
+
+
+def test_the_hosts_properties_are_not_touched() -> None:
+    """What the host passed is neither changed nor kept."""
+    inner = [1, float("nan")]
+    given = {"list": inner, "bad name": 1}
+
+    payload = built(given).payload
+
+    assert given.keys() == {"list", "bad name"}
+    assert inner[0] == 1
+    assert len(inner) == 2
+    assert payload["list"] is not inner
+
+
+RESERVED = [
+    "install_id",
+    "app_version",
+    "deployment_type",
+    "release_channel",
+    "path",
+    "browser",
+    "device",
+    "event_name",
+    "identity",
+    "occurred_at",
+    "log.record.uid",
+    "level",
+    "severity",
+    "severity_text",
+    "severity_number",
+    "detected_level",
+    "trace_id",
+    "span_id",
+    "flags",
+    "observed_timestamp",
+    "scope_name",
+    "scope_version",
+    "dropped_attributes_count",
+    "service.name",
+    "service.version",
+    "telemetry.layer",
+    "telemetry.sdk.name",
+    "telemetry.sdk.version",
+    "telemetry.sdk.language",
+    "deployment.environment.name",
+]
+SPELLINGS = [
+    str,
+    str.upper,
+    lambda name: name.replace("_", ".").replace(".", "-"),
+    lambda name: name.replace("_", "__"),
+]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_reserved_names_are_refused(name: str) -> None:
+    """A property cannot take a name of ours or of the log store, in any spelling the store makes the same."""
+    for spell in SPELLINGS:
+        with pytest.raises(InvalidEventError, match="reserved"):
+            built({"fine": 1, spell(name): 2})
+
+
+@pytest.mark.parametrize(
+    ("property_name", "value"),
+    [
+        ("install", {"id": "forged"}),
+        ("app", {"version": "9"}),
+        ("log", {"record": {"uid": "forged"}}),
+        ("event", {"name": "forged"}),
+        ("occurred", {"at": "2099"}),
+        ("trace", {"id": "x"}),
+        ("severity", {}),
+        ("detected_", {"level": "fatal"}),
+    ],
+)
+def test_nested_names_cannot_become_reserved_ones(property_name: str, value: dict[str, object]) -> None:
+    """A store joins the names of nested maps, so a map may not spell one of our names either."""
+    if not value:
+        with pytest.raises(InvalidEventError):
+            built({property_name: value})
+        return
+
+    event = built({property_name: value, "other": 1})
+
+    assert event.dropped == (property_name,)
+    assert event.payload == {**OWN, "other": 1}
+
+
+@pytest.mark.parametrize("name", ["a", "A", "source", "source.kind", "source-kind", "a1.b2_c", "a_", "x" * 128])
+def test_property_names(name: str) -> None:
+    """A property's name is letters, digits and underscores, with single dots or dashes between."""
+    assert kept({name: 1}) == {name: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", ""),
+        ("1a", "1a"),
+        ("_a", "_a"),
+        ("a b", "a b"),
+        ("a..b", "a..b"),
+        ("a.", "a."),
+        ("é", "é"),
+        ("a\n", "a\n"),
+        ("\ud800", "?"),
+        ("x" * 129, "x" * 56 + "…[cut]"),
+        (None, "<NoneType>"),
+        (1, "<int>"),
+        ((1, 2), "<tuple>"),
+        (b"a", "<bytes>"),
+    ],
+    ids=ascii,
+)
+def test_impossible_property_names(name: Any, told: str) -> None:
+    """A property that cannot be named is left out, and the receipt names it as far as it can be shown."""
+    event = built({name: 1, "fine": 2})
+
+    assert event.payload == {**OWN, "fine": 2}
+    assert event.dropped == (told,)
+
+
+def test_at_most_so_many_properties() -> None:
+    """What comes after the limit is left out by name."""
+    event = built({f"p{n}": n for n in range(6)}, Limits(properties=4))
+
+    assert list(event.payload)[2:] == ["p0", "p1", "p2", "p3"]
+    assert event.dropped == ("p4", "p5")
+
+
+def test_own_attributes_come_first_and_unchanged() -> None:
+    """What the SDK adds stands before the host's properties."""
+    assert list(built({"z": 1, "a": 2}).payload.items()) == [*OWN.items(), ("z", 1), ("a", 2)]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "reason", "text"),
+    [
+        (("a",), "", "left out: a"),
+        (("a", "b"), "queued", "queued; left out: a, b"),
+        (tuple("abcdefghijkl"), "", "left out: a, b, c, d, e, f, g, h, i, j and 2 more"),
+    ],
+)
+def test_a_receipt_names_what_was_left_out(dropped: tuple[str, ...], reason: str, text: str) -> None:
+    """Up to ten names are told, the rest is counted."""
+    assert text == Event({}, dropped).explain(reason)
