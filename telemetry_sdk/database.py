@@ -34,7 +34,8 @@ BUSY_WAIT: Final = 2.0
 _LOCK_WAIT: Final = 5.0
 # Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
 # what this package wrote.
-_DAMAGE: Final = frozenset({1, 11, 19, 20, 26})
+_DAMAGE: Final = frozenset({11, 19, 20, 26})
+_SCHEMA_DAMAGE: Final = ("no such table", "no such column", "has no column", "malformed", "columns but")
 _PASSING: Final = frozenset({5, 6, 7, 9})
 _WORLD: Final = {
     3: "access denied",
@@ -201,8 +202,11 @@ class Database:
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
         connection = self._connected()
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
+            if connection.in_transaction:
+                # Left open by an exception from a signal handler, at the one moment nothing could close it.
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             result = work(connection)
             connection.execute("COMMIT")
         except BaseException:
@@ -327,10 +331,12 @@ def _is_world(error: Exception) -> bool:
 
 
 def _is_damage(error: Exception) -> bool:
-    # An error without a code is Python's: a text that is not UTF-8 is damage, anything else a bug of ours.
-    if isinstance(error, (DamagedError, UnicodeDecodeError)):
+    if isinstance(error, (DamagedError, UnicodeDecodeError)) or _code(error) in _DAMAGE:
         return True
-    return _code(error) in _DAMAGE or (not _code(error) and "UTF-8" in str(error))
+    # The generic code is damage only when the tables are not ours; without a code the error is Python's own, and
+    # damage only when it met a text that is not UTF-8. Anything else is a bug of ours, and must cost no record.
+    words = {1: _SCHEMA_DAMAGE, 0: ("UTF-8",)}.get(_code(error), ())
+    return any(word in str(error) for word in words)
 
 
 def _explain(error: sqlite3.Error) -> str:
