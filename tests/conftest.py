@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sink_server import SinkServer
+
 from telemetry_sdk import Telemetry
 
 _SWITCHES = ("DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "TF_BUILD", "http_proxy", "HTTP_PROXY")

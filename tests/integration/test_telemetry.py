@@ -6,11 +6,11 @@ import json
 import logging
 import re
 import threading
-from pathlib import Path
 
 import pytest
-from sink_server import Reply, SinkServer, attributes
-from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome, Telemetry
+from sink_server import Reply, attributes
+
+from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload import FIELDS
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]

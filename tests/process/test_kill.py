@@ -76,7 +76,8 @@ def test_a_kill_while_delivering_loses_nothing(tmp_path, sink, mode, moment):
     sink.reply = reply
     source = TRACKER.replace("{end}", "say('all'); time.sleep(600)")
     if moment == "answered":
-        source = """
+        source = (
+            """
         from telemetry_sdk.outbox import Outbox
         settle, calls = Outbox.settle, []
         def dying(self, *args, **options):
@@ -85,7 +86,9 @@ def test_a_kill_while_delivering_loses_nothing(tmp_path, sink, mode, moment):
                 os.kill(os.getpid(), 9)
             return settle(self, *args, **options)
         Outbox.settle = dying
-        """.replace("\n        ", "\n") + source
+        """.replace("\n        ", "\n")
+            + source
+        )
     program = Program(
         source,
         tmp_path,

@@ -31,7 +31,14 @@ def test_sixteen_processes_are_one_install(tmp_path, sink, mode):
     go, state = tmp_path / "go", tmp_path / "state"
     programs = [
         Program(
-            START, tmp_path, delivery=mode, endpoint=sink.url, state_dir=state, go=go, argument={"events": 5}, timeout=30
+            START,
+            tmp_path,
+            delivery=mode,
+            endpoint=sink.url,
+            state_dir=state,
+            go=go,
+            argument={"events": 5},
+            timeout=30,
         )
         for _ in range(16)
     ]

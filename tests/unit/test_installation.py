@@ -648,7 +648,6 @@ def test_a_file_system_without_locks_is_said_so(installation, state_dir, monkeyp
     assert Installation(state_dir).read() == State(**NO)
 
 
-
 # -- where it is
 
 
