@@ -265,7 +265,7 @@ def _store_names(name: str, value: object) -> set[str]:
 def _size(name: str, value: object) -> int:
     """Return about how many bytes one attribute takes in JSON, never less."""
     if isinstance(value, str):
-        return len(name) + 6 * len(value) + 40 if not value.isascii() else len(name) + len(value) + _escapes(value) + 40
+        return len(name) + len(value.encode()) + _escapes(value) + 40
     if isinstance(value, dict):
         return len(name) + 50 + sum(_size(key, item) for key, item in value.items())
     if isinstance(value, list):
