@@ -241,8 +241,9 @@ class Telemetry:
         """Store that the user agreed to detailed analytics, and send the one install ping.
 
         Returns:
-            The ping's receipt; ``SUPPRESSED`` when it was sent before, or a switch forbids telemetry (then nothing is
-            stored). Ask `is_detailed_analytics_enabled` for the state.
+            The ping's receipt; ``SUPPRESSED`` when it was sent before, when the yes is stored but there is no sink or
+            ``<APP>_TELEMETRY=base`` holds it back, or when a switch says OFF (then nothing is stored). Ask
+            `is_detailed_analytics_enabled` for the state.
         """
         if self._engine.gate.is_switched_off():
             return Receipt(Outcome.SUPPRESSED, reason=self._engine.gate.right().reason)
@@ -258,8 +259,9 @@ class Telemetry:
         then on none leaves it, from any thread or process.
 
         Returns:
-            True when all of that is certain. When False (the state directory cannot be written, say), this process
-            sends none all the same, and `status` says what is wrong.
+            True when all of that is certain. When False because something could not be written, this process sends
+            none all the same, and `status` says what is wrong; when False because ``<APP>_TELEMETRY=full`` is set,
+            the operator's word stands and events still leave.
         """
         if self._engine.gate.is_switched_off() and not self._engine.installation.exists:
             return True

@@ -36,12 +36,25 @@ def wait_for_go():
 
 
 class Program:
-    """A child process that runs *source* after the prelude (`make`, `say`, `wait_for_go`, `ARGUMENT`)."""
+    """A child process that runs *source* after the prelude (`make`, `say`, `wait_for_go`, `ARGUMENT`).
 
-    def __init__(self, source: str, home: Path, *, environ: dict[str, str] | None = None, **settings: Any) -> None:
-        keep = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "PYTHONPATH", "LANG")
+    With *measured* False its coverage is not measured: coverage's tracer takes a lock that is not safe in a signal
+    handler.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        home: Path,
+        *,
+        environ: dict[str, str] | None = None,
+        measured: bool = True,
+        **settings: Any,
+    ) -> None:
+        keep = ("PATH", "SYSTEMROOT", "PYTHONPATH", "LANG")
         environment = {name: os.environ[name] for name in keep if name in os.environ}
-        environment |= {name: value for name, value in os.environ.items() if name.startswith("COV")}
+        if measured:
+            environment |= {name: value for name, value in os.environ.items() if name.startswith("COV")}
         environment |= {"HOME": str(home), "PYTHONWARNINGS": "error"} | (environ or {})
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
         self.process = subprocess.Popen(

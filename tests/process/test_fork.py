@@ -103,7 +103,13 @@ telemetry.flush(30)
 def test_fork(tmp_path, sink, case, mode):
     """Children made by fork deliver their events, once, and nobody deadlocks."""
     program = Program(
-        CHILDREN + CASES[case], tmp_path, delivery=mode, endpoint=sink.url, state_dir=tmp_path / "state", timeout=20
+        CHILDREN + CASES[case],
+        tmp_path,
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+        timeout=20,
+        exit_timeout=20,  # an attempt cut off at exit may be made twice, and a loaded machine would cut some off
     )
     uids = [line.split()[1] for line in program.finish().splitlines() if line.startswith("uid")]
 

@@ -37,6 +37,7 @@ def test_a_signal_handler_tracks_in_the_middle_of_tracking(tmp_path, sink, mode)
     program = Program(
         SOURCE,
         tmp_path,
+        measured=False,
         delivery=mode,
         endpoint=sink.url,
         state_dir=tmp_path / "state",
@@ -74,7 +75,16 @@ def test_sigterm_handler_that_tracks_and_exits(tmp_path, sink, mode):
     for _ in range(5):
         # An exit between open() and its with block leaves a file to the garbage collector, which warns of it.
         calm = {"PYTHONWARNINGS": "ignore::ResourceWarning"}
-        program = Program(source, tmp_path, environ=calm, delivery=mode, endpoint=sink.url, state_dir=state, timeout=20)
+        program = Program(
+            source,
+            tmp_path,
+            environ=calm,
+            measured=False,
+            delivery=mode,
+            endpoint=sink.url,
+            state_dir=state,
+            timeout=20,
+        )
         uids |= {line.split()[1] for line in program.finish().splitlines() if line.startswith("uid")}
     later = "report = make().flush(30)\nassert report.kept == 0, report"
     Program(later, tmp_path, endpoint=sink.url, state_dir=state).finish()
