@@ -39,6 +39,7 @@ def test_sixteen_processes_are_one_install(tmp_path, sink, mode):
             go=go,
             argument={"events": 5},
             timeout=30,
+            exit_timeout=20,
         )
         for _ in range(16)
     ]
