@@ -32,10 +32,11 @@ _inherited: list[object] = []
 
 BUSY_WAIT: Final = 2.0
 _LOCK_WAIT: Final = 5.0
+_INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
 # Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
 # what this package wrote.
 _DAMAGE: Final = frozenset({11, 19, 20, 26})
-_SCHEMA_DAMAGE: Final = ("no such table", "no such column", "has no column", "malformed", "columns but")
+_SCHEMA_DAMAGE: Final = ("no such", "has no column", "malformed", "columns but", "already exists")
 _PASSING: Final = frozenset({5, 6, 7, 9})
 _WORLD: Final = {
     3: "access denied",
@@ -98,7 +99,7 @@ class Database:
             raise StoreError("the outbox is busy in another thread")
         try:
             if self._busy:
-                raise InterruptedStoreError("called from inside the outbox itself (a signal handler or a finalizer)")
+                raise InterruptedStoreError(_INSIDE)
             try:
                 return self._guarded(work, write=write)
             finally:
@@ -137,16 +138,16 @@ class Database:
         except (DamagedError, UnicodeDecodeError):
             raise StoreError("the outbox is damaged") from None
         except sqlite3.DatabaseError as error:
-            if not (_is_world(error) or _is_damage(error)):
+            if not (_code(error) in _WORLD or _is_damage(error)):
                 raise
             raise StoreError(_explain(error)) from None
         finally:
             self._busy = False
 
     def close(self, *, for_good: bool = False) -> None:
-        """Close the connection; the next `run` opens it again. What lives in memory is given up only *for_good*."""
+        """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
         with self._lock:
-            if for_good or not self._in_memory:
+            if not self._busy and (for_good or not self._in_memory):
                 self._disconnect()
 
     def discard(self) -> None:
@@ -158,6 +159,8 @@ class Database:
             StoreError: It cannot be deleted.
         """
         with self._lock:
+            if self._busy:
+                raise InterruptedStoreError(_INSIDE)
             self._disconnect()
             for suffix in ("-wal", "-shm", ""):
                 try:
@@ -324,10 +327,6 @@ class Database:
 
 def _code(error: Exception) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-def _is_world(error: Exception) -> bool:
-    return _code(error) in _WORLD
 
 
 def _is_damage(error: Exception) -> bool:

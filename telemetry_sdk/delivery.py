@@ -238,7 +238,9 @@ class Delivery:
         except RuntimeError as error:
             if "thread" not in str(error):
                 raise
-            return Answer(None, error="the interpreter is shutting down")
+            # Not the sink's fault: nothing was tried, and the next run may try at once.
+            permit.refusal = "the interpreter is shutting down"
+            return Answer(None, error=permit.refusal)
         if answer is None:
             permit.cancelled = True
             self._sender.abandon()

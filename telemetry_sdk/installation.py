@@ -120,7 +120,7 @@ class Installation:
     @property
     def exists(self) -> bool:
         """Whether the file is there."""
-        return self.directory is not None and (self.directory / FILE_NAME).exists()
+        return self.directory is not None and os.path.exists(self.directory / FILE_NAME)
 
     def check_writable(self) -> bool:
         """Create the directory if need be and tell whether state can be kept there; `problem` says why not."""

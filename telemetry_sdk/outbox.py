@@ -23,8 +23,10 @@ from telemetry_sdk.tables import (
     Counts,
     Fate,
     Pending,
+    check_count,
     delete,
     drop,
+    envelope_id,
     expire,
     foreign,
     has_row,
@@ -92,8 +94,6 @@ class Outbox:
         self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
         self._owner = owner
-        self._envelopes: dict[bytes, int] = {}
-        self._envelopes_of = -1
         self._cleared_for: frozenset[str] | None = None
 
     @property
@@ -103,7 +103,8 @@ class Outbox:
 
     def exists(self) -> bool:
         """Tell whether the file is there, without opening it."""
-        return self._database.path is not None and self._database.path.exists()
+        # Unlike Path.exists this is False, too, where somebody else's directory may not be looked into.
+        return self._database.path is not None and os.path.exists(self._database.path)
 
     def is_open(self) -> bool:
         """Tell whether the file, or its stand-in in memory, is open in this process."""
@@ -132,7 +133,7 @@ class Outbox:
             if replaces:
                 older = "SELECT seq FROM records WHERE name = ? AND derived"
                 drop(db, "replaced", [row[0] for row in db.execute(older, (record.name,))])
-            envelope = self._envelope_id(db, record.envelope)
+            envelope = envelope_id(db, record.envelope)
             pending, size = insert(db, record, envelope)
             if pending > self._limits.records or size > self._limits.bytes:
                 make_room(db, records=self._limits.records, size=self._limits.bytes)
@@ -170,6 +171,8 @@ class Outbox:
                 return Claim((), circuit, BUSY)
             expire(db, made_before_ns=int((now - self._limits.age_days * 86_400) * NANOSECONDS))
             records = self._batch(db, agreed.grants, now)
+            if not records:
+                check_count(db)
             owner, until = (self._owner, now + lease_s) if records else ("", 0.0)
             db.execute("UPDATE lease SET owner = ?, until = ?", (owner, until))
             return Claim(records, circuit)
@@ -321,18 +324,6 @@ class Outbox:
                 break
             chosen.append(record)
         return tuple(sorted(chosen, key=lambda record: (record.made_ns, record.seq)))
-
-    def _envelope_id(self, db: sqlite3.Connection, data: bytes) -> int:
-        if self._envelopes_of != self._database.generation:
-            self._envelopes, self._envelopes_of = {}, self._database.generation
-        known = self._envelopes.get(data)
-        if known is None:
-            row = db.execute("SELECT id FROM envelopes WHERE data = ?", (data,)).fetchone()
-            if row is None:
-                # Not remembered: this transaction may still be undone.
-                return int(db.execute("INSERT INTO envelopes (data) VALUES (?)", (data,)).lastrowid or 0)
-            known = self._envelopes[data] = int(row[0])
-        return known
 
 
 def new_owner(pid: int, token: str) -> str:

@@ -26,8 +26,10 @@ __all__ = [
     "Counts",
     "Fate",
     "Pending",
+    "check_count",
     "delete",
     "drop",
+    "envelope_id",
     "expire",
     "foreign",
     "has_row",
@@ -126,8 +128,16 @@ def is_known(db: sqlite3.Connection, uid: str) -> bool:
 
 
 def is_waiting(db: sqlite3.Connection, record: Pending) -> bool:
-    """Tell whether a record is still there."""
-    return has_row(db, "SELECT 1 FROM records WHERE seq = ? AND uid = ?", record.seq, record.uid)
+    """Tell whether a record is still there.
+
+    Raises:
+        DamagedError: It is found by reading the whole table, but not by its number: it could never be settled.
+    """
+    if has_row(db, "SELECT 1 FROM records WHERE seq = ? AND uid = ?", record.seq, record.uid):
+        return True
+    if has_row(db, "SELECT 1 FROM records WHERE +seq = ?", record.seq):
+        raise DamagedError
+    return False
 
 
 def foreign(db: sqlite3.Connection, grants: frozenset[str]) -> list[int]:
@@ -136,13 +146,20 @@ def foreign(db: sqlite3.Connection, grants: frozenset[str]) -> list[int]:
     return [seq for seq, grant in rows if grant not in grants]
 
 
+def envelope_id(db: sqlite3.Connection, data: bytes) -> int:
+    """Return the number of the envelope *data*, which is stored once for all its records."""
+    # "+": by the bytes themselves, for a damaged file may still have them in its index alone.
+    row = db.execute("SELECT id FROM envelopes WHERE +data = ?", (data,)).fetchone()
+    return int(row[0] if row else db.execute("INSERT INTO envelopes (data) VALUES (?)", (data,)).lastrowid or 0)
+
+
 def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, int]:
     """Store and count a record; return how many records and bytes wait now."""
     size = len(record.body)
     db.execute("UPDATE totals SET accepted = accepted + 1, pending = pending + 1, bytes = bytes + ?", (size,))
     number, pending, total = one(db, "SELECT accepted, pending, bytes FROM totals")
     origin = (number, record.uid, record.layer.value, record.name, record.made_ns)
-    fate = (int(record.derived), record.grant, 0.0, envelope, record.body, _checksum(record.envelope, record.body))
+    fate = (int(record.derived), record.grant, 0.0, envelope, record.body, _checksum_of(record))
     db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*origin, *fate))
     return pending, total
 
@@ -150,7 +167,7 @@ def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, 
 def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
     """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
 
-    One whose bytes are no longer those that were stored is dropped: it would spoil its whole request.
+    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not.
     """
     marks = ", ".join("?" * len(grants))
     rows = db.execute(
@@ -161,7 +178,7 @@ def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit
     )
     whole, damaged = [], []
     for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows.fetchall():
-        if checksum == _checksum(envelope, body):
+        if checksum == _checksum(uid, layer, name, made_ns, derived, grant, envelope, body):
             whole.append(Pending(seq, uid, Layer(layer), name, made_ns, bool(derived), grant, envelope, body))
         else:
             damaged.append(seq)
@@ -169,23 +186,40 @@ def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit
     return whole
 
 
-def _checksum(envelope: bytes, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(envelope))
+def _checksum(*fields: object) -> int:
+    return zlib.crc32(repr(fields).encode("utf-8", "backslashreplace"))
+
+
+def _checksum_of(record: Record | Pending) -> int:
+    origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
+    return _checksum(*origin, record.envelope, record.body)
+
+
+def check_count(db: sqlite3.Connection) -> None:
+    """Look whether as many records can be found as were counted.
+
+    Raises:
+        DamagedError: There are more or fewer: some were lost with a page of the file.
+    """
+    found = one(db, "SELECT count(*) FROM records WHERE layer IN ('base', 'analytics')")
+    if found != one(db, "SELECT pending FROM totals"):
+        raise DamagedError
 
 
 def replace_body(db: sqlite3.Connection, record: Pending) -> None:
     """Make the stored bytes of a record those of *record*, which differ in length if at all (`otlp.as_late`)."""
     size = one(db, "SELECT length(body) FROM records WHERE seq = ?", (record.seq,))[0]
     if size != len(record.body):
-        fresh = (record.body, _checksum(record.envelope, record.body), record.seq)
+        fresh = (record.body, _checksum_of(record), record.seq)
         db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
         db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - size,))
 
 
 def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:
     """Drop old analytics records. Only the head of the queue is looked at: the oldest stand there."""
-    head = db.execute("SELECT seq, layer, made_ns FROM records ORDER BY seq LIMIT 512").fetchall()
-    drop(db, "too old", [seq for seq, layer, made in head if layer == Layer.ANALYTICS.value and made < made_before_ns])
+    head = "SELECT seq, layer, made_ns FROM records ORDER BY seq LIMIT 512"
+    old = f"SELECT seq FROM ({head}) WHERE layer = 'analytics' AND made_ns < ?"
+    drop(db, "too old", [row[0] for row in db.execute(old, (made_before_ns,)).fetchall()])
 
 
 def make_room(db: sqlite3.Connection, *, records: int, size: int) -> None:
