@@ -35,7 +35,7 @@ _LOCK_WAIT: Final = 5.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
 # Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
 # what this package wrote.
-_DAMAGE: Final = frozenset({11, 19, 20, 26})
+_DAMAGE: Final = frozenset({11, 18, 19, 20, 26})
 _SCHEMA_DAMAGE: Final = ("no such", "has no column", "malformed", "columns but", "already exists")
 _PASSING: Final = frozenset({5, 6, 7, 9})
 _WORLD: Final = {
@@ -108,11 +108,7 @@ class Database:
             self._lock.release()
 
     def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do as `run`, but from a signal handler that interrupted a transaction: right after that one, returning None.
-
-        Raises:
-            StoreError: As `run` does.
-        """
+        """Do as `run`, but from a signal handler that interrupted a transaction: right after that one, returning None."""
         try:
             return self.run(work)
         except InterruptedStoreError:
@@ -140,7 +136,8 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not (_code(error) in _WORLD or _is_damage(error)):
                 raise
-            raise StoreError(_explain(error)) from None
+            self.problem = _explain(error)
+            raise StoreError(self.problem) from None
         finally:
             self._busy = False
 
@@ -212,6 +209,8 @@ class Database:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             result = work(connection)
             connection.execute("COMMIT")
+            if write and not self._in_memory:
+                self.problem = ""
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

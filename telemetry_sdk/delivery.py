@@ -78,6 +78,7 @@ class Delivery:
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
         self._supervisor = 0
+        self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
@@ -206,7 +207,7 @@ class Delivery:
         """Make one request and write down how it ended."""
         plan = self.plan
         now_ns = self._clock()
-        skew_ns = int(circuit.skew * NANOSECONDS)
+        skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
         records = [self._timed(record, now_ns, skew_ns) for record in part]
         lease_s = plan.timeout + _LEASE_MARGIN
         present, body, number = self._outbox.begin(
@@ -218,7 +219,8 @@ class Delivery:
         grants = frozenset(record.grant for record in present if record.grant is not None)
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)
-        if permit.refusal and not permit.cancelled:
+        self.withheld = "" if permit.cancelled else permit.refusal
+        if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return Judgement(Verdict.RETRY, permit.refusal), circuit
         acknowledged, rejected, message = otlp.read_success(answer)

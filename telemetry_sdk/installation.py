@@ -12,6 +12,7 @@ The one door for file locks and atomic writes. Rules:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from dataclasses import replace
@@ -23,6 +24,8 @@ from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+
+    import filelock
 
 __all__ = ["FILE_NAME", "Installation", "State", "StateError", "file_lock", "locate", "prepare_directory"]
 
@@ -93,9 +96,7 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     Raises:
         StateError: It was not free within *wait_s* seconds, or this file system has no locks.
     """
-    import filelock
-
-    lock = filelock.FileLock(str(path), timeout=wait_s, mode=0o600)
+    lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
         lock.acquire(poll_interval=0.005)
     except (OSError, NotImplementedError) as error:
@@ -104,6 +105,22 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@functools.cache
+def _lock_class() -> type[filelock.BaseFileLock]:
+    """Return filelock's class for this platform, imported when first needed, without its substitute.
+
+    Where the file system has no locks, newer versions print a warning and go on with a marker file, which outlives a
+    holder that was killed.
+    """
+    import filelock
+
+    class Lock(filelock.FileLock):
+        def _fallback_to_soft_lock(self) -> None:
+            raise NotImplementedError
+
+    return Lock
 
 
 class Installation:

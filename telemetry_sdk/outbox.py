@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.database import Database, StoreError
+from telemetry_sdk.database import DamagedError, Database, StoreError
 from telemetry_sdk.environment import process_is_gone
 from telemetry_sdk.model import NANOSECONDS, SentRequest, timestamp
 from telemetry_sdk.tables import (
@@ -29,6 +29,7 @@ from telemetry_sdk.tables import (
     envelope_id,
     expire,
     foreign,
+    has_newest,
     has_row,
     insert,
     is_known,
@@ -39,6 +40,7 @@ from telemetry_sdk.tables import (
     one,
     read_circuit,
     replace_body,
+    totals,
     trim_sent_log,
     waiting,
     write_circuit,
@@ -125,6 +127,9 @@ class Outbox:
 
         When this returns True the record survives a kill of this process; in a signal handler that interrupted the
         outbox, as soon as the handler has returned. With *replaces* an older waiting record of the same name goes.
+
+        Raises:
+            StoreError: Among others, there is no room for it beside records that matter more.
         """
 
         def work(db: sqlite3.Connection) -> bool:
@@ -137,6 +142,8 @@ class Outbox:
             pending, size = insert(db, record, envelope)
             if pending > self._limits.records or size > self._limits.bytes:
                 make_room(db, records=self._limits.records, size=self._limits.bytes)
+                if not has_newest(db):
+                    raise StoreError("there is no room for it")
             return True
 
         return self._database.run_soon(work) is not False
@@ -169,7 +176,7 @@ class Outbox:
                 return Claim((), circuit, agreed.blocked)
             if not self._lease_is_free(db, now, lease_s):
                 return Claim((), circuit, BUSY)
-            expire(db, made_before_ns=int((now - self._limits.age_days * 86_400) * NANOSECONDS))
+            expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
             records = self._batch(db, agreed.grants, now)
             if not records:
                 check_count(db)
@@ -241,8 +248,8 @@ class Outbox:
                     if fate.record.derived and fate.fate == "delivered":
                         mark_done(db, fate.record.uid, int(circuit.last_at * NANOSECONDS))
             lost = min(rejected, gone["delivered"])
-            totals = (gone["delivered"] - lost, gone["rejected"] + lost)
-            db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", totals)
+            ended = (gone["delivered"] - lost, gone["rejected"] + lost)
+            db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
             write_circuit(db, circuit)
             outcome = (status, verdict, reason, number)
             db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ? WHERE id = ?", outcome)
@@ -292,9 +299,10 @@ class Outbox:
         """Return the ledger."""
 
         def work(db: sqlite3.Connection) -> Counts:
-            totals = one(db, "SELECT accepted, delivered, rejected, pending, bytes FROM totals")
             dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
-            return Counts(*totals[:5], dropped=dict(dropped))  # type: ignore[misc]
+            if not all(isinstance(reason, str) and isinstance(n, int) for reason, n in dropped):
+                raise DamagedError
+            return Counts(*totals(db), dropped=dict(dropped))
 
         return self._database.run(work, write=False)
 
@@ -303,16 +311,19 @@ class Outbox:
 
         def work(db: sqlite3.Connection) -> list[SentRequest]:
             rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
-            return [SentRequest(timestamp(row[0], "milliseconds"), *row[1:]) for row in rows]
+            whole = (row for row in rows if isinstance(row[0], int) and isinstance(row[2], bytes))
+            return [SentRequest(timestamp(row[0], "milliseconds"), *row[1:]) for row in whole]
 
         return self._database.run(work, write=False)
 
     def _lease_is_free(self, db: sqlite3.Connection, now: float, lease_s: float) -> bool:
         owner, until = one(db, "SELECT owner, until FROM lease")
+        if not (isinstance(owner, str) and isinstance(until, float)):
+            raise DamagedError
         # An expiry further ahead than any lease lasts was written before the clock was set back.
         if owner in ("", self._owner) or not now < until <= now + 10 * lease_s:
             return True
-        pid, _, rest = str(owner).partition(":")
+        pid, _, rest = owner.partition(":")
         return rest.partition(":")[0] == _pid_space() and pid.isdecimal() and process_is_gone(int(pid))
 
     def _batch(self, db: sqlite3.Connection, grants: frozenset[str], now: float) -> tuple[Pending, ...]:

@@ -62,7 +62,7 @@ def _queue(engine: Engine) -> dict[str, object]:
         "ledger": ledger | {f"dropped: {reason}": number for reason, number in counts.dropped.items()},
         "last_status": circuit.last_status,
         "last_attempt_at": timestamp(int(circuit.last_at * NANOSECONDS)) if circuit.last_at else None,
-        "waiting": _waiting(engine, circuit),
+        "waiting": _waiting(engine, circuit) or (engine.delivery.withheld if counts.pending else ""),
         "state_problem": engine.installation.problem or database.problem,
     }
 

@@ -32,6 +32,7 @@ __all__ = [
     "envelope_id",
     "expire",
     "foreign",
+    "has_newest",
     "has_row",
     "insert",
     "is_known",
@@ -42,13 +43,15 @@ __all__ = [
     "one",
     "read_circuit",
     "replace_body",
+    "totals",
     "trim_sent_log",
     "waiting",
     "write_circuit",
 ]
 
 VERSION: Final = 1
-_MOST_DONE: Final = 400
+_MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
+_LONGEST_PUT_OFF: Final = 2 * 86_400.0
 SCHEMA: Final = """
 CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
 CREATE TABLE records (
@@ -108,12 +111,22 @@ class Counts:
     dropped: dict[str, int]
 
 
-def one(db: sqlite3.Connection, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
-    """Return the row a query must find."""
+def one(
+    db: sqlite3.Connection, query: str, parameters: Sequence[object] = (), *, kinds: type = object
+) -> tuple[Any, ...]:
+    """Return the row a query must find, of values of *kinds*: SQLite reads anything out of a damaged page."""
     row: tuple[Any, ...] | None = db.execute(query, parameters).fetchone()
-    if row is None:
+    if row is None or not all(isinstance(value, kinds) for value in row):
         raise DamagedError
     return row
+
+
+def totals(db: sqlite3.Connection) -> tuple[int, int, int, int, int]:
+    """Return how many records were accepted, delivered and rejected, and how many, with how many bytes, wait."""
+    accepted, delivered, rejected, pending, size = one(
+        db, "SELECT accepted, delivered, rejected, pending, bytes FROM totals", kinds=int
+    )
+    return accepted, delivered, rejected, pending, size
 
 
 def has_row(db: sqlite3.Connection, query: str, *parameters: object) -> bool:
@@ -149,15 +162,17 @@ def foreign(db: sqlite3.Connection, grants: frozenset[str]) -> list[int]:
 def envelope_id(db: sqlite3.Connection, data: bytes) -> int:
     """Return the number of the envelope *data*, which is stored once for all its records."""
     # "+": by the bytes themselves, for a damaged file may still have them in its index alone.
-    row = db.execute("SELECT id FROM envelopes WHERE +data = ?", (data,)).fetchone()
-    return int(row[0] if row else db.execute("INSERT INTO envelopes (data) VALUES (?)", (data,)).lastrowid or 0)
+    known = "SELECT id FROM envelopes WHERE +data = ?"
+    if not has_row(db, known, data):
+        db.execute("INSERT INTO envelopes (data) VALUES (?)", (data,))
+    return int(one(db, known, (data,), kinds=int)[0])
 
 
 def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, int]:
     """Store and count a record; return how many records and bytes wait now."""
     size = len(record.body)
     db.execute("UPDATE totals SET accepted = accepted + 1, pending = pending + 1, bytes = bytes + ?", (size,))
-    number, pending, total = one(db, "SELECT accepted, pending, bytes FROM totals")
+    number, _, _, pending, total = totals(db)
     origin = (number, record.uid, record.layer.value, record.name, record.made_ns)
     fate = (int(record.derived), record.grant, 0.0, envelope, record.body, _checksum_of(record))
     db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*origin, *fate))
@@ -167,14 +182,15 @@ def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, 
 def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
     """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
 
-    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not.
+    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not. One
+    put off for longer than anything is put off was so before the clock was set back.
     """
     marks = ", ".join("?" * len(grants))
     rows = db.execute(
         "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body, checksum FROM records "
-        "JOIN envelopes ON envelopes.id = envelope WHERE not_before <= ? "
+        "JOIN envelopes ON envelopes.id = envelope WHERE (not_before <= ? OR not_before > ?) "
         f"AND (layer = 'base' OR grant_id IN ({marks})) ORDER BY seq LIMIT ?",
-        (now, *sorted(grants), limit),
+        (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit),
     )
     whole, damaged = [], []
     for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows.fetchall():
@@ -201,8 +217,8 @@ def check_count(db: sqlite3.Connection) -> None:
     Raises:
         DamagedError: There are more or fewer: some were lost with a page of the file.
     """
-    found = one(db, "SELECT count(*) FROM records WHERE layer IN ('base', 'analytics')")
-    if found != one(db, "SELECT pending FROM totals"):
+    readable = "records JOIN envelopes ON envelopes.id = envelope WHERE layer IN ('base', 'analytics')"
+    if one(db, f"SELECT count(*) FROM {readable}") != totals(db)[3:4]:
         raise DamagedError
 
 
@@ -225,7 +241,7 @@ def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:
 def make_room(db: sqlite3.Connection, *, records: int, size: int) -> None:
     """Drop records until the bounds hold: the oldest analytics first, base ones last."""
     while True:
-        pending, total = one(db, "SELECT pending, bytes FROM totals")
+        _, _, _, pending, total = totals(db)
         excess = max(pending - records, 0)
         if not excess and total <= size:
             return
@@ -237,6 +253,11 @@ def make_room(db: sqlite3.Connection, *, records: int, size: int) -> None:
         if not rows:
             return
         drop(db, "no room", [row[0] for row in rows])
+
+
+def has_newest(db: sqlite3.Connection) -> bool:
+    """Tell whether the record that was accepted last is still there."""
+    return has_row(db, "SELECT 1 FROM totals JOIN records ON seq = accepted")
 
 
 def log_request(db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int) -> int:
@@ -283,7 +304,9 @@ def write_circuit(db: sqlite3.Connection, circuit: Circuit) -> None:
 def trim_sent_log(db: sqlite3.Connection, *, requests: int, size: int) -> None:
     """Keep the newest *requests* requests of at most *size* bytes together; the newest stays, whatever its size."""
     total = 0
-    for position, (number, length) in enumerate(db.execute("SELECT id, length(body) FROM sent ORDER BY id DESC")):
+    for position, (number, length) in enumerate(
+        db.execute("SELECT id, ifnull(length(body), 0) FROM sent ORDER BY id DESC")
+    ):
         total += length
         if position and (position >= requests or total > size):
             db.execute("DELETE FROM sent WHERE id <= ?", (number,))

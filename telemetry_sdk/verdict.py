@@ -37,6 +37,7 @@ __all__ = [
     "clock_skew",
     "forgive_clock",
     "judge",
+    "known_skew",
     "next_circuit",
     "retry_after_seconds",
     "wait_seconds",
@@ -46,6 +47,7 @@ MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0
 SKEW_IGNORED: Final = 300.0
+_LAST_DATE: Final = 9_000_000_000.0  # in the year 2255; OTLP's nanoseconds end soon after
 
 _RETRY: Final = frozenset({429, 502, 503, 504})
 _SPLIT: Final = frozenset({400, 413, 422})
@@ -137,7 +139,9 @@ def next_circuit(
 
     *configuration* stands for everything a HOLD depends on: endpoint, credentials and app version.
     """
-    skew = clock_skew(answer.date, now) if answer.date else circuit.skew
+    # Only who judges records is the sink; a portal or proxy before it may have any clock.
+    judged = judgement.verdict is Verdict.DELIVERED or answer.status == 400
+    skew = clock_skew(answer.date, now) if answer.date and judged else circuit.skew
     ended = replace(circuit, last_status=answer.status, last_at=now, last_reason=judgement.reason, skew=skew)
     if judgement.verdict is Verdict.RETRY:
         asked = retry_after_seconds(answer.retry_after, answer.date, now)
@@ -173,7 +177,7 @@ def forgive_clock(circuit: Circuit, judgement: Judgement, answer: Answer, now: f
     """
     refused = judgement.verdict in (Verdict.SPLIT, Verdict.REJECTED) and answer.status == 400
     skew = clock_skew(answer.date, now)
-    if refused and skew and abs(skew - circuit.skew) > SKEW_IGNORED:
+    if refused and skew and abs(skew - known_skew(circuit, now)) > SKEW_IGNORED:
         return Judgement(Verdict.RETRY, f"{judgement.reason}, and the clocks differ: sent again with the sink's time")
     return judgement
 
@@ -181,8 +185,20 @@ def forgive_clock(circuit: Circuit, judgement: Judgement, answer: Answer, now: f
 def clock_skew(date: str | None, now: float) -> float:
     """Return the seconds the sink's clock is ahead of ours by its ``Date``; zero when small or unknown."""
     moment = _http_date((date or "").strip())
-    skew = moment - now if moment is not None else 0.0
-    return skew if abs(skew) > SKEW_IGNORED else 0.0
+    if moment is None or not 0 <= moment < _LAST_DATE:
+        return 0.0
+    return moment - now if abs(moment - now) > SKEW_IGNORED else 0.0
+
+
+def known_skew(circuit: Circuit, now: float) -> float:
+    """Return the skew that was learned, or zero once our clock seems to have been set right since.
+
+    It does when it passed the time the sink's clock showed then, or went back. In doubt a record had better keep its
+    own time: a refusal of that is forgiven (`forgive_clock`), one of a time that we made up is not.
+    """
+    then = circuit.last_at
+    still_wrong = then <= now < then + circuit.skew if circuit.skew > 0 else now >= then
+    return circuit.skew if still_wrong else 0.0
 
 
 def retry_after_seconds(header: str | None, date: str | None, now: float) -> float | None:

@@ -363,6 +363,18 @@ def test_process_is_gone() -> None:
     assert process_is_gone(child)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="process ids mean nothing elsewhere")
+def test_without_proc_a_process_that_takes_signals_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no /proc, whoever can be signalled counts as alive."""
+
+    def missing(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+
+    assert not process_is_gone(os.getpid())
+
+
 def test_nobody_is_gone_where_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off POSIX, signal 0 would end the process that is asked about, so it is not sent."""
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))

@@ -19,7 +19,10 @@ from telemetry_sdk.verdict import (
     Judgement,
     Verdict,
     blocked,
+    clock_skew,
+    forgive_clock,
     judge,
+    known_skew,
     next_circuit,
     retry_after_seconds,
     wait_seconds,
@@ -326,3 +329,102 @@ def test_a_new_circuit_blocks_nothing() -> None:
     """An install that never sent may send."""
     assert why_not(Circuit()) == ""
     assert why_not(replace(Circuit(), last_reason="HTTP 503", last_status=503)) == ""
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("date", "skew"),
+    [
+        ("Thu, 28 May 2026 21:26:40 GMT", HOUR),
+        ("Thu, 28 May 2026 19:26:40 GMT", -HOUR),
+        ("Thu, 28 May 2026 20:31:41 GMT", 301.0),
+        ("Thu, 28 May 2026 20:31:40 GMT", 0.0),  # five minutes disturb no store
+        ("Thu, 28 May 2026 20:21:40 GMT", 0.0),
+        (DATE, 0.0),
+        ("", 0.0),
+        (None, 0.0),
+        ("yesterday", 0.0),
+        ("Fri, 01 Jan 0100 00:00:00 GMT", 0.0),  # times OTLP cannot carry
+        ("Wed, 31 Dec 1969 23:59:59 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 0.0),
+    ],
+)
+def test_clock_skew(date: str | None, skew: float) -> None:
+    """A Date that differs by more than five minutes shows a skew, if a record could carry that time."""
+    assert skew == clock_skew(date, NOW)
+
+
+AHEAD, BEHIND = "Thu, 28 May 2026 21:26:40 GMT", "Thu, 28 May 2026 19:26:40 GMT"
+
+
+@pytest.mark.parametrize(
+    ("judged", "status", "learned"),
+    [
+        (DELIVERED, 200, True),
+        (RETRY, 400, True),  # a refusal that was forgiven
+        (SPLIT, 400, True),
+        (REJECTED, 400, True),
+        (RETRY, 200, False),  # a captive portal, whose clock may stand at 1970
+        (RETRY, 503, False),
+        (HOLD, 302, False),
+        (HOLD, 401, False),
+        (REJECTED, 500, False),
+        (STOP, 410, False),
+    ],
+)
+def test_a_clock_is_learned_from_the_sink_only(judged: Verdict, status: int, learned: bool) -> None:
+    """Who takes or refuses records is the sink; the Date of a portal or proxy on the way changes nothing."""
+    before = Circuit(skew=-HOUR, last_at=NOW)
+
+    assert after(before, Judgement(judged), Answer(status, date=AHEAD)).skew == (HOUR if learned else -HOUR)
+    assert after(before, Judgement(judged), Answer(status)).skew == -HOUR
+    assert after(before, Judgement(judged), Answer(status, date=DATE)).skew == (0.0 if learned else -HOUR)
+
+
+@pytest.mark.parametrize(
+    ("skew", "passed", "known"),
+    [
+        (0.0, 10.0, 0.0),
+        (HOUR, 0.0, HOUR),
+        (HOUR, HOUR - 1, HOUR),
+        (HOUR, HOUR, 0.0),  # our clock shows what the sink's did: it was set forward
+        (HOUR, -1.0, 0.0),
+        (-HOUR, 0.0, -HOUR),
+        (-HOUR, 30 * 86_400.0, -HOUR),
+        (-HOUR, -1.0, 0.0),  # it was set back
+    ],
+)
+def test_a_clock_set_right_is_believed(skew: float, passed: float, known: float) -> None:
+    """A skew is applied only while our clock may still be wrong; a record's own time is the safer guess."""
+    assert known == known_skew(Circuit(skew=skew, last_at=NOW), NOW + passed)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "judged", "status", "date", "forgiven"),
+    [
+        (Circuit(), REJECTED, 400, AHEAD, True),
+        (Circuit(), SPLIT, 400, BEHIND, True),
+        (Circuit(skew=HOUR, last_at=NOW), REJECTED, 400, BEHIND, True),  # it has changed since
+        (Circuit(skew=HOUR, last_at=NOW - 2 * HOUR), REJECTED, 400, AHEAD, True),  # known no more
+        (Circuit(skew=HOUR, last_at=NOW), REJECTED, 400, AHEAD, False),  # known, and not the reason
+        (Circuit(), REJECTED, 400, DATE, False),
+        (Circuit(), REJECTED, 400, None, False),
+        (Circuit(), REJECTED, 400, "Fri, 31 Dec 9999 23:59:59 GMT", False),
+        (Circuit(), REJECTED, 422, AHEAD, False),
+        (Circuit(), REJECTED, 500, AHEAD, False),
+        (Circuit(), DELIVERED, 200, AHEAD, False),
+        (Circuit(), STOP, 410, AHEAD, False),
+    ],
+)
+def test_forgive_clock(circuit: Circuit, judged: Verdict, status: int, date: str | None, forgiven: bool) -> None:
+    """A refusal counts as none when the answer shows a wrong clock that we did not know of; that is once for a skew."""
+    judgement, answer = Judgement(judged, f"HTTP {status}"), Answer(status, date=date)
+
+    found = forgive_clock(circuit, judgement, answer, NOW)
+
+    assert (found.verdict is RETRY) is forgiven
+    assert forgiven or found is judgement
+    again = forgive_clock(after(circuit, found, answer), judgement, answer, NOW)
+    assert again is judgement

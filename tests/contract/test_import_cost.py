@@ -1,0 +1,122 @@
+"""What a host pays that only imports or constructs us, or whose user said no: nothing heavy, no thread, no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from telemetry_sdk import Telemetry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = (
+    *("requests", "urllib3", "sqlite3", "filelock", "tzlocal", "platformdirs", "asyncio", "importlib.metadata"),
+    *("http.client", "http.cookiejar", "http.server", "email", "ssl", "socket", "locale", "ctypes", "subprocess"),
+    *("multiprocessing", "concurrent.futures", "argparse", "telemetry_sdk.collector", "telemetry_sdk.cli"),
+)
+CONSTRUCT = 'telemetry = Telemetry("acme-notes", version="1", endpoint="http://127.0.0.1:9", strict=True)'
+
+# Every public method, called as a host would.
+CALLS = {
+    "start": "()",
+    "send_base_first_seen": "()",
+    "send_base_heartbeat": "()",
+    "heartbeat_if_due": "()",
+    "send_analytics_event": '("timer.started", {"source": "cli"}, user_id=42, context={"path": "/"})',
+    "track_event": '("timer.started", {"source": "cli"})',
+    "track_page_view": '("/notes")',
+    "identify_user": '("u-17")',
+    "is_detailed_analytics_enabled": "()",
+    "opt_in": "()",
+    "check_and_send_telemetry": "()",
+    "flush": "(0.1)",
+    "status": "()",
+    "sent_log": "()",
+    "opt_out": "()",
+    "close": "()",
+}
+REPORT = """
+import json, sys, threading
+print(json.dumps({"modules": sorted(sys.modules), "threads": threading.active_count(), "answers": answers}))
+"""
+
+
+def run(program: str, home: Path, **environ: str) -> dict[str, Any]:
+    """Run *program* in a fresh, isolated interpreter whose home is empty, and return what it reports."""
+    home.mkdir(exist_ok=True)
+    keep = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"answers = {{}}\n{program}{REPORT}"],
+        env={**keep, "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "APPDATA": str(home), **environ},
+        cwd=home,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == b""
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def heavy_in(report: dict[str, Any]) -> list[str]:
+    return [name for name in HEAVY if name in report["modules"]]
+
+
+def test_the_measure_is_true(tmp_path: Path) -> None:
+    """An interpreter that does nothing has loaded none of the heavy modules, and one that sends has loaded some."""
+    assert heavy_in(run("", tmp_path / "a")) == []
+
+    sent = run(
+        f"from telemetry_sdk import Telemetry\n{CONSTRUCT}\ntelemetry.start()\ntelemetry.close(0)", tmp_path / "b"
+    )
+    assert {"requests", "urllib3", "sqlite3", "filelock", "tzlocal", "platformdirs"} <= set(sent["modules"])
+    assert list((tmp_path / "b").rglob("installation.json"))
+
+
+@pytest.mark.parametrize("program", ["", CONSTRUCT], ids=["import", "construct"])
+def test_importing_and_constructing_are_cheap(tmp_path: Path, program: str) -> None:
+    """``import telemetry_sdk`` and ``Telemetry(...)`` load nothing heavy, start no thread and make no file."""
+    home = tmp_path / "empty"
+    report = run(f"from telemetry_sdk import Telemetry\n{program}", home)
+
+    assert heavy_in(report) == []
+    assert report["threads"] == 1
+    assert list(home.iterdir()) == []
+
+
+def test_the_calls_are_all_there_are() -> None:
+    """The table above misses no public method, so that a new one is held to the same promise."""
+    assert set(CALLS) == {name for name in vars(Telemetry) if not name.startswith("_")}
+
+
+OFF = [
+    {"DO_NOT_TRACK": "1"},
+    {"ACME_NOTES_TELEMETRY": "off"},
+    {"ACME_NOTES_TELEMETRY": "perhaps"},
+    {"OTEL_SDK_DISABLED": "true"},
+]
+
+
+@pytest.mark.parametrize("switch", OFF, ids=lambda switch: "=".join(*switch.items()))
+def test_off_means_nothing_happens(tmp_path: Path, switch: dict[str, str]) -> None:
+    """Under an off-switch no method loads anything heavy, starts a thread, makes a file or accepts a record."""
+    lines = [f'answers["{name}"] = repr(telemetry.{name}{arguments})' for name, arguments in CALLS.items()]
+    # Whoever opts out must find the place where an earlier yes may be stored.
+    lines.insert(list(CALLS).index("opt_out"), 'answers["before opt_out"] = sorted(__import__("sys").modules)')
+    home = tmp_path / "empty"
+    report = run("\n".join(["from telemetry_sdk import Telemetry", CONSTRUCT, *lines]), home, **switch)
+
+    answers = report["answers"]
+    assert heavy_in({"modules": answers.pop("before opt_out")}) == []
+    assert heavy_in(report) in ([], ["platformdirs"])
+    assert report["threads"] == 1
+    assert list(home.iterdir()) == []
+    assert not [name for name, answer in answers.items() if "DELIVERED" in answer or "QUEUED" in answer]
+    assert answers["is_detailed_analytics_enabled"] == "False"
+    assert "uid='" not in json.dumps(answers)

@@ -1,0 +1,181 @@
+"""What hosts may rely on: the exported names, the facade's signatures, the docstrings, the type marker."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import telemetry_sdk
+from telemetry_sdk import Telemetry
+
+ROOT = Path(telemetry_sdk.__file__).parent
+NAMES = [
+    *("ConfigError", "FlushReport", "InvalidEventError", "Level", "Limits", "Outcome", "Receipt", "SentRequest"),
+    *("Status", "Telemetry", "TelemetryError", "__version__"),
+]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in ROOT.rglob("*.py")
+    if path.name != "__main__.py"  # it runs when imported
+)
+
+# The facade as the design has it. A change here is a change that hosts must be told of.
+PROPERTIES = "properties: Mapping[str, object] | None = None"
+SIGNATURES = {
+    "start": "() -> None",
+    "close": "(timeout: float | None = None) -> None",
+    "send_base_first_seen": "() -> Receipt",
+    "send_base_heartbeat": "() -> Receipt",
+    "heartbeat_if_due": "() -> Receipt",
+    "send_analytics_event": (
+        f"(name: str, {PROPERTIES}, *, user_id: object = None, context: Mapping[str, str] | None = None) -> Receipt"
+    ),
+    "track_event": f"(name: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
+    "track_page_view": f"(path: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
+    "identify_user": f"(user_id: object, {PROPERTIES}) -> Receipt",
+    "is_detailed_analytics_enabled": "() -> bool",
+    "opt_in": "() -> Receipt",
+    "opt_out": "() -> bool",
+    "check_and_send_telemetry": "() -> Receipt",
+    "flush": "(timeout: float = 5.0) -> FlushReport",
+    "status": "() -> Status",
+    "sent_log": "() -> list[SentRequest]",
+}
+# Its settings with their defaults; what tests replace comes after what hosts choose.
+SETTINGS = {
+    "endpoint": None,
+    "token": None,
+    "headers": None,
+    "release_channel": "stable",
+    "deployment_type": None,
+    "environment": None,
+    "delivery": "sync",
+    "state_dir": None,
+    "on_consent_change": None,
+    "strict": False,
+    "timeout": 5.0,
+    "exit_timeout": 0.5,
+    "limits": telemetry_sdk.Limits(),
+    "late": "restamp",
+    "otel_env": False,
+}
+FOR_TESTS = ["environ", "clock", "new_id", "draw", "sender"]
+
+
+def signature(method: Any) -> str:
+    """Return the signature without ``self``, the annotations as they are written."""
+    found = inspect.signature(method)
+    shown = str(found.replace(parameters=[p for name, p in found.parameters.items() if name != "self"]))
+    return shown.replace("'", "")
+
+
+def test_exported_names() -> None:
+    """These names are supported, in this order, and each is there."""
+    assert telemetry_sdk.__all__ == NAMES
+    assert all(hasattr(telemetry_sdk, name) for name in NAMES)
+
+
+def test_nothing_else_looks_public() -> None:
+    """Beside the supported names the package shows its own modules only."""
+    shown = {name for name in vars(telemetry_sdk) if not name.startswith("_")}
+    modules = {module.removeprefix("telemetry_sdk.") for module in MODULES}
+
+    assert shown - set(NAMES) <= modules
+
+
+def test_the_facade_has_these_methods() -> None:
+    """A method that appears or goes must be added to this table."""
+    assert set(SIGNATURES) == {name for name in vars(Telemetry) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_signatures_of_the_facade(name: str) -> None:
+    """Each method takes and returns what the design says."""
+    assert SIGNATURES[name] == signature(getattr(Telemetry, name))
+
+
+def test_settings_of_the_facade() -> None:
+    """The app comes first and alone by position; every other setting is named and, the version apart, has a default."""
+    parameters = list(inspect.signature(Telemetry).parameters.values())
+
+    assert [p.name for p in parameters] == ["app", "version", *SETTINGS, *FOR_TESTS]
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["app"]
+    assert [p.name for p in parameters if p.default is p.empty] == ["app", "version"]
+    assert {p.name: p.default for p in parameters if p.name in SETTINGS} == SETTINGS
+
+
+def test_every_setting_is_described() -> None:
+    """The class's docstring says what each setting does."""
+    described = Telemetry.__doc__ or ""
+
+    assert [name for name in inspect.signature(Telemetry).parameters if f"{name}: " not in described] == []
+
+
+def test_it_is_a_context_manager(tmp_path: Path) -> None:
+    """``with Telemetry(...) as telemetry`` gives the object itself."""
+    telemetry = Telemetry("acme-notes", version="1", state_dir=tmp_path / "state", strict=True)
+    with telemetry as entered:
+        assert entered is telemetry
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_room_says_what_it_offers(module: str) -> None:
+    """Each module has a docstring, and an ``__all__`` that names each thing once and only what is there."""
+    found = importlib.import_module(module)
+
+    assert inspect.getdoc(found)
+    if module != "telemetry_sdk._version":
+        assert all(hasattr(found, name) for name in found.__all__)
+        assert len(set(found.__all__)) == len(found.__all__)
+
+
+def public_definitions(tree: ast.AST, inside: str = "") -> list[tuple[str, Any]]:
+    """Every public function, class and method with its dotted name."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    own = [node for node in ast.iter_child_nodes(tree) if isinstance(node, kinds) and not node.name.startswith("_")]
+    found: list[tuple[str, Any]] = [(f"{inside}{node.name}", node) for node in own]
+    for node in own:
+        if isinstance(node, ast.ClassDef):
+            found += public_definitions(node, f"{inside}{node.name}.")
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_is_described(module: str) -> None:
+    """Every public function, class and method has a docstring that ends its first sentence on the first line."""
+    path = ROOT.parent / f"{module.replace('.', '/')}.py"
+    path = path if path.exists() else path.with_suffix("") / "__init__.py"
+
+    for name, node in public_definitions(ast.parse(path.read_text("utf-8"))):
+        described = ast.get_docstring(node) or ""
+        assert described, name
+        assert described.partition("\n")[0].rstrip().endswith((".", "?", ":")), name
+
+
+def test_type_checkers_see_the_types() -> None:
+    """The marker of PEP 561 is part of the package."""
+    assert (ROOT / "py.typed").is_file()
+
+
+def test_one_version() -> None:
+    """The version of the package is that of its metadata, and it is written in one place."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text("utf-8"))
+
+    assert telemetry_sdk.__version__ == importlib.metadata.version("telemetry-sdk")
+    assert project["tool"]["hatch"]["version"]["path"] == "telemetry_sdk/_version.py"
+
+
+def test_errors_have_one_root() -> None:
+    """A host can catch everything of ours with one name, and an impossible argument is a ValueError as well."""
+    for error in (telemetry_sdk.ConfigError, telemetry_sdk.InvalidEventError):
+        assert issubclass(error, telemetry_sdk.TelemetryError)
+        assert issubclass(error, ValueError)
+    assert str(telemetry_sdk.ConfigError("app", "is odd")) == "app: is odd"
+    assert telemetry_sdk.InvalidEventError("a.b", "is odd").event == "a.b"

@@ -1,0 +1,208 @@
+"""Any sequence of steps, by two objects on one file, leaves the outbox as a plain list and a few counters say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from telemetry_sdk.model import Circuit, Layer, Limits, Record
+from telemetry_sdk.outbox import BUSY, Outbox, StoreError, Terms, new_owner
+from telemetry_sdk.tables import Fate
+
+SECOND = 1_000_000_000
+START = 1_780_000_000
+LEASE_S = 10.0
+LIMITS = Limits(records=7, bytes=1500, batch_records=4, batch_bytes=700, sent_log_requests=3)
+GRANTS = ("monday's yes", "tuesday's yes")
+who = st.integers(0, 1)
+fates = st.lists(st.sampled_from(["delivered", "rejected", "put off", "kept"]), min_size=4, max_size=4)
+
+
+def size_of(records: list[Record]) -> int:
+    return sum(len(record.body) for record in records)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Two outboxes on one file, and what they must hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.now = float(START)
+        self.made = 0
+        self.owners: list[str] = []
+        self.outboxes = [self.open(), self.open()]
+        self.waiting: list[Record] = []
+        self.put_off: dict[str, float] = {}
+        self.done: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.log: list[bytes] = []
+        self.lease: tuple[str, float] = ("", 0.0)
+
+    def open(self) -> Outbox:
+        self.owners.append(new_owner(os.getpid(), str(len(self.owners))))
+        return Outbox(self.directory, LIMITS, self.owners[-1])
+
+    def owner(self, outbox: Outbox) -> str:
+        return self.owners[-2:][self.outboxes.index(outbox)]
+
+    def drop(self, records: list[Record], reason: str) -> int:
+        self.waiting = [record for record in self.waiting if record not in records]
+        self.dropped[reason] += len(records)
+        return len(records)
+
+    # -- steps
+
+    @rule(which=who, grant=st.sampled_from(GRANTS), size=st.integers(50, 400))
+    def put_event(self, which: int, grant: str, size: int) -> None:
+        self.made += 1
+        uid, at = f"event {self.made}", int(self.now * SECOND)
+        self.put(which, Record(uid, Layer.ANALYTICS, "timer.started", at, b"E", filled(uid, size), grant=grant))
+
+    @rule(which=who, day=st.integers(0, 4), replaces=st.booleans(), size=st.integers(50, 400))
+    def put_base(self, which: int, day: int, replaces: bool, size: int) -> None:
+        at = int(self.now * SECOND)
+        uid = f"day {day}"
+        record = Record(uid, Layer.BASE, "base_telemetry.heartbeat", at, b"B", filled(uid, size), derived=True)
+        self.put(which, record, replaces=replaces)
+
+    def put(self, which: int, record: Record, *, replaces: bool = False) -> None:
+        known = record.derived and (record.uid in self.done or record.uid in {r.uid for r in self.waiting if r.derived})
+        kept = [] if known else [r for r in self.waiting if not (replaces and r.derived)] + [record]
+        evicted: list[Record] = []
+        while len(kept) - len(evicted) > LIMITS.records or size_of(kept) - size_of(evicted) > LIMITS.bytes:
+            left = [r for r in kept if r not in evicted]
+            evicted.append(next((r for r in left if r.layer is Layer.ANALYTICS), left[0]))
+        try:
+            accepted = self.outboxes[which].put(record, replaces=replaces)
+        except StoreError:
+            assert record in evicted
+            return
+        assert record not in evicted
+        assert accepted is not known
+        if accepted:
+            self.drop([r for r in self.waiting if r not in kept], "replaced")
+            self.put_off.pop(record.uid, None)
+            self.waiting.append(record)
+            self.counts["accepted"] += 1
+            self.drop(evicted, "no room")
+
+    @rule(
+        which=who, grants=st.frozensets(st.sampled_from(GRANTS)), decided=fates, crash=st.sampled_from([0, 0, 0, 1, 2])
+    )
+    def deliver(self, which: int, grants: frozenset[str], decided: list[str], crash: int) -> None:
+        """Claim, begin, settle, release; a crash leaves out the end, after the claim (1) or after begin (2)."""
+        outbox = self.outboxes[which]
+        claim = outbox.claim(lambda _: Terms(grants), now=self.now, lease_s=LEASE_S)
+        owner, until = self.lease
+        if owner not in ("", self.owner(outbox)) and self.now < until:
+            assert (claim.records, claim.blocked) == ((), BUSY)
+            return
+        due = [
+            r
+            for r in self.waiting
+            if self.put_off.get(r.uid, 0) <= self.now and (r.layer is Layer.BASE or r.grant in grants)
+        ]
+        assert [r.uid for r in claim.records] == [r.uid for r in due[: len(claim.records)]]
+        assert bool(claim.records) is bool(due)
+        assert len(claim.records) <= LIMITS.batch_records
+        self.lease = (self.owner(outbox), self.now + LEASE_S) if due else ("", 0.0)
+        if crash == 1 or not due:
+            return
+        present, body, number = outbox.begin(
+            claim.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now, lease_s=LEASE_S
+        )
+        assert present == claim.records
+        assert body == b"".join(r.body for r in due[: len(present)])
+        self.log = [*self.log, body][-LIMITS.sent_log_requests :]
+        if crash == 2:
+            return
+        settled = [Fate(r, fate, self.now + 3600) for r, fate in zip(present, decided, strict=False) if fate != "kept"]
+        circuit = Circuit(last_at=self.now)
+        outbox.settle(number, settled, status=200, verdict="delivered", reason="", circuit=circuit)
+        outbox.release()
+        self.lease = ("", 0.0)
+        self.settled(settled)
+
+    def settled(self, fates: list[Fate]) -> None:
+        for fate in fates:
+            if fate.fate == "put off":
+                self.put_off[fate.record.uid] = fate.not_before
+                continue
+            self.counts[fate.fate] += 1
+            self.waiting = [r for r in self.waiting if r.uid != fate.record.uid]
+            if fate.fate == "delivered" and fate.record.derived:
+                self.done.add(fate.record.uid)
+
+    @rule(which=who)
+    def purge(self, which: int) -> None:
+        assert self.outboxes[which].purge("stop") == self.drop(list(self.waiting), "stop")
+
+    @rule(which=who, grants=st.frozensets(st.sampled_from(GRANTS)))
+    def destroy_withdrawn(self, which: int, grants: frozenset[str]) -> None:
+        foreign = [r for r in self.waiting if r.layer is Layer.ANALYTICS and r.grant not in grants]
+        assert self.outboxes[which].destroy_withdrawn(lambda: grants) == self.drop(foreign, "consent withdrawn")
+
+    @precondition(lambda self: self.waiting)
+    @rule(which=who, data=st.data())
+    def withdraw(self, which: int, data: st.DataObject) -> None:
+        record = data.draw(st.sampled_from(self.waiting))
+        assert self.outboxes[which].withdraw(record.uid, "withdrawn") == self.drop([record], "withdrawn")
+
+    @rule(seconds=st.sampled_from([1, 11, 3600]))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule()
+    def restart(self) -> None:
+        """Both processes end, without a word, and two others begin: their leases must run out."""
+        self.outboxes = [self.open(), self.open()]
+
+    # -- what must hold
+
+    @invariant()
+    def the_file_holds_what_the_model_says(self) -> None:
+        for outbox in self.outboxes:
+            found = outbox.database.run(
+                lambda db: db.execute("SELECT uid, body, grant_id FROM records ORDER BY seq").fetchall(), write=False
+            )
+            assert found == [(record.uid, record.body, record.grant) for record in self.waiting]
+            assert [entry.body for entry in outbox.sent_log()] == self.log
+
+    @invariant()
+    def the_ledger_is_closed(self) -> None:
+        counts = self.outboxes[0].counts()
+        assert counts.accepted == counts.delivered + counts.rejected + counts.pending + sum(counts.dropped.values())
+        assert (counts.accepted, counts.delivered, counts.rejected) == tuple(
+            self.counts[name] for name in ("accepted", "delivered", "rejected")
+        )
+        assert (counts.pending, counts.pending_bytes) == (len(self.waiting), size_of(self.waiting))
+        assert counts.dropped == {reason: n for reason, n in self.dropped.items() if n}
+
+    @invariant()
+    def the_bounds_hold(self) -> None:
+        assert len(self.waiting) <= LIMITS.records
+        assert size_of(self.waiting) <= LIMITS.bytes
+
+    @invariant()
+    def what_was_delivered_once_is_done(self) -> None:
+        assert all(self.outboxes[1].is_done(uid) for uid in self.done)
+
+    def teardown(self) -> None:
+        for outbox in self.outboxes:
+            outbox.database.close(for_good=True)
+        shutil.rmtree(self.directory)
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(
+    max_examples=30, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,813 @@
+"""The durable queue: nothing accepted is lost or sent twice, and the ledger is closed after every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from process_tools import GUARD, Program
+
+from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
+from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, StoreError, Terms, new_owner
+from telemetry_sdk.tables import Counts, Fate, Pending
+
+SECOND = 1_000_000_000
+NOW = 1_780_000_000.0
+LEASE_S = 7.0
+CIRCUIT = Circuit(last_status=200, last_at=NOW)
+YES = "2026-05-28T20:26:40.123456Z"
+OTHER = "2026-05-29T07:00:00.000001Z"
+
+
+def event(uid: str, *, grant: str | None = YES, size: int = 100, at: float = NOW, envelope: bytes = b"E") -> Record:
+    body = uid.encode().ljust(size, b".")
+    return Record(uid, Layer.ANALYTICS, "timer.started", int(at * SECOND), envelope, body, grant=grant)
+
+
+def base(uid: str, name: str = "base_telemetry.heartbeat", *, size: int = 100, at: float = NOW) -> Record:
+    return Record(uid, Layer.BASE, name, int(at * SECOND), b"B", uid.encode().ljust(size, b"."), derived=True)
+
+
+class Queue:
+    """An outbox whose ledger is checked against its tables after every step."""
+
+    def __init__(self, directory: Path | None, token: str = "a", **limits: float) -> None:
+        self.outbox = Outbox(directory, Limits(**limits), new_owner(os.getpid(), token))
+
+    def put(self, *records: Record, **options: bool) -> list[bool]:
+        found = [self.outbox.put(record, **options) for record in records]
+        self.check()
+        return found
+
+    def claim(self, *grants: str, now: float = NOW, blocked: str = "", destroy_others: bool = False) -> Claim:
+        terms = Terms(frozenset(grants), destroy_others, blocked)
+        found = self.outbox.claim(lambda _: terms, now=now, lease_s=LEASE_S)
+        self.check()
+        return found
+
+    def uids(self, *grants: str, now: float = NOW) -> list[str]:
+        """The uids that would be sent now; the lease is given back."""
+        found = [record.uid for record in self.claim(*grants, now=now).records]
+        self.outbox.release()
+        return found
+
+    def begin(self, records, *, now: float = NOW, sink: str = "sink"):
+        found = self.outbox.begin(records, encode, sink=sink, now=now, lease_s=LEASE_S)
+        self.check()
+        return found
+
+    def settle(self, number: int, fates: list[Fate], *, circuit: Circuit = CIRCUIT, rejected: int = 0) -> None:
+        self.outbox.settle(
+            number, fates, status=200, verdict="delivered", reason="", circuit=circuit, rejected=rejected
+        )
+        self.check()
+
+    def deliver(self, *grants: str, fate: str = "delivered", now: float = NOW) -> list[str]:
+        """Claim, begin, settle and release; return the uids."""
+        records, _, number = self.begin(self.claim(*grants, now=now).records, now=now)
+        self.settle(number, [Fate(record, fate, now + 86_400) for record in records])
+        self.outbox.release()
+        return [record.uid for record in records]
+
+    @property
+    def counts(self) -> Counts:
+        return self.outbox.counts()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return self.counts.dropped
+
+    def check(self) -> None:
+        counts = self.counts
+        found = self.outbox.database.run(
+            lambda db: db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM records").fetchone()
+        )
+        ended = counts.delivered + counts.rejected + sum(counts.dropped.values())
+        assert (counts.pending, counts.pending_bytes) == found
+        assert counts.accepted == counts.pending + ended
+
+
+def encode(records) -> bytes:
+    return b"|".join(record.envelope + b":" + record.body for record in records)
+
+
+@pytest.fixture
+def queue(state_dir):
+    return Queue(state_dir)
+
+
+# -- put
+
+
+def test_nothing_is_made_before_the_first_use(queue, state_dir):
+    """An outbox nobody used is neither open nor there."""
+    assert not queue.outbox.is_open()
+    assert not queue.outbox.exists()
+    assert not state_dir.exists()
+    assert queue.outbox.is_durable()
+    assert queue.outbox.is_open()
+    assert queue.outbox.exists()
+
+
+def test_what_was_put_is_claimed_as_it_was(queue, state_dir):
+    """A record comes out with every field as it went in, also in another object on the same file."""
+    records = [base("b", at=NOW - 2), event("e", at=NOW - 1)]
+    assert queue.put(*records) == [True, True]
+
+    found = Queue(state_dir).claim(YES).records
+
+    assert [dataclasses.asdict(record) for record in found] == [
+        {"seq": n, **dataclasses.asdict(record)} for n, record in enumerate(records, 1)
+    ]
+
+
+def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
+    """Every put that returned before SIGKILL is there after it."""
+    source = """
+    from telemetry_sdk.model import Layer, Record
+    from telemetry_sdk.outbox import Outbox
+    outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), "1::x")
+    for n in range(10_000):
+        assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g"))
+        os.write(1, f"uid {n}\\n".encode())
+    """
+    program = Program(source, tmp_path, state_dir=state_dir)
+    returned = [program.wait_for("uid").split()[1] for _ in range(50)]
+    program.process.kill()
+    # A pipe may be cut in the middle of its last line.
+    returned += [line[4:] for line in program.process.communicate()[0].splitlines(keepends=True) if line[-1:] == "\n"]
+
+    queue.check()
+    waiting = {record.uid for record in Queue(state_dir, batch_records=100_000, age_days=1e6).claim("g").records}
+    assert {uid.strip() for uid in returned} <= waiting
+
+
+def test_a_derived_uid_is_accepted_once_while_it_waits(queue, state_dir):
+    """A second record with a derived uid that waits is refused, from this object and from others."""
+    assert queue.put(base("first", "first_seen")) == [True]
+
+    assert queue.put(base("first", "first_seen")) == [False]
+    assert Queue(state_dir, "b").put(base("first", "first_seen")) == [False]
+    assert queue.counts.accepted == 1
+
+
+def test_a_derived_uid_is_accepted_once_ever(queue, state_dir):
+    """A derived uid that was delivered is refused for good, also after ten years of heartbeats."""
+    queue.put(base("first", "first_seen"))
+    assert queue.deliver() == ["first"]
+    days = [(f"day {n}", int((NOW + n) * SECOND)) for n in range(3660)]
+    queue.outbox.database.run(lambda db: db.executemany("INSERT INTO done VALUES (?, ?)", days))
+    queue.put(base("newest"))
+    queue.deliver()
+
+    assert queue.outbox.is_done("first")
+    assert queue.put(base("first", "first_seen"), base("day 0")) == [False, False]
+    assert Queue(state_dir).put(base("first", "first_seen")) == [False]
+
+
+def test_memory_of_delivered_uids_is_bounded(queue):
+    """The delivered derived uids that are remembered are bounded; the oldest go first."""
+    queue.outbox.database.run(
+        lambda db: db.executemany("INSERT INTO done VALUES (?, ?)", [(f"u{n}", n) for n in range(10_000)])
+    )
+    queue.put(base("new"))
+    queue.deliver()
+
+    rows = queue.outbox.database.run(lambda db: db.execute("SELECT count(*) FROM done").fetchone()[0])
+    assert rows == 10_000
+    assert (queue.outbox.is_done("u0"), queue.outbox.is_done("u1"), queue.outbox.is_done("new")) == (False, True, True)
+
+
+@pytest.mark.parametrize("end", ["withdrawn", "dropped", "rejected"])
+def test_a_derived_uid_that_was_not_delivered_may_come_again(queue, end):
+    """What was destroyed or refused here is not remembered as sent."""
+    queue.put(base("ping", "analytics.install"))
+    if end == "withdrawn":
+        queue.outbox.withdraw("ping", "consent withdrawn")
+    elif end == "dropped":
+        queue.outbox.purge("stop")
+    else:
+        queue.deliver(fate="rejected")
+
+    assert not queue.outbox.is_done("ping")
+    assert queue.put(base("ping", "analytics.install")) == [True]
+
+
+def test_a_random_uid_is_not_compared(queue):
+    """Only derived uids are unique: an event's is random, and looking for it would cost every call."""
+    assert queue.put(event("same"), event("same")) == [True, True]
+    assert queue.counts.pending == 2
+
+
+def test_a_heartbeat_replaces_an_older_waiting_one(queue):
+    """Of heartbeats that wait only the newest stays; first_seen and events stay too."""
+    queue.put(base("first", "base_telemetry.first_seen"), event("e"))
+    queue.put(base("monday"), replaces=True)
+    queue.put(base("tuesday"), replaces=True)
+
+    assert queue.uids(YES) == ["first", "e", "tuesday"]
+    assert queue.dropped == {"replaced": 1}
+
+
+def test_a_refused_heartbeat_replaces_nothing(queue):
+    """A heartbeat that was accepted before leaves the waiting one alone."""
+    queue.put(base("monday"))
+    queue.deliver()
+    queue.put(base("tuesday"), replaces=True)
+
+    assert queue.put(base("monday"), replaces=True) == [False]
+    assert queue.uids() == ["tuesday"]
+
+
+# -- caps
+
+
+def test_the_count_is_bounded_and_the_oldest_analytics_go_first(state_dir):
+    """Beyond the count the oldest events go, base records stay, and every loss is counted."""
+    queue = Queue(state_dir, records=4)
+    queue.put(base("first", "first_seen"), *[event(str(n)) for n in range(5)], base("beat"))
+
+    assert queue.uids(YES) == ["first", "3", "4", "beat"]
+    assert queue.dropped == {"no room": 3}
+
+
+def test_the_bytes_are_bounded_and_the_oldest_analytics_go_first(state_dir):
+    """Beyond the bytes the oldest events go, as many as it takes."""
+    queue = Queue(state_dir, bytes=1000)
+    queue.put(base("first", "first_seen"), *[event(str(n), size=200) for n in range(4)])
+    queue.put(event("large", size=600))
+
+    assert queue.uids(YES) == ["first", "3", "large"]
+    assert queue.counts.pending_bytes == 900
+    assert queue.dropped == {"no room": 3}
+
+
+def test_base_goes_last_and_the_oldest_first(state_dir):
+    """Only where there are no events left does a base record go."""
+    queue = Queue(state_dir, records=2)
+    queue.put(event("e"), base("1", "a"), base("2", "b"), base("3", "c"))
+
+    assert queue.uids(YES) == ["2", "3"]
+
+
+@pytest.mark.parametrize("limits", [{"records": 2}, {"bytes": 220}], ids=str)
+def test_an_event_without_room_is_refused_not_accepted_and_lost(state_dir, limits):
+    """Where only base records wait an event is refused: True must mean that it is stored."""
+    queue = Queue(state_dir, **limits)
+    queue.put(base("1", "a"), base("2", "b"))
+
+    with pytest.raises(StoreError, match="no room"):
+        queue.outbox.put(event("e"))
+
+    queue.check()
+    assert queue.uids(YES) == ["1", "2"]
+    assert queue.counts.accepted == 2
+
+
+def test_a_record_larger_than_the_outbox_is_refused_and_costs_no_other(state_dir):
+    """A record that fits nowhere does not push the others out."""
+    queue = Queue(state_dir, bytes=500)
+    queue.put(event("1"), event("2"))
+
+    with pytest.raises(StoreError, match="no room"):
+        queue.outbox.put(event("huge", size=501))
+
+    queue.check()
+    assert queue.uids(YES) == ["1", "2"]
+
+
+def test_old_events_are_dropped_and_base_records_are_not(state_dir):
+    """Events older than the limit go when records are claimed; base records wait for ever."""
+    queue = Queue(state_dir, age_days=30)
+    queue.put(event("old", at=NOW - 31 * 86_400), base("b", at=NOW - 90 * 86_400), event("young", at=NOW - 29 * 86_400))
+
+    assert queue.uids(YES) == ["b", "young"]
+    assert queue.dropped == {"too old": 1}
+
+
+def test_events_may_be_kept_for_ever(state_dir):
+    """A limit of a million years is no limit, and no error."""
+    queue = Queue(state_dir, age_days=365e6)
+    queue.put(event("old", at=1.0))
+
+    assert queue.uids(YES) == ["old"]
+
+
+# -- claim
+
+
+def test_records_are_claimed_oldest_first_and_ordered_by_time(queue):
+    """A batch holds what was stored first, in the order of the records' own times."""
+    queue.put(event("late", at=NOW + 5), event("early", at=NOW - 5), event("middle", at=NOW), event("same", at=NOW))
+
+    assert queue.uids(YES) == ["early", "middle", "same", "late"]
+
+
+def test_a_batch_is_bounded_by_count(state_dir):
+    """No more records are claimed than a request may hold; the oldest of them."""
+    queue = Queue(state_dir, batch_records=3)
+    queue.put(*[event(str(n)) for n in range(5)])
+
+    assert queue.uids(YES) == ["0", "1", "2"]
+
+
+def test_a_batch_is_bounded_by_bytes_and_holds_at_least_one(state_dir):
+    """Bytes bound a batch, envelopes included; a single record larger than the bound goes alone."""
+    queue = Queue(state_dir, batch_bytes=1000)
+    queue.put(event("huge", size=2000), *[event(str(n), size=200, envelope=b"E" * 200) for n in range(5)])
+
+    assert queue.deliver(YES) == ["huge"]
+    assert queue.deliver(YES) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("grants", "found"),
+    [((), ["b"]), ((YES,), ["b", "yes"]), ((OTHER,), ["b", "other"]), ((YES, OTHER), ["b", "yes", "other"])],
+)
+def test_events_leave_only_under_their_own_consent(queue, grants, found):
+    """An event is claimed only while the very consent it was made under holds; base records need none."""
+    queue.put(base("b"), event("yes"), event("other", grant=OTHER), event("none", grant=None))
+
+    assert queue.uids(*grants) == found
+    assert queue.counts.pending == 4
+
+
+def test_events_of_another_consent_are_destroyed_when_told_so(queue, state_dir):
+    """With destroy_others, what another consent left waiting is destroyed and counted; base records stay."""
+    queue.put(base("b"), event("yes"), event("other", grant=OTHER), event("none", grant=None))
+
+    assert [record.uid for record in queue.claim(YES, destroy_others=True).records] == ["b", "yes"]
+    assert queue.dropped == {"consent withdrawn": 2}
+    assert [r.uid for r in queue.claim(destroy_others=True).records] == ["b"]
+    assert queue.dropped == {"consent withdrawn": 3}
+    queue.put(event("later", grant=OTHER))
+    assert [r.uid for r in queue.claim(destroy_others=True).records] == ["b"]
+    assert queue.dropped == {"consent withdrawn": 4}
+
+
+def test_events_are_destroyed_even_while_nothing_may_be_sent(queue):
+    """A withdrawn consent counts also while the circuit is open or telemetry is off."""
+    queue.put(base("b"), event("e"))
+
+    claim = queue.claim(blocked="held", destroy_others=True)
+
+    assert (claim.records, claim.blocked) == ((), "held")
+    assert queue.counts.pending == 1
+
+
+def test_terms_are_asked_inside_the_transaction(queue):
+    """Who asks for terms is called with the circuit as stored, while nobody else can store a record."""
+    queue.put(event("e"))
+    queue.settle(0, [], circuit=Circuit(failures=3))
+    seen = []
+
+    def terms(circuit: Circuit) -> Terms:
+        seen.append(circuit)
+        with pytest.raises(StoreError):
+            queue.outbox.counts()
+        return Terms(frozenset({YES}))
+
+    assert [record.uid for record in queue.outbox.claim(terms, now=NOW, lease_s=LEASE_S).records] == ["e"]
+    assert seen == [Circuit(failures=3)]
+
+
+def test_a_damaged_record_is_dropped_and_counted(queue):
+    """A record whose bytes changed on the disk is dropped, so that it does not spoil its request."""
+    queue.put(event("1"), event("2"), event("3"))
+    scribble = "UPDATE records SET body = CAST('X' || substr(body, 2) AS BLOB) WHERE seq = 2"
+    queue.outbox.database.run(lambda db: db.execute(scribble))
+
+    assert queue.uids(YES) == ["1", "3"]
+    assert queue.dropped == {"damaged": 1}
+
+
+def test_records_that_are_missing_from_the_file_are_noticed(queue, state_dir):
+    """When fewer records are found than were counted the file is damaged: it is set aside, and a new one begun."""
+    queue.put(event("1"), event("2"))
+    queue.outbox.database.run(lambda db: db.execute("DELETE FROM records"))
+
+    assert queue.uids(YES) == []
+    assert list(state_dir.glob(f"{FILE_NAME}.corrupt-*"))
+    assert queue.put(event("3")) == [True]
+
+
+# -- the lease
+
+
+def test_the_lease_is_exclusive(queue, state_dir):
+    """While one owner has records claimed another gets none, and the first one's claim is renewed."""
+    queue.put(event("e"))
+    other = Queue(state_dir, "b")
+    assert queue.claim(YES).records
+
+    assert other.claim(YES) == Claim((), Circuit(), BUSY)
+    assert queue.claim(YES).records
+    queue.outbox.release()
+    assert other.claim(YES).records
+    assert queue.claim(YES).blocked == BUSY
+
+
+def test_a_claim_without_records_takes_no_lease(queue, state_dir):
+    """Who finds nothing to send leaves the lease to others."""
+    queue.claim(YES)
+    queue.outbox.put(event("e", grant=OTHER))
+    assert queue.claim(YES).records == ()
+
+    assert Queue(state_dir, "b").claim(OTHER).records
+
+
+def test_the_lease_expires(queue, state_dir):
+    """A lease lasts as long as was asked for, and then it is free."""
+    queue.put(event("e"))
+    queue.claim(YES)
+    other = Queue(state_dir, "b")
+
+    assert other.claim(YES, now=NOW + LEASE_S - 0.1).blocked == BUSY
+    assert other.claim(YES, now=NOW + LEASE_S).records
+
+
+def test_begin_renews_the_lease(queue, state_dir):
+    """Each request of a claim extends the lease from its own beginning."""
+    queue.put(event("e"))
+    records = queue.claim(YES).records
+    queue.begin(records, now=NOW + 5)
+
+    assert Queue(state_dir, "b").claim(YES, now=NOW + 5 + LEASE_S - 0.1).blocked == BUSY
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_free(queue, state_dir):
+    """A lease that seems to last longer than any was written by a clock since set back."""
+    queue.put(event("e"))
+    queue.claim(YES)
+    other = Queue(state_dir, "b")
+
+    assert other.claim(YES, now=NOW - 5).blocked == BUSY
+    assert other.claim(YES, now=NOW - 86_400).records
+
+
+def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
+    """A release counts only for the owner."""
+    queue.put(event("e"))
+    queue.claim(YES)
+    other = Queue(state_dir, "b")
+    other.outbox.release()
+
+    assert other.claim(YES).blocked == BUSY
+
+
+CLAIMER = """
+from telemetry_sdk.outbox import Outbox, Terms, new_owner
+outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
+claim = outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
+say("claimed", len(claim.records))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
+def test_a_dead_owner_s_lease_is_free_at_once(tmp_path, state_dir, queue, reaped):
+    """The lease of a living process holds; that of a killed one is free at once, also while it is a zombie."""
+    queue.put(event("e"))
+    program = Program(CLAIMER, tmp_path, state_dir=state_dir, argument={"grant": YES, "now": NOW})
+    assert program.wait_for("claimed") == "claimed 1"
+    assert queue.claim(YES).blocked == BUSY
+
+    if reaped:
+        program.kill()
+    else:
+        program.process.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, program.process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
+
+    assert [record.uid for record in queue.claim(YES).records] == ["e"]
+    program.kill()
+
+
+def test_a_lease_of_another_pid_namespace_is_believed(queue, state_dir):
+    """A container sees other pids: an owner of another namespace counts as alive until its lease ends."""
+    queue.put(event("e"))
+    stranger = Outbox(state_dir, Limits(), "4194305:another-namespace:x")
+    assert stranger.claim(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S).records
+
+    assert queue.claim(YES).blocked == BUSY
+    assert queue.claim(YES, now=NOW + LEASE_S).records
+
+
+# -- begin and settle
+
+
+def test_begin_writes_down_exactly_what_is_sent(queue):
+    """The body is made of the records that remain, and stands in the sent log before it leaves."""
+    queue.put(event("1", at=NOW - 2), event("2", at=NOW - 1))
+
+    present, body, number = queue.begin(queue.claim(YES).records, sink="sink.example:4318")
+
+    assert [record.uid for record in present] == ["1", "2"]
+    assert body == encode(present)
+    assert number == 1
+    assert queue.outbox.sent_log() == [
+        SentRequest("2026-05-28T20:26:40.000Z", "sink.example:4318", body, 2, None, "in flight", "")
+    ]
+
+
+def test_begin_leaves_out_what_is_gone(queue, state_dir):
+    """Records another process destroyed after they were claimed are not sent; with none left there is no request."""
+    queue.put(event("1"), event("2"))
+    records = queue.claim(YES).records
+    Queue(state_dir, "b").outbox.withdraw("1", "consent withdrawn")
+
+    present, body, _ = queue.begin(records)
+    assert ([record.uid for record in present], body) == (["2"], b"E:" + b"2".ljust(100, b"."))
+
+    Queue(state_dir, "b").outbox.purge("stop")
+    assert queue.begin(records) == ((), b"", 0)
+    assert len(queue.outbox.sent_log()) == 1
+
+
+def test_begin_without_the_lease_sends_nothing(queue, state_dir):
+    """An owner that slept past its lease finds that it may not send what another one claimed."""
+    queue.put(event("e"))
+    records = queue.claim(YES).records
+    assert Queue(state_dir, "b").claim(YES, now=NOW + LEASE_S).records
+
+    assert queue.begin(records, now=NOW + LEASE_S) == ((), b"", 0)
+    queue.outbox.release()
+    assert queue.begin(records) == ((), b"", 0)
+
+
+def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
+    """A body that was changed for its first late attempt is what every later claim returns, byte for byte."""
+    queue.put(event("e"), event("f"))
+    first, second = queue.claim(YES).records
+    late = dataclasses.replace(first, body=b"shorter")
+
+    present, body, _ = queue.begin([late, second])
+    queue.outbox.release()
+
+    assert body == b"E:shorter|E:" + second.body
+    assert Queue(state_dir, "b").claim(YES).records == present == (late, second)
+    assert queue.counts.pending_bytes == len(b"shorter") + 100
+
+
+def test_settling_a_late_record_keeps_the_bytes_right(queue):
+    """The bytes of a record that got shorter are counted once."""
+    queue.put(event("e"))
+    (record,) = queue.claim(YES).records
+    present, _, number = queue.begin([dataclasses.replace(record, body=b"shorter")])
+
+    queue.settle(number, [Fate(present[0], "delivered")])
+
+    assert (queue.counts.pending_bytes, queue.counts.delivered) == (0, 1)
+
+
+def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
+    """After settling, what was delivered and rejected is gone and counted, the rest waits, and the log says how."""
+    queue.put(event("1"), event("2"), event("3"))
+    one, two, three = queue.claim(YES).records
+    _, body, number = queue.begin([one, two, three])
+    circuit = Circuit(2, NOW + 60, NOW + 3600, "abc", "2.4.0", 503, NOW, "HTTP 503")
+
+    queue.outbox.settle(
+        number,
+        [Fate(one, "delivered"), Fate(two, "rejected")],
+        status=200,
+        verdict="delivered",
+        reason="some reason",
+        circuit=circuit,
+    )
+
+    queue.check()
+    queue.outbox.release()
+    counts = queue.counts
+    assert (counts.delivered, counts.rejected, counts.pending) == (1, 1, 1)
+    assert Queue(state_dir).outbox.circuit() == circuit
+    assert queue.outbox.sent_log()[0] == SentRequest(
+        "2026-05-28T20:26:40.000Z", "sink", body, 3, 200, "delivered", "some reason"
+    )
+    assert queue.uids(YES) == ["3"]
+
+
+def test_partially_rejected_records_are_counted_as_rejected(queue):
+    """What a sink says it rejected of an accepted request is counted so, never more than was delivered."""
+    queue.put(*[event(str(n)) for n in range(3)])
+    records, _, number = queue.begin(queue.claim(YES).records)
+
+    queue.settle(number, [Fate(record, "delivered") for record in records], rejected=2)
+    queue.settle(number, [], rejected=5)
+
+    assert (queue.counts.delivered, queue.counts.rejected) == (1, 2)
+
+
+def test_settling_twice_counts_once(queue):
+    """Two owners that both sent a record (a lease ran out) count it once."""
+    queue.put(base("b"))
+    (record,) = queue.claim().records
+
+    queue.settle(1, [Fate(record, "delivered")])
+    queue.settle(1, [Fate(record, "delivered")])
+    queue.settle(1, [Fate(record, "rejected")])
+
+    assert (queue.counts.delivered, queue.counts.rejected) == (1, 0)
+
+
+def test_a_record_replaced_while_in_flight_is_counted_once(queue):
+    """A heartbeat that was replaced while it was on its way counts as replaced, and its day is not done."""
+    queue.put(base("monday"))
+    records, _, number = queue.begin(queue.claim().records)
+    queue.put(base("tuesday"), replaces=True)
+
+    queue.settle(number, [Fate(records[0], "delivered")])
+
+    assert (queue.counts.delivered, queue.dropped, queue.counts.pending) == (0, {"replaced": 1}, 1)
+
+
+def test_a_put_off_record_waits_for_its_moment(queue):
+    """A record put off is claimed again at its moment, under its uid, and others pass it."""
+    queue.put(base("first", "first_seen"))
+    queue.deliver(fate="put off")
+    queue.put(base("beat"))
+
+    assert queue.uids(now=NOW + 86_399) == ["beat"]
+    assert queue.uids(now=NOW + 86_400) == ["first", "beat"]
+    assert queue.counts.rejected == 0
+
+
+def test_a_record_put_off_by_a_clock_since_set_back_does_not_wait_for_years(queue):
+    """A record that seems put off for longer than anything is was put off by a wrong clock."""
+    queue.put(base("first", "first_seen"))
+    queue.deliver(fate="put off", now=NOW + 10 * 365 * 86_400)
+
+    assert queue.uids(now=NOW) == ["first"]
+
+
+def test_the_sent_log_is_bounded_by_count(state_dir):
+    """Only the newest requests are kept."""
+    queue = Queue(state_dir, sent_log_requests=3)
+    for n in range(5):
+        queue.put(event(str(n)))
+        queue.deliver(YES)
+
+    assert [entry.body[:3] for entry in queue.outbox.sent_log()] == [b"E:2", b"E:3", b"E:4"]
+
+
+def test_the_sent_log_is_bounded_by_bytes_and_keeps_the_newest(state_dir):
+    """Bodies are kept up to the bound; the newest stays, whatever its size."""
+    queue = Queue(state_dir, sent_log_bytes=450)
+    for n in range(6):
+        queue.put(event(str(n), size=98))
+        queue.deliver(YES)
+    assert [entry.body[:3] for entry in queue.outbox.sent_log()] == [b"E:2", b"E:3", b"E:4", b"E:5"]
+
+    queue.put(event("huge", size=1000))
+    queue.deliver(YES)
+    assert [entry.body[:6] for entry in queue.outbox.sent_log()] == [b"E:huge"]
+
+
+# -- destroying
+
+
+def test_purge_destroys_everything_and_its_bytes(queue, state_dir):
+    """A purge counts all that waits under its reason, and no byte of it stays in the files."""
+    queue.put(base("b"), event("unmistakable", size=3000), event("2"))
+
+    assert queue.outbox.purge("the sink said stop") == 3
+
+    queue.check()
+    assert queue.dropped == {"the sink said stop": 3}
+    assert queue.outbox.purge("the sink said stop") == 0
+    assert all(b"unmistakable" not in file.read_bytes() for file in state_dir.iterdir())
+
+
+def test_destroy_withdrawn_spares_base_and_the_consent_that_holds(queue, state_dir):
+    """A withdrawal destroys the events of every other consent, and no byte of them stays."""
+    queue.put(base("b"), event("unmistakable", size=3000), event("kept", grant=OTHER), event("none", grant=None))
+
+    assert queue.outbox.destroy_withdrawn(lambda: frozenset({OTHER})) == 2
+
+    queue.check()
+    assert queue.uids(YES, OTHER) == ["b", "kept"]
+    assert all(b"unmistakable" not in file.read_bytes() for file in state_dir.iterdir())
+
+
+def test_withdrawn_events_do_not_stay_where_they_cannot_be_destroyed(queue, state_dir, monkeypatch):
+    """Where another program holds the file, a withdrawal deletes the whole file."""
+    monkeypatch.setattr("telemetry_sdk.database.BUSY_WAIT", 0.1)
+    queue.put(event("unmistakable"))
+    queue.outbox.database.close()
+    other = sqlite3.connect(state_dir / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    queue.outbox.destroy_withdrawn(lambda: frozenset())
+
+    other.close()
+    assert all(b"unmistakable" not in file.read_bytes() for file in state_dir.iterdir())
+    assert queue.put(event("2")) == [True]
+
+
+def test_withdraw_destroys_one_record(queue):
+    """Withdrawing a uid destroys that record alone; one that is gone is none."""
+    queue.put(event("1"), event("2"))
+
+    assert queue.outbox.withdraw("1", "consent withdrawn") == 1
+    assert queue.outbox.withdraw("1", "consent withdrawn") == 0
+    queue.check()
+    assert queue.uids(YES) == ["2"]
+    assert queue.dropped == {"consent withdrawn": 1}
+
+
+# -- sharing
+
+
+def test_threads_and_objects_put_at_one_moment(state_dir):
+    """Eight threads on two objects store, and each record is there once."""
+    queues = [Queue(state_dir, "a"), Queue(state_dir, "b")]
+
+    def work(n: int) -> None:
+        for k in range(20):
+            assert queues[n % 2].outbox.put(event(f"{n}-{k}"))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+
+    queues[0].check()
+    assert sorted(queues[1].uids(YES)) == sorted(f"{n}-{k}" for n in range(8) for k in range(20))
+
+
+def test_a_derived_uid_raced_for_is_accepted_once(state_dir):
+    """Of eight objects that put one derived uid at one moment, one is told that it was accepted."""
+    queues = [Queue(state_dir, str(n)) for n in range(8)]
+    barrier, accepted = threading.Barrier(8), []
+
+    def work(queue: Queue) -> None:
+        barrier.wait(GUARD)
+        accepted.append(queue.outbox.put(base("first", "first_seen")))
+
+    threads = [threading.Thread(target=work, args=(queue,)) for queue in queues]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+
+    assert sorted(accepted) == [False] * 7 + [True]
+    queues[0].check()
+
+
+def test_memory_takes_the_same_steps():
+    """Without a directory everything works the same way, for this process."""
+    queue = Queue(None)
+    queue.put(base("b"), event("e"))
+
+    assert queue.deliver(YES) == ["b", "e"]
+    assert queue.put(base("b")) == [False]
+    assert not queue.outbox.is_durable()
+    assert not queue.outbox.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_has_a_lease_name_of_its_own(tmp_path, state_dir, queue):
+    """A forked child does not pass for its parent: while the parent sends, the child gets nothing to send."""
+    queue.put(event("e"))
+    source = """
+    from telemetry_sdk.outbox import Outbox, Terms, new_owner
+    outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "parent"))
+    def claim():
+        return outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)
+    assert len(claim().records) == 1
+    held = outbox.database.before_fork()
+    pid = os.fork()
+    if pid == 0:
+        outbox.after_fork(new_owner(os.getpid(), "child"))
+        os.write(1, claim().blocked.encode())
+        os._exit(0)
+    outbox.database.after_fork_in_parent(held=held)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert len(claim().records) == 1
+    """
+    assert Program(source, tmp_path, state_dir=state_dir, argument={"grant": YES, "now": NOW}).finish() == BUSY
+
+
+def test_a_circuit_that_is_no_circuit_is_damage(queue, state_dir):
+    """A circuit somebody scribbled over makes the file damaged, not the program."""
+    queue.put(event("e"))
+    queue.outbox.database.run(lambda db: db.execute("UPDATE circuit SET state = 'scribble'"))
+
+    assert queue.outbox.circuit() == Circuit()
+    assert list(state_dir.glob(f"{FILE_NAME}.corrupt-*"))
+
+
+def test_the_ledger_names_every_reason(queue):
+    """The ledger shows each way out with its count."""
+    queue.put(event("1"), event("2"), event("3"), base("b"))
+    queue.outbox.withdraw("1", "consent withdrawn")
+    queue.outbox.withdraw("2", "no reason")
+    queue.deliver()
+
+    assert queue.counts == Counts(4, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 1})
+    assert isinstance(queue.claim(YES).records[0], Pending)
