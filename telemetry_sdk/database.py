@@ -108,7 +108,7 @@ class Database:
             self._lock.release()
 
     def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do as `run`, but from a signal handler that interrupted a transaction: right after that one, returning None."""
+        """Do as `run`; from a signal handler that interrupted a transaction, right after that one, returning None."""
         try:
             return self.run(work)
         except InterruptedStoreError:

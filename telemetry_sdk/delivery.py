@@ -7,7 +7,6 @@ and ``manual`` mode the caller supervises, in ``background`` mode a daemon threa
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -39,8 +38,6 @@ _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
 _JOIN_WAIT: Final = 0.1
-_FUTURE_NS: Final = 60 * NANOSECONDS
-_LONGEST_EXCERPT: Final = 300
 
 
 @dataclass(slots=True)
@@ -78,6 +75,7 @@ class Delivery:
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
         self._supervisor = 0
+        self._interrupted = False
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
@@ -127,6 +125,7 @@ class Delivery:
             return tally
         try:
             self._supervisor = threading.get_ident()
+            self._interrupted = False
             self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
         except StoreError as error:
             tally.reason = str(error)
@@ -144,6 +143,7 @@ class Delivery:
 
     def interrupt(self) -> None:
         """Break off the running attempt, from another thread; its records are kept."""
+        self._interrupted = True
         self._sender.abandon()
         self._worker.leave()
 
@@ -223,6 +223,11 @@ class Delivery:
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return Judgement(Verdict.RETRY, permit.refusal), circuit
+        if answer.status is None and (self._interrupted or (permit.cancelled and budget < plan.timeout)):
+            # We broke it off for want of time: that says nothing about the sink, and must not hold up the next run.
+            why = "there was no time to wait for the answer"
+            self._outbox.settle(number, (), status=None, verdict="cut off", reason=why, circuit=circuit)
+            return Judgement(Verdict.RETRY, why), circuit
         acknowledged, rejected, message = otlp.read_success(answer)
         judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
         judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
@@ -251,10 +256,10 @@ class Delivery:
 
     def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
         """Return *record* as it is to be sent now: with a new time when it is late, or made by a wrong clock."""
-        age = now_ns - record.made_ns
-        if self.plan.late_ns is None or (not skew_ns and -_FUTURE_NS <= age <= self.plan.late_ns):
+        late_ns = self.plan.late_ns
+        if late_ns is None or (not skew_ns and -otlp.FUTURE_NS <= now_ns - record.made_ns <= late_ns):
             return record
-        return replace(record, body=otlp.as_late(record.body, now_ns + skew_ns))
+        return replace(record, body=otlp.as_late(record.body, max(now_ns + skew_ns, 1), within_ns=late_ns))
 
     def _settle(
         self,
@@ -267,7 +272,8 @@ class Delivery:
         tally: Tally,
     ) -> Circuit:
         now = self._now()
-        fates = [_fate(record, judgement.verdict, now) for record in records]
+        refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
+        fates = [_fate(record, Verdict.REJECTED if refused else judgement.verdict, now) for record in records]
         after = verdict.next_circuit(
             circuit,
             judgement,
@@ -282,8 +288,8 @@ class Delivery:
             [fate for fate in fates if fate is not None],
             status=answer.status,
             verdict=judgement.verdict.value,
-            reason=_full_reason(judgement, answer, message),
-            rejected=judgement.rejected,
+            reason=verdict.explain(judgement, answer, message),
+            rejected=0 if refused else judgement.rejected,
             circuit=after,
         )
         if judgement.verdict is Verdict.STOP:
@@ -334,14 +340,3 @@ def _fate(record: Pending, judged: Verdict, now: float) -> Fate | None:
             return Fate(record, "put off", now + _FIRST_SEEN_WAIT)
         return Fate(record, "rejected")
     return None
-
-
-def _full_reason(judgement: Judgement, answer: Answer, message: str) -> str:
-    """Return the reason for the sent log: ours, and what can be read of the sink's."""
-    if judgement.rejected:
-        return f"the sink rejected {judgement.rejected} of them: {message[:_LONGEST_EXCERPT]}"
-    if judgement.verdict is Verdict.DELIVERED or not answer.body:
-        return judgement.reason
-    # An error body may be protobuf even in answer to JSON (Loki), so it is read as text with holes.
-    text = re.sub(r"[^\x20-\x7e]+", " ", answer.body.decode("ascii", "replace")).strip()
-    return f"{judgement.reason}: {text[:_LONGEST_EXCERPT]}" if text else judgement.reason

@@ -136,8 +136,8 @@ class Engine:
         directory = self.installation.directory
         return directory / "sending.lock" if directory and self.installation.check_writable() else None
 
-    def send_base(self, name: str) -> Receipt:
-        """Make, store and dispatch a base record, once per install or once per UTC day."""
+    def send_base(self, name: str, *, now: bool = True) -> Receipt:
+        """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
         decision = self.gate.right()
         if decision.level < Level.BASE:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
@@ -160,7 +160,7 @@ class Engine:
             self.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
         elif receipt.outcome is Outcome.SUPPRESSED and self.outbox.is_done(record.uid):
             self._note(name)
-        return self.dispatch(receipt)
+        return self.dispatch(receipt) if now else receipt
 
     def install_id(self) -> str:
         """Return the id analytics events carry; where none can be kept, one of this process only."""

@@ -44,18 +44,26 @@ def watch(living: Living) -> None:
     _living.add(living)
 
 
+def _all() -> list[Living]:
+    while True:
+        try:
+            return list(_living)
+        except RuntimeError:
+            continue  # another thread has just made one
+
+
 def _at_exit() -> None:
     """Close everything, all together within the longest of their exit timeouts."""
     begun = time.monotonic()
-    bound = max((living.exit_timeout for living in list(_living)), default=0.0)
-    for living in list(_living):
+    bound = max((living.exit_timeout for living in _all()), default=0.0)
+    for living in _all():
         if living.exit_timeout:
             living.close(min(living.exit_timeout, max(begun + bound - time.monotonic(), 0.0)))
         living.shut()
 
 
 def _at_fork(moment: str) -> None:
-    for living in list(_living):
+    for living in _all():
         living.at_fork(moment)
 
 

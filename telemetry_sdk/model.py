@@ -182,9 +182,9 @@ class FlushReport:
         kept: Still stored when it ended; sent later.
         rejected: Refused for good by the sink.
         dropped: Lost or withdrawn here during this flush (no room, too old, consent withdrawn, stop signal).
-        reason: Why anything was kept, in plain words; empty when nothing was.
+        reason: What stood in the way, in plain words; empty when nothing did.
 
-    It is true when nothing was kept back, rejected or dropped.
+    It is true when nothing was kept back, rejected or dropped, and nothing stood in the way.
     """
 
     delivered: int = 0
@@ -194,7 +194,7 @@ class FlushReport:
     reason: str = ""
 
     def __bool__(self) -> bool:
-        return not (self.kept or self.rejected or self.dropped)
+        return not (self.kept or self.rejected or self.dropped or self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ class SentRequest:
         body: The request's body, byte for byte, before compression.
         records: How many records it carried.
         status: HTTP status, or None while in flight or when no answer came.
-        verdict: What the answer meant (``delivered``, ``retry``, ``split``, ``rejected``, ``hold``, ``stop``), or
-            ``in flight``.
+        verdict: What the answer meant (``delivered``, ``retry``, ``split``, ``rejected``, ``hold``, ``stop``,
+            ``withheld``, ``cut off``), or ``in flight``.
         reason: Why, when it was not delivered.
     """
 

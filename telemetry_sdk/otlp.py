@@ -23,12 +23,22 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Answer
 
-__all__ = ["as_late", "encode_envelope", "encode_record", "encode_request", "is_late", "read_success", "request_size"]
+__all__ = [
+    "FUTURE_NS",
+    "as_late",
+    "encode_envelope",
+    "encode_record",
+    "encode_request",
+    "is_late",
+    "read_success",
+    "request_size",
+]
 
 _INFO: Final = 9
 _OPENING: Final = b'{"resourceLogs":['
 _CLOSING: Final = b"]}"
 _RESOURCE_CLOSING: Final = b"]}]}"
+FUTURE_NS: Final = 60_000_000_000
 _LATE_PREFIX: Final = b'{"observedTimeUnixNano":'
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
@@ -106,16 +116,18 @@ def encode_record(
     return _encode(record).encode("utf-8", "replace")
 
 
-def as_late(body: bytes, now_ns: int) -> bytes:
-    """Return *body* without ``timeUnixNano`` and observed at *now_ns*; a record that is late already is unchanged.
+def as_late(body: bytes, now_ns: int, *, within_ns: int | None = None) -> bytes:
+    """Return *body* without ``timeUnixNano`` and observed at *now_ns*.
 
     Loki refuses an entry an hour behind its stream for good, and all installs share one stream. ``occurred_at`` keeps
-    the truth.
+    the truth. A record that is late already is unchanged, so that a retry is identical, unless its time has become
+    older than *within_ns* or lies ahead by more than a minute.
     """
-    if is_late(body):
-        return body
     times, rest = body.split(b',"severityNumber":', 1)
-    del times
+    if is_late(body):
+        age = now_ns - int(times[len(_LATE_PREFIX) + 1 : -1])
+        if within_ns is None or -FUTURE_NS <= age <= within_ns:
+            return body
     return b'%s"%d","severityNumber":%s' % (_LATE_PREFIX, now_ns, rest)
 
 

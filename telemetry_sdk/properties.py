@@ -202,6 +202,8 @@ def _decimal(value: Decimal) -> str:
 
 
 def _moment(value: datetime) -> str:
+    if value != value:  # noqa: PLR0124 - pandas' "not a time", a datetime that equals nothing
+        raise UnencodableError
     if datetime.utcoffset(value) is None:
         return datetime.isoformat(value)
     return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")

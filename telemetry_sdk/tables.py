@@ -223,12 +223,12 @@ def check_count(db: sqlite3.Connection) -> None:
 
 
 def replace_body(db: sqlite3.Connection, record: Pending) -> None:
-    """Make the stored bytes of a record those of *record*, which differ in length if at all (`otlp.as_late`)."""
-    size = one(db, "SELECT length(body) FROM records WHERE seq = ?", (record.seq,))[0]
-    if size != len(record.body):
+    """Make the stored bytes of a record those of *record* (see `otlp.as_late`)."""
+    stored = one(db, "SELECT body FROM records WHERE seq = ?", (record.seq,), kinds=bytes)[0]
+    if stored != record.body:
         fresh = (record.body, _checksum_of(record), record.seq)
         db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
-        db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - size,))
+        db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - len(stored),))
 
 
 def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:

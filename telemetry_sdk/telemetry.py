@@ -38,6 +38,11 @@ def _refused(reason: str) -> Receipt:
     return Receipt(Outcome.DROPPED if internal else Outcome.REFUSED, reason=reason)
 
 
+def _seconds(timeout: float | None, default: float) -> float:
+    """Return a timeout that locks accept: None is the default, NaN and less than zero are nothing, a day the most."""
+    return default if timeout is None else min(max(0.0, float(timeout)), 86_400.0)
+
+
 def _no_requests(_: str) -> list[SentRequest]:
     return []
 
@@ -150,12 +155,13 @@ class Telemetry:
         Also delivers what an earlier run left behind. Returns within ``timeout`` in sync mode, at once in the others.
         """
         self._announce()
-        self.send_base_first_seen()
-        self.heartbeat_if_due()
         self._start()
 
     @shielded(lambda _: None)
     def _start(self) -> None:
+        # Stored both before anything is sent: one request, and one bound on the time, for the whole start.
+        for name in (FIRST_SEEN, HEARTBEAT):
+            self._engine.send_base(name, now=False)
         self._engine.start()
 
     @shielded(lambda _: None)
@@ -165,7 +171,7 @@ class Telemetry:
         What is not delivered by then stays stored for the next run. In manual mode nothing is sent. May be called
         again; a later call of another method opens what it needs.
         """
-        self._engine.close(self._options.exit_timeout if timeout is None else max(timeout, 0.0))
+        self._engine.close(_seconds(timeout, self._options.exit_timeout))
 
     @shielded(_refused)
     def send_base_first_seen(self) -> Receipt:
@@ -285,7 +291,7 @@ class Telemetry:
 
     @shielded(lambda reason: FlushReport(reason=reason))
     def _flush(self, timeout: float) -> FlushReport:
-        return self._engine.flush(max(float(timeout), 0.0))
+        return self._engine.flush(_seconds(timeout, 5.0))
 
     @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
     def status(self) -> Status:

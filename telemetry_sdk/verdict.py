@@ -19,6 +19,7 @@ Sources: OTLP 1.11 "OTLP/HTTP Response"; Loki answers 204 for success and 260 fo
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ __all__ = [
     "Verdict",
     "blocked",
     "clock_skew",
+    "explain",
     "forgive_clock",
     "judge",
     "known_skew",
@@ -47,6 +49,7 @@ MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0
 SKEW_IGNORED: Final = 300.0
+_LONGEST_EXCERPT: Final = 300
 _LAST_DATE: Final = 9_000_000_000.0  # in the year 2255; OTLP's nanoseconds end soon after
 
 _RETRY: Final = frozenset({429, 502, 503, 504})
@@ -177,7 +180,7 @@ def forgive_clock(circuit: Circuit, judgement: Judgement, answer: Answer, now: f
     """
     refused = judgement.verdict in (Verdict.SPLIT, Verdict.REJECTED) and answer.status == 400
     skew = clock_skew(answer.date, now)
-    if refused and skew and abs(skew - known_skew(circuit, now)) > SKEW_IGNORED:
+    if refused and answer.date and abs(skew - known_skew(circuit, now)) > SKEW_IGNORED:
         return Judgement(Verdict.RETRY, f"{judgement.reason}, and the clocks differ: sent again with the sink's time")
     return judgement
 
@@ -225,3 +228,14 @@ def _http_date(text: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def explain(judgement: Judgement, answer: Answer, message: str) -> str:
+    """Return the reason for the sent log: ours, and what can be read of the sink's."""
+    if judgement.rejected:
+        return f"the sink rejected {judgement.rejected} of them: {message[:_LONGEST_EXCERPT]}"
+    if judgement.verdict is Verdict.DELIVERED or not answer.body:
+        return judgement.reason
+    # An error body may be protobuf even in answer to JSON (Loki), so it is read as text with holes.
+    text = re.sub(r"[^\x20-\x7e]+", " ", answer.body.decode("ascii", "replace")).strip()
+    return f"{judgement.reason}: {text[:_LONGEST_EXCERPT]}" if text else judgement.reason

@@ -224,7 +224,7 @@ def test_quickstart_fails_when_a_record_is_missing(sink, tmp_path, monkeypatch, 
     @contextlib.contextmanager
     def forgetful(file):
         yield sink.url
-        file.write_bytes(b"\n".join(request.body for request in sink.requests[lost:]))
+        file.write_bytes(b"\n".join(request.body for request in sink.requests[: len(sink.requests) - lost]))
 
     monkeypatch.setattr(quickstart, "receiver", forgetful)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -10,6 +10,7 @@ from email.utils import formatdate
 import pytest
 from hostile import HostileSink
 from sink_server import Reply, attributes
+
 from telemetry_sdk import Outcome
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, heartbeat_step
 from telemetry_sdk.schedule import DAY_SECONDS, utc_day
@@ -135,9 +136,11 @@ def test_time_zones_and_daylight_saving_change_no_day(make, sink, clock, monkeyp
 
 
 @pytest.mark.parametrize("jump", JUMPS, ids=str)
-@pytest.mark.parametrize("answer", [DOWN, Reply(503, headers={"Retry-After": "9999999"}), Reply(401)], ids=["503", "retry-after", "401"])
+@pytest.mark.parametrize(
+    "answer", [DOWN, Reply(503, headers={"Retry-After": "9999999"}), Reply(401)], ids=["503", "retry-after", "401"]
+)
 def test_clock_jumps_under_a_waiting_circuit(make, sink, clock, jump, answer):
-    """No clock that was set keeps records here for longer than the longest wait (6 h) or hold (a day)."""
+    """No clock that was set keeps records here for longer than a day; only one set 30 days ahead makes them too old."""
     telemetry = make(clock=clock)
     telemetry.opt_in()
     sink.reply = answer
@@ -149,8 +152,10 @@ def test_clock_jumps_under_a_waiting_circuit(make, sink, clock, jump, answer):
     clock.move(days=1, seconds=1)
     third = telemetry.track_event("timer.started")
 
+    expired = {receipt.uid} if jump.get("days", 0) > 30 else set()
     assert third.outcome is Outcome.DELIVERED
-    assert {receipt.uid, second.uid, third.uid} <= set(sink.uids)
+    assert {receipt.uid, second.uid, third.uid} - expired <= set(sink.uids)
+    assert telemetry.status().ledger.get("dropped: too old", 0) == len(expired - set(sink.uids))
     assert len(sink.uids) == len(set(sink.uids))
 
 
@@ -172,7 +177,8 @@ def test_clock_jumps_under_a_lease(make, sink, clock, state_dir, jump):
     clock.move(seconds=80)
 
     assert telemetry.track_event("timer.started").outcome is Outcome.DELIVERED
-    assert sink.names == ["analytics.install", "timer.started", "timer.started"]
+    expired = jump.get("days", 0) > 30
+    assert sink.names == ["analytics.install", "timer.started", "timer.started"][: 2 if expired else 3]
 
 
 @pytest.mark.parametrize("jump", JUMPS, ids=str)
@@ -275,7 +281,7 @@ def test_a_week_of_outages_with_loki(make, sink, clock, seed, skew_minutes):
     assert sink.names.count(FIRST_SEEN) == 1
     for record in sink.accepted:
         if record["eventName"] == HEARTBEAT and "timeUnixNano" in record:
-            assert abs(int(record["timeUnixNano"]) - (loki.clock())) < 10 * DAY_SECONDS * 10**9
+            assert abs(int(record["timeUnixNano"]) - (loki.clock())) < 14 * DAY_SECONDS * 10**9
 
 
 @pytest.mark.parametrize("date", [True, False], ids=["Date", "no Date"])
@@ -304,9 +310,11 @@ def test_a_store_that_refuses_the_future_without_a_date(make, sink, clock):
     telemetry = make(clock=clock, delivery="manual")
     telemetry.opt_in()
     first = telemetry.track_event("timer.started")
+    telemetry.flush()
+    true = clock()
+    loki.clock = lambda: true
     clock.move(hours=2)
     ahead = telemetry.track_event("timer.started")
-    loki.clock = lambda: clock() - 2 * 3600 * 10**9  # ours is fast by two hours
     report = telemetry.flush()
     clock.move(hours=-2)  # set right
     last = telemetry.track_event("timer.stopped")
@@ -336,7 +344,7 @@ class Leaping:
         return self.now
 
 
-@pytest.mark.parametrize("leap", [-10**9 * 3600, 10**9 * 3600, -(10**9) * DAY_SECONDS, 10**9 * DAY_SECONDS, 0])
+@pytest.mark.parametrize("leap", [-(10**9) * 3600, 10**9 * 3600, -(10**9) * DAY_SECONDS, 10**9 * DAY_SECONDS, 0])
 def test_deadlines_do_not_follow_the_wall_clock(make, leap):
     """A wall clock that leaps inside a call neither lengthens nor shortens it: deadlines are monotonic."""
     hostile = HostileSink("hang")

@@ -412,7 +412,7 @@ def test_file_sink_takes_the_same_road(make, tmp_path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
 
     assert receipt.outcome is Outcome.DELIVERED
-    assert len(lines) == 4
+    assert len(lines) == 3
     assert telemetry.sent_log()[-1].body == path.read_bytes().splitlines()[-1]
 
 
@@ -560,21 +560,25 @@ def test_first_seen_refused_is_offered_again_next_day_under_its_uid(make, sink, 
 
 
 def test_late_record_carries_the_time_of_its_first_late_attempt(make, sink, clock):
-    """A record first sent late has no timeUnixNano, keeps occurred_at, and is identical on the next retry."""
-    sink.script = [Reply(503), Reply(503)]
+    """A record first sent late has no timeUnixNano, keeps occurred_at, and is identical while that time is not late."""
+    sink.script = [Reply(503), Reply(503), Reply(503)]
     telemetry = make(clock=clock)
     made = clock()
     telemetry.send_base_first_seen()
     clock.move(minutes=31)
     telemetry.flush()
+    clock.move(minutes=29)
+    telemetry.flush()
     clock.move(hours=9)
     telemetry.flush()
 
-    first, second, third = (request.records[0] for request in sink.requests)
+    first, second, third, fourth = (request.records[0] for request in sink.requests)
     assert first["timeUnixNano"] == str(made)
     assert "timeUnixNano" not in second
     assert int(second["observedTimeUnixNano"]) > made
     assert sink.requests[1].body == sink.requests[2].body
+    assert int(fourth.pop("observedTimeUnixNano")) > int(third.pop("observedTimeUnixNano")) + 9 * 3600 * 10**9
+    assert fourth == third
     assert attributes(third)["occurred_at"] == attributes(first)["occurred_at"]
 
 

@@ -19,6 +19,7 @@ import time
 import pytest
 from process_tools import Program
 from sink_server import Reply, attributes
+
 from telemetry_sdk import Outcome, Telemetry
 
 GUARD = 12.0  # seconds a call may take at most, with a wide margin for a loaded machine

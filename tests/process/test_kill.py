@@ -10,7 +10,7 @@ from process_tools import Program
 from sink_server import Reply, attributes
 
 TRACKER = """
-telemetry = make()
+telemetry = make(limits=Limits(batch_records=10))
 telemetry.opt_in()
 say("start")
 for n in range(ARGUMENT["events"]):

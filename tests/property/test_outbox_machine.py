@@ -22,7 +22,12 @@ LEASE_S = 10.0
 LIMITS = Limits(records=7, bytes=1500, batch_records=4, batch_bytes=700, sent_log_requests=3)
 GRANTS = ("monday's yes", "tuesday's yes")
 who = st.integers(0, 1)
+some_grants = st.frozensets(st.sampled_from(GRANTS))
 fates = st.lists(st.sampled_from(["delivered", "rejected", "put off", "kept"]), min_size=4, max_size=4)
+
+
+def filled(uid: str, size: int) -> bytes:
+    return uid.encode().ljust(size, b".")
 
 
 def size_of(records: list[Record]) -> int:
@@ -61,22 +66,29 @@ class OutboxMachine(RuleBasedStateMachine):
 
     # -- steps
 
-    @rule(which=who, grant=st.sampled_from(GRANTS), size=st.integers(50, 400))
-    def put_event(self, which: int, grant: str, size: int) -> None:
-        self.made += 1
-        uid, at = f"event {self.made}", int(self.now * SECOND)
-        self.put(which, Record(uid, Layer.ANALYTICS, "timer.started", at, b"E", filled(uid, size), grant=grant))
+    @rule(which=who, grant=st.sampled_from(GRANTS), sizes=st.lists(st.integers(50, 800), min_size=1, max_size=5))
+    def put_events(self, which: int, grant: str, sizes: list[int]) -> None:
+        for size in sizes:
+            self.made += 1
+            uid, at = f"event {self.made}", int(self.now * SECOND)
+            self.put(which, Record(uid, Layer.ANALYTICS, "timer.started", at, b"E", filled(uid, size), grant=grant))
 
-    @rule(which=who, day=st.integers(0, 4), replaces=st.booleans(), size=st.integers(50, 400))
-    def put_base(self, which: int, day: int, replaces: bool, size: int) -> None:
-        at = int(self.now * SECOND)
-        uid = f"day {day}"
-        record = Record(uid, Layer.BASE, "base_telemetry.heartbeat", at, b"B", filled(uid, size), derived=True)
-        self.put(which, record, replaces=replaces)
+    @rule(
+        which=who,
+        name=st.sampled_from(["heartbeat", "first_seen"]),
+        days=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+        replaces=st.booleans(),
+        size=st.integers(50, 800),
+    )
+    def put_base(self, which: int, name: str, days: list[int], replaces: bool, size: int) -> None:
+        for day in days:
+            uid, at = f"{name} {day}", int(self.now * SECOND)
+            record = Record(uid, Layer.BASE, name, at, b"B", filled(uid, size), derived=True)
+            self.put(which, record, replaces=replaces)
 
     def put(self, which: int, record: Record, *, replaces: bool = False) -> None:
         known = record.derived and (record.uid in self.done or record.uid in {r.uid for r in self.waiting if r.derived})
-        kept = [] if known else [r for r in self.waiting if not (replaces and r.derived)] + [record]
+        kept = [] if known else [r for r in self.waiting if not (replaces and r.name == record.name)] + [record]
         evicted: list[Record] = []
         while len(kept) - len(evicted) > LIMITS.records or size_of(kept) - size_of(evicted) > LIMITS.bytes:
             left = [r for r in kept if r not in evicted]
@@ -96,9 +108,13 @@ class OutboxMachine(RuleBasedStateMachine):
             self.drop(evicted, "no room")
 
     @rule(
-        which=who, grants=st.frozensets(st.sampled_from(GRANTS)), decided=fates, crash=st.sampled_from([0, 0, 0, 1, 2])
+        which=who,
+        grants=some_grants,
+        decided=fates,
+        slow=st.sampled_from([0, 0, 5]),
+        crash=st.sampled_from([0, 0, 0, 1, 2]),
     )
-    def deliver(self, which: int, grants: frozenset[str], decided: list[str], crash: int) -> None:
+    def deliver(self, which: int, grants: frozenset[str], decided: list[str], slow: int, crash: int) -> None:
         """Claim, begin, settle, release; a crash leaves out the end, after the claim (1) or after begin (2)."""
         outbox = self.outboxes[which]
         claim = outbox.claim(lambda _: Terms(grants), now=self.now, lease_s=LEASE_S)
@@ -117,6 +133,8 @@ class OutboxMachine(RuleBasedStateMachine):
         self.lease = (self.owner(outbox), self.now + LEASE_S) if due else ("", 0.0)
         if crash == 1 or not due:
             return
+        self.now += slow
+        self.lease = (self.owner(outbox), self.now + LEASE_S)
         present, body, number = outbox.begin(
             claim.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now, lease_s=LEASE_S
         )
@@ -146,7 +164,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def purge(self, which: int) -> None:
         assert self.outboxes[which].purge("stop") == self.drop(list(self.waiting), "stop")
 
-    @rule(which=who, grants=st.frozensets(st.sampled_from(GRANTS)))
+    @rule(which=who, grants=some_grants)
     def destroy_withdrawn(self, which: int, grants: frozenset[str]) -> None:
         foreign = [r for r in self.waiting if r.layer is Layer.ANALYTICS and r.grant not in grants]
         assert self.outboxes[which].destroy_withdrawn(lambda: grants) == self.drop(foreign, "consent withdrawn")
@@ -157,7 +175,7 @@ class OutboxMachine(RuleBasedStateMachine):
         record = data.draw(st.sampled_from(self.waiting))
         assert self.outboxes[which].withdraw(record.uid, "withdrawn") == self.drop([record], "withdrawn")
 
-    @rule(seconds=st.sampled_from([1, 11, 3600]))
+    @rule(seconds=st.sampled_from([1, 7, 11, 3600]))
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
@@ -204,5 +222,5 @@ class OutboxMachine(RuleBasedStateMachine):
 
 TestOutbox = OutboxMachine.TestCase
 TestOutbox.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

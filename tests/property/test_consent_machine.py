@@ -1,0 +1,211 @@
+"""Consent as a state machine: any order of calls, crashes, second objects and edits by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sink_server import Reply, SinkServer, attributes
+
+from telemetry_sdk import Telemetry
+
+EVENT = "timer.started"
+WHICH = st.integers(0, 2)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: nothing of the package catches it."""
+
+
+class ConsentMachine(RuleBasedStateMachine):
+    """Knows of each acknowledged event whether it may still leave, and compares that with what the sink received.
+
+    ``waiting``: acknowledged, allowed, not yet seen at the sink. ``forbidden``: its consent was withdrawn before it
+    was sent. ``open``: withdrawn and given again by an edit that no program saw, so that either is right.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.state = self.directory / "state"
+        self.sink = SinkServer()
+        self.objects: list[Telemetry] = []
+        self.gone: list[Telemetry] = []
+        self.consent = False
+        self.waiting: set[str] = set()
+        self.forbidden: set[str] = set()
+        self.open: set[str] = set()
+        self.arrived: set[str] = set()
+        self.unsettled: set[str] = set()
+
+    @initialize(mode=st.sampled_from(["sync", "manual"]))
+    def begin(self, mode: str) -> None:
+        self.mode = mode
+        self.objects = [self.made(), self.made()]
+
+    def made(self) -> Telemetry:
+        return Telemetry(
+            "acme-notes", version="2.4.0", endpoint=self.sink.url, state_dir=self.state, delivery=self.mode,
+            strict=True, environ={}, timeout=20,
+        )  # fmt: skip
+
+    def pick(self, which: int) -> Telemetry:
+        return self.objects[which % len(self.objects)]
+
+    def look(self) -> None:
+        """Take note of what the sink received, and check that it was allowed."""
+        received = [attributes(r)["log.record.uid"] for r in self.sink.accepted if r["eventName"] == EVENT]
+        for uid, times in Counter(received).items():
+            assert times == 1 or uid in self.unsettled, "sent twice"
+            if uid in self.arrived:
+                continue
+            assert uid not in self.forbidden, "sent although its consent had been withdrawn"
+            assert uid in self.waiting | self.open, "sent although nobody acknowledged it"
+            self.arrived.add(uid)
+            self.waiting.discard(uid)
+            self.open.discard(uid)
+        assert self.consent or not (self.waiting or self.open)
+
+    def withdrawn(self) -> None:
+        self.look()
+        self.consent = False
+        self.forbidden |= self.waiting | self.open
+        self.waiting, self.open = set(), set()
+
+    @rule(which=WHICH, times=st.integers(1, 3))
+    def track(self, which: int, times: int) -> None:
+        for n in range(times):
+            receipt = self.pick(which).track_event(EVENT, {"n": n})
+            assert bool(receipt) is self.consent, receipt
+            if receipt:
+                assert receipt.uid is not None
+                self.waiting.add(receipt.uid)
+
+    @rule(which=WHICH)
+    def base(self, which: int) -> None:
+        self.pick(which).start()
+
+    @rule(which=WHICH)
+    def opt_in(self, which: int) -> None:
+        self.pick(which).opt_in()
+        self.consent = True
+        assert all(telemetry.is_detailed_analytics_enabled() for telemetry in self.objects)
+
+    @rule(which=WHICH)
+    def opt_out(self, which: int) -> None:
+        assert self.pick(which).opt_out() is True
+        self.withdrawn()
+        assert not any(telemetry.is_detailed_analytics_enabled() for telemetry in self.objects)
+        stored = (self.state / "outbox.sqlite3").read_bytes() if (self.state / "outbox.sqlite3").exists() else b""
+        log = b"".join(request.body for request in self.pick(which).sent_log())
+        assert not [uid for uid in self.forbidden if uid.encode() in stored and uid.encode() not in log]
+
+    @rule(which=WHICH)
+    def flush(self, which: int) -> None:
+        report = self.pick(which).flush(20)
+        self.look()
+        assert not self.up or report.kept == 0
+
+    @rule(which=WHICH)
+    def crash(self, which: int) -> None:
+        """The object is gone without a close; another takes its place."""
+        place = which % len(self.objects)
+        self.gone.append(self.objects[place])
+        self.objects[place] = self.made()
+
+    @rule(which=WHICH)
+    def crash_between_answer_and_settling(self, which: int) -> None:
+        victim = self.pick(which)
+
+        def dying(*_: Any, **__: Any) -> None:
+            raise Killed
+
+        outbox: Any = victim._engine.outbox
+        outbox.settle = dying
+        before = len(self.sink.requests)
+        try:
+            victim.flush(20)
+        except Killed:
+            uids = {attributes(r)["log.record.uid"] for q in self.sink.requests[before:] for r in q.records}
+            self.unsettled |= uids
+        self.look()
+        self.crash(which)
+
+    @rule(which=WHICH)
+    def close(self, which: int) -> None:
+        self.pick(which).close()
+
+    @rule(up=st.booleans())
+    def turn_sink(self, up: bool) -> None:
+        self.sink.reply = Reply() if up else Reply(503)
+
+    @property
+    def up(self) -> bool:
+        return self.sink.reply.status == 200
+
+    @precondition(lambda self: (self.state / "installation.json").exists())
+    @rule(value=st.sampled_from([False, None, "yes", 1, "gone"]))
+    def edit_no(self, value: object) -> None:
+        """A person writes no, null or nonsense, or takes the key out."""
+        path = self.state / "installation.json"
+        document = json.loads(path.read_text())
+        document["telemetry_enabled"] = value
+        if value == "gone":
+            del document["telemetry_enabled"]
+        path.write_text(json.dumps(document))
+        self.withdrawn()
+
+    @precondition(lambda self: (self.state / "installation.json").exists())
+    @rule()
+    def spoil_file(self) -> None:
+        (self.state / "installation.json").write_text('{"telemetry_enabled": true')
+        self.withdrawn()
+        self.pick(0).opt_out()
+
+    @precondition(lambda self: (self.state / "installation.json").exists() and not self.consent)
+    @rule()
+    def edit_yes(self) -> None:
+        path = self.state / "installation.json"
+        document = json.loads(path.read_text())
+        document["telemetry_enabled"] = True
+        path.write_text(json.dumps(document))
+        self.consent = True
+        # The date is that of the consent before, and no program need have run in between.
+        self.open |= self.forbidden - self.arrived
+        self.forbidden = set()
+
+    @invariant()
+    def nothing_forbidden_arrived(self) -> None:
+        self.look()
+
+    def teardown(self) -> None:
+        try:
+            self.sink.reply = Reply()
+            if hasattr(self, "mode"):
+                last = self.made()
+                self.objects.append(last)
+                report = last.flush(20)
+                assert report.kept == 0, report
+                self.look()
+                assert not self.waiting, "acknowledged and never forbidden, yet it did not arrive"
+        finally:
+            for telemetry in self.objects + self.gone:
+                telemetry.close(0)
+            self.sink.stop()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+TestConsent = pytest.mark.timeout(300)(ConsentMachine.TestCase)
+TestConsent.settings = settings(
+    max_examples=80, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+TestConsent.__doc__ = """Whatever is called in whatever order, nothing forbidden leaves, and all that was acknowledged and not forbidden
+arrives, once."""
