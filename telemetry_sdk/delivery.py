@@ -19,7 +19,7 @@ from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Level
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
-from telemetry_sdk.verdict import Judgement, Verdict
+from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,6 @@ _log: Final = logging.getLogger("telemetry_sdk")
 _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
-_JOIN_WAIT: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -76,6 +75,7 @@ class Delivery:
         self._outage = False
         self._supervisor = 0
         self._interrupted = False
+        self._stopped: bool | None = None
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
@@ -134,6 +134,12 @@ class Delivery:
             self._turn.release()
         return tally
 
+    def is_stopped(self) -> bool:
+        """Tell whether the sink told this version to stop. Looked up once; from then on each delivery says."""
+        if self._stopped is None:
+            self._stopped = self._outbox.circuit().stopped_for == self.plan.app_version
+        return self._stopped
+
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering, waiting up to *wait_s* seconds for that."""
         idle = self._turn.acquire(timeout=wait_s)
@@ -149,7 +155,7 @@ class Delivery:
 
     def close(self) -> None:
         """Stop the worker and close idle connections; waits a moment for an attempt that was broken off."""
-        self._worker.join(_JOIN_WAIT)
+        self._worker.join(FORK_WAIT)
         self._sender.close()
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
@@ -175,6 +181,7 @@ class Delivery:
 
         def terms(circuit: Circuit) -> Terms:
             decision = self.right()
+            self._stopped = circuit.stopped_for == plan.app_version
             closed = verdict.blocked(
                 circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
             )
@@ -293,7 +300,8 @@ class Delivery:
             circuit=after,
         )
         if judgement.verdict is Verdict.STOP:
-            self._outbox.purge("the sink asked this version to stop")
+            self._stopped = True
+            self._outbox.purge(STOPPED)
         self._announce(judgement)
         self._count(records, judgement, tally)
         return after

@@ -26,6 +26,7 @@ from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.schedule import is_due, utc_day
 from telemetry_sdk.sender import make_sender
 from telemetry_sdk.shield import shielded
+from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,8 +139,7 @@ class Engine:
 
     def send_base(self, name: str, *, now: bool = True) -> Receipt:
         """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
-        decision = self.gate.right()
-        if decision.level < Level.BASE:
+        if (decision := self.gate.right()).level < Level.BASE:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         now_ns = self.world.now_ns()
         state = self.installation.read()
@@ -184,6 +184,8 @@ class Engine:
     def _store(self, record: Record, *, replaces: bool = False) -> Receipt:
         self.in_use = True
         try:
+            if self.delivery.is_stopped():
+                return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
             stored = self.outbox.put(record, replaces=replaces)
         except StoreError as error:
             return Receipt(Outcome.DROPPED, record.uid, str(error))
@@ -224,8 +226,7 @@ class Engine:
 
     def flush(self, timeout: float) -> FlushReport:
         """Deliver what waits, now; see `Telemetry.flush`."""
-        decision = self.gate.right()
-        if decision.level is Level.OFF:
+        if (decision := self.gate.right()).level is Level.OFF:
             return FlushReport(reason=decision.reason)
         try:
             before = sum(self.outbox.counts().dropped.values())
@@ -234,8 +235,8 @@ class Engine:
         except StoreError as error:
             return FlushReport(reason=str(error))
         dropped = sum(after.dropped.values()) - before
-        reason = tally.reason or ("the records may not leave now" if after.pending else "")
-        return FlushReport(tally.delivered, after.pending, tally.rejected, dropped, reason if after.pending else "")
+        reason = (tally.reason or "the records may not leave now") if after.pending else ""
+        return FlushReport(tally.delivered, after.pending, tally.rejected, dropped, reason)
 
     def start(self) -> None:
         """Start the daily schedule, and deliver what an earlier run left behind."""
@@ -345,5 +346,5 @@ class Engine:
     def _note(self, name: str) -> None:
         """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
         if key := _NOTES.get(name):
-            now = timestamp(self.world.now_ns())
-            self.installation.update(lambda state: {} if getattr(state, key) else {key: now})
+            now_ns = self.world.now_ns()
+            self.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})

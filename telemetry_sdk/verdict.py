@@ -32,6 +32,7 @@ __all__ = [
     "MAX_WAIT",
     "MIN_WAIT",
     "SKEW_IGNORED",
+    "STOPPED",
     "Judgement",
     "Verdict",
     "blocked",
@@ -49,6 +50,7 @@ MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0
 SKEW_IGNORED: Final = 300.0
+STOPPED: Final = "the sink asked this version to stop"
 _LONGEST_EXCERPT: Final = 300
 _LAST_DATE: Final = 9_000_000_000.0  # in the year 2255; OTLP's nanoseconds end soon after
 
@@ -164,7 +166,7 @@ def blocked(circuit: Circuit, *, now: float, configuration: str, app_version: st
     passes over the backoff, never over a hold or a stop.
     """
     if circuit.stopped_for == app_version:
-        return "the sink asked this version to stop"
+        return STOPPED
     if circuit.held_for == configuration and now < circuit.held_until <= now + HOLD_SECONDS:
         return f"held since the sink answered: {circuit.last_reason}"
     if not force and now < circuit.not_before <= now + MAX_WAIT:

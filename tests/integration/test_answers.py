@@ -159,10 +159,12 @@ def test_stop_signal(make, waiting, sink, clock):
     telemetry = waiting(clock=clock)
 
     report = telemetry.flush()
-    telemetry.track_event("timer.started")
+    silenced = [telemetry.track_event("timer.started"), make(clock=clock).send_base_heartbeat()]
     clock.move(days=40)
     telemetry.flush()
 
+    assert {receipt.outcome for receipt in silenced} == {Outcome.SUPPRESSED}
+    assert ledger(telemetry)["pending"] == 0
     assert (report.delivered, report.kept, report.dropped) == (0, 0, 3)
     assert len(sink.requests) == 1
     sink.accepted.clear()
