@@ -74,7 +74,6 @@ class Delivery:
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
         self._supervisor = 0
-        self._interrupted = False
         self._stopped: bool | None = None
         self.withheld = ""  # why the newest request was not made, if it was not
 
@@ -125,7 +124,6 @@ class Delivery:
             return tally
         try:
             self._supervisor = threading.get_ident()
-            self._interrupted = False
             self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
         except StoreError as error:
             tally.reason = str(error)
@@ -149,7 +147,6 @@ class Delivery:
 
     def interrupt(self) -> None:
         """Break off the running attempt, from another thread; its records are kept."""
-        self._interrupted = True
         self._sender.abandon()
         self._worker.leave()
 
@@ -230,11 +227,6 @@ class Delivery:
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return Judgement(Verdict.RETRY, permit.refusal), circuit
-        if answer.status is None and (self._interrupted or (permit.cancelled and budget < plan.timeout)):
-            # We broke it off for want of time: that says nothing about the sink, and must not hold up the next run.
-            why = "there was no time to wait for the answer"
-            self._outbox.settle(number, (), status=None, verdict="cut off", reason=why, circuit=circuit)
-            return Judgement(Verdict.RETRY, why), circuit
         acknowledged, rejected, message = otlp.read_success(answer)
         judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
         judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())

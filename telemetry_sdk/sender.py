@@ -73,7 +73,7 @@ class HttpSender:
         """
         import requests
 
-        line = self._line = self._line or _Line(self._sink)
+        line = self._line = self._own_line() or _Line(self._sink)
         try:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
@@ -87,15 +87,20 @@ class HttpSender:
 
     def abandon(self) -> None:
         """Close the connection under a running attempt; the next attempt opens a new one."""
-        line, self._line = self._line, None
+        line, self._line = self._own_line(), None
         if line is not None:
             line.cut()
 
     def close(self) -> None:
         """Close idle connections."""
-        line, self._line = self._line, None
+        line, self._line = self._own_line(), None
         if line is not None:
             line.close()
+
+    def _own_line(self) -> _Line | None:
+        """Return the line unless it came over a fork: then it is the parent's, perhaps with a request under way."""
+        line = self._line
+        return line if line is not None and line.pid == os.getpid() else None
 
 
 class _Line:
@@ -106,11 +111,15 @@ class _Line:
 
         import requests
 
+        self.pid = os.getpid()
         self._sink = sink
         self._adapter = _gated_adapter()
         self._session = requests.Session()
         self._session.headers.clear()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # requests prepares the next request of a redirect it is told not to follow: it reads the whole body for that,
+        # and raises where the Location makes no sense.
+        self._session.get_redirect_target = _no_target  # type: ignore[assignment]
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         url = urlsplit(sink.url)
@@ -185,6 +194,10 @@ def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedR
     return request
 
 
+def _no_target(_: requests.Response) -> None:
+    return None
+
+
 def _cause(error: BaseException) -> str:
     """Return class names from the outermost to the innermost error: no address and no path, unlike its text."""
     names: list[str] = []
@@ -235,27 +248,26 @@ def _gated_adapter() -> Any:
     from requests.adapters import HTTPAdapter
 
     line_gate = _Gate()
-    pools = _gated_pools(line_gate)
 
     class Adapter(HTTPAdapter):
         gate = line_gate
 
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, **options)
-            self.poolmanager.pool_classes_by_scheme = pools
+            _put_gate(self.poolmanager, line_gate)
 
-        def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-            manager = super().proxy_manager_for(*args, **options)
-            manager.pool_classes_by_scheme = pools
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            is_new = proxy not in self.proxy_manager
+            manager = super().proxy_manager_for(proxy, **options)
+            if is_new:
+                _put_gate(manager, line_gate)
             return manager
 
     return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
 
 
-def _gated_pools(gate: _Gate) -> dict[str, Any]:
-    """Return connection pools by scheme, whose connections ask *gate*."""
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.connection import HTTPConnection, HTTPSConnection
+def _put_gate(manager: Any, gate: _Gate) -> None:
+    """Have the connections of a urllib3 pool manager ask *gate*, of whatever kind they are (direct, proxied, SOCKS)."""
 
     class GatedMixin:
         sock: Any
@@ -273,19 +285,12 @@ def _gated_pools(gate: _Gate) -> dict[str, Any]:
             with gate.permit:
                 super().request(*args, **options)  # type: ignore[misc]
 
-    class GatedConnection(GatedMixin, HTTPConnection):
-        pass
+    def gated(pool: Any) -> Any:
+        connection = type("GatedConnection", (GatedMixin, pool.ConnectionCls), {})
+        return type("GatedPool", (pool,), {"ConnectionCls": connection})
 
-    class GatedSecureConnection(GatedMixin, HTTPSConnection):
-        pass
-
-    class Pool(HTTPConnectionPool):
-        ConnectionCls = GatedConnection
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = GatedSecureConnection
-
-    return {"http": Pool, "https": SecurePool}
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: gated(pool) for scheme, pool in pools.items()}
 
 
 class FileSender:
@@ -303,7 +308,7 @@ class FileSender:
                 return self._append(body)
         except NotPermittedError as error:
             return Answer(None, error=str(error) or "not permitted")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
             return Answer(None, error=type(error).__name__)
 
     def _append(self, body: bytes) -> Answer:

@@ -14,12 +14,15 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from process_tools import Program
 from sink_server import Reply, attributes
 
+import telemetry_sdk
 from telemetry_sdk import Outcome, Telemetry
 
 GUARD = 12.0  # seconds a call may take at most, with a wide margin for a loaded machine
@@ -293,7 +296,16 @@ def report(telemetry, **more):
     status = telemetry.status()
     say(json.dumps({{"directory": status.state_dir, "problem": status.state_problem, "durable": status.durable, **more}}))
 """
-only_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become nobody")
+_NEEDED = (
+    Path(sys.prefix).resolve(),
+    Path(telemetry_sdk.__file__).resolve(),
+    Path(os.environ.get("COVERAGE_FILE", "/")),
+)
+_open_to_all = all(parent.stat().st_mode & 0o001 for path in _NEEDED for parent in path.parents)
+only_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or not _open_to_all,
+    reason="only root can become nobody, who must be able to run this Python",
+)
 
 
 @only_root
