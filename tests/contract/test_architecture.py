@@ -50,7 +50,7 @@ PURE = set().union(*FLOORS[:3])
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {
     "requests": {"sender"},
-    "urllib3": {"sender"},
+    "urllib3": set(),
     "sqlite3": {"database"},
     "filelock": {"installation"},
     "platformdirs": {"installation"},
