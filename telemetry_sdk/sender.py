@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ __all__ = ["ANSWER_LIMIT", "FileSender", "HttpSender", "NotPermittedError", "Sen
 
 ANSWER_LIMIT: Final = 64 * 1024
 _COMPRESS_OVER: Final = 1024
+_LOOKS: Final = 5
+_BETWEEN_LOOKS: Final = 0.005
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
 
 
@@ -316,12 +319,8 @@ class FileSender:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self._path, flags, 0o600)
         try:
+            line = (b"\n" if _is_torn(descriptor) else b"") + body + b"\n"
             end = os.lseek(descriptor, 0, os.SEEK_END)
-            if end:
-                os.lseek(descriptor, end - 1, os.SEEK_SET)
-                if os.read(descriptor, 1) != b"\n":
-                    body = b"\n" + body
-            line = body + b"\n"
             written = os.write(descriptor, line)
             if written != len(line):
                 if os.fstat(descriptor).st_size == end + written:
@@ -336,3 +335,16 @@ class FileSender:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Tell whether a file ends in the middle of a line, and goes on doing so: somebody may be writing one now."""
+    for _ in range(_LOOKS):
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        if not end:
+            return False
+        os.lseek(descriptor, end - 1, os.SEEK_SET)
+        if os.read(descriptor, 1) == b"\n":
+            return False
+        time.sleep(_BETWEEN_LOOKS)
+    return True
