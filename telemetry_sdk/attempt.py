@@ -110,6 +110,7 @@ class _Attempt:
         self.over = threading.Event()
         self.answer: Answer | None = None
         self.error: BaseException | None = None
+        self.is_done = False
         self._job = job
 
     def run(self) -> None:
@@ -117,6 +118,7 @@ class _Attempt:
             self.answer = self._job()
         except BaseException as error:  # noqa: BLE001 - handed to the supervisor, which raises it
             self.error = error
+        self.is_done = True
         self.over.set()
 
 
@@ -136,13 +138,16 @@ class Worker:
             thread.start()
             self._jobs, self._thread = jobs, thread
         attempt = self._current = _Attempt(job)
-        self._jobs.put(attempt)
-        attempt.over.wait(wait_s)
-        self._current = None
+        try:
+            self._jobs.put(attempt)
+            attempt.over.wait(wait_s)
+        finally:
+            self._current = None
+            # Left behind, also by a Ctrl-C that ended the wait: the next job must not queue up after this one.
+            if not attempt.is_done:
+                self.stop()
         if attempt.error is not None:
             raise attempt.error
-        if attempt.answer is None:
-            self.stop()
         return attempt.answer
 
     def leave(self) -> None:

@@ -195,8 +195,8 @@ class Delivery:
             if time.monotonic() >= deadline:
                 tally.reason = "the time was up"
                 return False
-            part = parts.pop()
-            judgement, circuit = self._request(part, circuit, tally, deadline)
+            # What was sent is halved, not what was claimed: it may carry a new time, and must keep that one.
+            part, judgement, circuit = self._request(parts.pop(), circuit, tally, deadline)
             if judgement.verdict is Verdict.SPLIT:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
@@ -207,8 +207,8 @@ class Delivery:
 
     def _request(
         self, part: Sequence[Pending], circuit: Circuit, tally: Tally, deadline: float
-    ) -> tuple[Judgement, Circuit]:
-        """Make one request and write down how it ended."""
+    ) -> tuple[Sequence[Pending], Judgement, Circuit]:
+        """Make one request and write down how it ended; return the records as they were sent too."""
         plan = self.plan
         now_ns = self._clock()
         skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
@@ -218,7 +218,7 @@ class Delivery:
             records, _encode, sink=plan.sink, now=now_ns / NANOSECONDS, lease_s=lease_s
         )
         if not present:
-            return Judgement(Verdict.DELIVERED), circuit
+            return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
         grants = frozenset(record.grant for record in present if record.grant is not None)
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
@@ -226,11 +226,11 @@ class Delivery:
         self.withheld = "" if permit.cancelled else permit.refusal
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
-            return Judgement(Verdict.RETRY, permit.refusal), circuit
+            return present, Judgement(Verdict.RETRY, permit.refusal), circuit
         acknowledged, rejected, message = otlp.read_success(answer)
         judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
         judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
-        return judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
+        return present, judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
 
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
         def job() -> Answer:
@@ -239,6 +239,7 @@ class Delivery:
             finally:
                 permit.release()
 
+        answer = None
         try:
             answer = self._worker.run(job, budget)
         except RuntimeError as error:
@@ -246,12 +247,13 @@ class Delivery:
                 raise
             # Not the sink's fault: nothing was tried, and the next run may try at once.
             permit.refusal = "the interpreter is shutting down"
-            return Answer(None, error=permit.refusal)
-        if answer is None:
-            permit.cancelled = True
-            self._sender.abandon()
-            return Answer(None, error="timeout")
-        return answer
+            answer = Answer(None, error=permit.refusal)
+        finally:
+            # Also when a Ctrl-C ended the wait: the attempt goes on without us and must not meet the next one.
+            if answer is None:
+                permit.cancelled = True
+                self._sender.abandon()
+        return answer or Answer(None, error="timeout")
 
     def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
         """Return *record* as it is to be sent now: with a new time when it is late, or made by a wrong clock."""
@@ -272,7 +274,9 @@ class Delivery:
     ) -> Circuit:
         now = self._now()
         refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
-        fates = [_fate(record, Verdict.REJECTED if refused else judgement.verdict, now) for record in records]
+        judged = Verdict.REJECTED if refused else judgement.verdict
+        fates = [fate for record in records if (fate := _fate(record, judged, now)) is not None]
+        rejected = 0 if refused else judgement.rejected
         after = verdict.next_circuit(
             circuit,
             judgement,
@@ -284,34 +288,29 @@ class Delivery:
         )
         self._outbox.settle(
             number,
-            [fate for fate in fates if fate is not None],
+            fates,
             status=answer.status,
             verdict=judgement.verdict.value,
             reason=verdict.explain(judgement, answer, message),
-            rejected=0 if refused else judgement.rejected,
+            rejected=rejected,
             circuit=after,
         )
         if judgement.verdict is Verdict.STOP:
             self._stopped = True
             self._outbox.purge(STOPPED)
         self._announce(judgement)
-        self._count(records, judgement, tally)
+        self._count(fates, rejected, judgement.reason, tally)
         return after
 
-    def _count(self, records: Sequence[Pending], judgement: Judgement, tally: Tally) -> None:
-        if judgement.verdict is Verdict.DELIVERED:
-            fate = "rejected" if judgement.rejected == len(records) else "delivered"
-            tally.delivered += len(records) - judgement.rejected
-            tally.rejected += judgement.rejected
-        elif judgement.verdict is Verdict.REJECTED:
-            fate = "rejected"
-            tally.rejected += len(records)
-        else:
-            return
-        for record in records:
+    def _count(self, fates: Sequence[Fate], rejected: int, reason: str, tally: Tally) -> None:
+        ends = [fate.fate for fate in fates]
+        tally.delivered += ends.count("delivered") - rejected
+        tally.rejected += ends.count("rejected") + rejected
+        for record, end in ((fate.record, fate.fate) for fate in fates):
             if record.uid in self._awaited:
-                self._awaited[record.uid] = (fate, judgement.reason)
-            if record.derived and fate == "delivered":
+                why = reason or ("the sink rejected it" if end == "rejected" else "")
+                self._awaited[record.uid] = ("kept" if end == "put off" else end, why)
+            if record.derived and end == "delivered":
                 self._on_delivered(record)
 
     def _announce(self, judgement: Judgement) -> None:
@@ -319,7 +318,8 @@ class Delivery:
         failed = judgement.verdict in (Verdict.RETRY, Verdict.HOLD, Verdict.STOP)
         if failed and not self._outage:
             level = logging.WARNING if self.plan.loud else logging.DEBUG
-            _log.log(level, "the telemetry sink does not take records now (%s); they are kept", judgement.reason)
+            fate = "dropped" if judgement.verdict is Verdict.STOP else "kept"
+            _log.log(level, "the telemetry sink does not take records now (%s); they are %s", judgement.reason, fate)
         if judgement.verdict is not Verdict.SPLIT:
             self._outage = failed
 
