@@ -42,7 +42,8 @@ print("begin")
 print("to the error stream", file=sys.stderr)
 
 from telemetry_sdk import Telemetry
-with Telemetry("acme-notes", version="2.4.0", delivery=sys.argv[1], timeout=1, exit_timeout=0.3) as telemetry:
+sink = os.environ.get("SINK")  # named in code, so that an outage is worth a WARNING, which nobody asked to see
+with Telemetry("acme-notes", version="2.4.0", endpoint=sink, delivery=sys.argv[1], timeout=1, exit_timeout=0.3) as telemetry:
     telemetry.opt_in()
     for n in range(5):
         telemetry.track_event("timer.started", {"n": n})
@@ -99,13 +100,14 @@ def situation(request, tmp_path, sink):
         "ACME_OTHER_TELEMETRY_DIR": str(tmp_path / "other"),
     }
     kind = request.param
+    environ["SINK"] = environ["GRAFANA_OTLP_ENDPOINT"]
     hostile = HostileSink(kind) if kind in ("refuse", "hang", "reset", "endless") else None
     if hostile:
-        environ["GRAFANA_OTLP_ENDPOINT"] = hostile.url
+        environ["GRAFANA_OTLP_ENDPOINT"] = environ["SINK"] = hostile.url
     elif kind == "off":
         environ["DO_NOT_TRACK"] = "1"
     elif kind == "no sink":
-        del environ["GRAFANA_OTLP_ENDPOINT"]
+        del environ["GRAFANA_OTLP_ENDPOINT"], environ["SINK"]
     elif kind == "unwritable":
         (tmp_path / "file").write_text("")
         environ["ACME_NOTES_TELEMETRY_DIR"] = environ["ACME_OTHER_TELEMETRY_DIR"] = str(tmp_path / "file" / "state")
@@ -116,6 +118,7 @@ def situation(request, tmp_path, sink):
             (tmp_path / "state").mkdir(exist_ok=True)
             (tmp_path / "state" / name).write_bytes(os.urandom(5000))
     elif kind == "mistake":
+        del environ["SINK"]
         environ |= {"GRAFANA_OTLP_ENDPOINT": "gopher://nowhere:x", "GRAFANA_OTLP_TOKEN": "\x01"}
     yield environ
     if hostile:
