@@ -19,6 +19,7 @@ import pytest
 import telemetry_sdk.collector
 from telemetry_sdk import cli
 from telemetry_sdk._version import __version__
+from telemetry_sdk.cli import receive
 
 ROOT = Path(telemetry_sdk.collector.__file__).parents[2]
 PATIENCE_S = 60  # guards against a hang, asserts no speed
@@ -221,7 +222,7 @@ def test_other_machines_are_warned_about(tmp_path):
 )
 def test_loopback(host, loopback):
     """Only an address that no other machine can reach is loopback."""
-    assert cli._is_loopback(host) is loopback
+    assert receive._is_loopback(host) is loopback
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,4 @@
-"""The command line: ``python -m telemetry_sdk COMMAND``.
-
-The only module that prints. One function builds the parser of each command and names the function that runs it.
-
-Exit codes: 0 it did what was asked, 1 it could not, 2 it was not asked properly.
-"""
+"""``receive``: receive records on this machine and show them."""
 
 from __future__ import annotations
 
@@ -11,47 +6,24 @@ import argparse
 import contextlib
 import ipaddress
 import json
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk._version import __version__
+from telemetry_sdk.cli.output import FAILED, OK, Output, safe
 from telemetry_sdk.collector import ReceivedRecord, Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["main"]
+__all__ = ["add_receive"]
 
-_OK: Final = 0
-_FAILED: Final = 1
-_SHOWN_CHARACTERS: Final = 200
 _SHOWN_ONCE: Final = frozenset({"event_name", "identity", "log.record.uid"})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Blocks for as long as the command runs.
-
-    Raises:
-        SystemExit: With code 2 when *argv* (default: the process's own arguments) is not a valid command, with 0
-            after ``--help`` and ``--version``.
-    """
-    arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m telemetry_sdk", description="Privacy-aware telemetry.")
-    parser.add_argument("--version", action="version", version=f"telemetry_sdk {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_receive(commands)
-    return parser
-
-
-def _add_receive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_receive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to *commands*."""
     receive = commands.add_parser(
         "receive",
         help="receive records on this machine and show them",
@@ -78,12 +50,12 @@ def _port(text: str) -> int:
 
 
 def _receive(arguments: argparse.Namespace) -> int:
-    output = _Output()
+    output = Output()
     try:
         receiver = Receiver(arguments.host, arguments.port, arguments.file, lambda told: output.line(_line(told)))
     except OSError as error:
         print(f"error: {_what_failed(error, arguments)}", file=sys.stderr)
-        return _FAILED
+        return FAILED
     # Started before signals may interrupt: a thread half started could not be stopped.
     receiver.start()
     with _signals_interrupt():
@@ -94,13 +66,13 @@ def _receive(arguments: argparse.Namespace) -> int:
             receiver.serve_forever()
         done = receiver.counts
         output.line(f"stopped: {done.records} records in {done.requests} requests, {done.refused} refused")
-    return _OK
+    return OK
 
 
 def _what_failed(error: OSError, arguments: argparse.Namespace) -> str:
     if error.filename is not None:
-        return f"cannot open {_safe(error.filename)}: {error.strerror}"
-    return f"cannot listen on {_safe(arguments.host)} port {arguments.port}: {error.strerror}"
+        return f"cannot open {safe(error.filename)}: {error.strerror}"
+    return f"cannot listen on {safe(arguments.host)} port {arguments.port}: {error.strerror}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -140,31 +112,4 @@ def _line(record: ReceivedRecord) -> str:
     for key, value in record.attributes.items():
         if key not in _SHOWN_ONCE:
             words.append(f"{key}={json.dumps(value, ensure_ascii=False)}")
-    return "  ".join(_safe(word) for word in words)
-
-
-def _safe(text: str) -> str:
-    """Return *text* cut to a readable length, with everything that is not plainly visible escaped."""
-    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    return visible.encode(encoding, "backslashreplace").decode(encoding)
-
-
-class _Output:
-    """Standard output, for as long as somebody reads it."""
-
-    def __init__(self) -> None:
-        self._lost = False
-
-    def line(self, text: str) -> None:
-        """Print one line at once. When the reader is gone, this and all later lines are dropped in silence."""
-        if self._lost:
-            return
-        try:
-            print(text, flush=True)
-        except OSError:
-            self._lost = True
-            # Python flushes what is left at exit, and would complain again.
-            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return "  ".join(safe(word) for word in words)

@@ -1,0 +1,42 @@
+"""What every command says: exit codes, and text that cannot drive a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Final
+
+__all__ = ["FAILED", "MISUSED", "OK", "Output", "safe"]
+
+OK: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+_SHOWN_CHARACTERS: Final = 200
+
+
+def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
+    """Return *text* cut to *limit* characters, with everything that is not plainly visible escaped."""
+    cut = text if len(text) <= limit else f"{text[:limit]}..."
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return visible.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class Output:
+    """Standard output, for as long as somebody reads it."""
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    def line(self, text: str = "") -> None:
+        """Print one line at once. When the reader is gone, this and all later lines are dropped in silence."""
+        if self._lost:
+            return
+        try:
+            print(text, flush=True)
+        except OSError:
+            self._lost = True
+            # Python flushes what is left at exit, and would complain again.
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
