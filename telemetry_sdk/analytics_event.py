@@ -7,7 +7,7 @@ strict receiver would refuse, for one such record loses its whole request.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits
 
 __all__ = [
+    "DELETION",
     "IDENTIFY",
     "INSTALL",
     "PAGE_VIEW",
@@ -33,6 +34,7 @@ __all__ = [
 PAGE_VIEW: Final = "analytics.page_view"
 IDENTIFY: Final = "analytics.identify"
 INSTALL: Final = "analytics.install"
+DELETION: Final = "analytics.deletion_requested"
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
@@ -48,10 +50,12 @@ class Event:
     Attributes:
         payload: Names and values, all encodable by `otlp.any_value`.
         dropped: Names of the properties that were left out, dotted when nested.
+        removed: What scrubbing took out, counted by kind.
     """
 
     payload: dict[str, object]
     dropped: tuple[str, ...] = ()
+    removed: Mapping[str, int] = field(default_factory=dict)
 
     def explain(self, reason: str) -> str:
         """Return *reason* with the names of what was left out."""
@@ -74,6 +78,8 @@ def check_name(name: object) -> str:
         raise InvalidEventError(short, "names are dotted lower snake case, for example timer.started")
     if name.startswith("base_telemetry."):
         raise InvalidEventError(short, "base_telemetry.* is reserved for the base layer")
+    if name == DELETION:
+        raise InvalidEventError(short, "is sent by forget() alone")
     return name
 
 

@@ -12,9 +12,9 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.installation import StateError, file_lock
+from telemetry_sdk.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
-from telemetry_sdk.sender import NotPermittedError
+from telemetry_sdk.permission import NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,8 +86,8 @@ class Permit:
         decision = self._right()
         if self.cancelled:
             self._refuse("its time is up")
-        if decision.level is Level.OFF or not self._grants <= decision.grants:
-            self._refuse(decision.reason)
+        if decision.level is Level.OFF or decision.hold or not self._grants <= decision.grants:
+            self._refuse(decision.hold or decision.reason)
 
     def __exit__(self, *exception: object) -> None:
         """Keep the lock: the request is under way."""

@@ -25,18 +25,21 @@ class ConsentStore:
         """Forget the lock a parent's thread may have held at the moment of a fork."""
         self._lock = threading.RLock()
 
-    def record(self, *, enabled: bool, now_ns: int) -> bool:
-        """Store the decision; an unchanged one keeps its date.
+    def record(self, *, enabled: bool, now_ns: int, catalog_version: str | None = None) -> bool:
+        """Store the decision and the version of the catalogue it is about; an unchanged one keeps its date.
 
         Returns:
             Whether it is on disk. If not, it holds for this process only.
         """
 
         def decide(state: State) -> dict[str, object]:
-            if state.telemetry_enabled is enabled and state.consent_decided_at is not None:
-                return {}
-            # To the microsecond, because the moment also names the consent that records are made under.
-            return {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
+            changes: dict[str, object] = {}
+            if enabled and state.consent_catalog_version != catalog_version:
+                changes["consent_catalog_version"] = catalog_version
+            if state.telemetry_enabled is not enabled or state.consent_decided_at is None:
+                # To the microsecond, because the moment also names the consent that records are made under.
+                changes |= {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
+            return changes
 
         state = self._installation.update(decide, must_lock=enabled)
         return state.telemetry_enabled is enabled and self._installation.is_kept("telemetry_enabled")

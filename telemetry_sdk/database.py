@@ -18,51 +18,35 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.installation import StateError, file_lock, prepare_directory
+from telemetry_sdk.files import file_lock, prepare_directory
+from telemetry_sdk.store_errors import (
+    DamagedError,
+    InterruptedStoreError,
+    LockedError,
+    StoreError,
+    explain,
+    is_damage,
+    is_expected,
+    is_locked,
+    is_passing,
+    reason,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["DamagedError", "Database", "InterruptedStoreError", "StoreError"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
 _inherited: list[object] = []
 
 BUSY_WAIT: Final = 2.0
+_ONE_WAIT: Final = 0.25
+_PAUSE: Final = 0.005  # some of SQLite's refusals come at once
 _LOCK_WAIT: Final = 5.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
-# Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
-# what this package wrote.
-_DAMAGE: Final = frozenset({11, 18, 19, 20, 26})
-_SCHEMA_DAMAGE: Final = ("no such", "has no column", "malformed", "columns but", "already exists")
-_PASSING: Final = frozenset({5, 6, 7, 9})
-_WORLD: Final = {
-    3: "access denied",
-    5: "the outbox is locked by another program",
-    6: "the outbox is locked by another program",
-    7: "out of memory",
-    8: "the outbox is read-only",
-    9: "interrupted",
-    10: "disk error",
-    13: "the disk is full",
-    14: "the outbox cannot be opened",
-    15: "the file system cannot lock the outbox",
-    22: "the file system cannot hold the outbox",
-}
-
-
-class StoreError(Exception):
-    """The outbox could not do what was asked; the message says why, in plain words."""
-
-
-class InterruptedStoreError(StoreError):
-    """This thread is in the middle of a transaction: a signal handler or a finalizer interrupted it there."""
-
-
-class DamagedError(Exception):
-    """The file can be read but does not hold what this package writes. Raised by the work given to `Database.run`."""
 
 
 class Database:
@@ -87,30 +71,38 @@ class Database:
         """Whether records survive this process."""
         return not self._in_memory
 
-    def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
+    def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True, patience: float = BUSY_WAIT) -> T:
         """Execute *work* in one transaction and return what it returns.
 
         *work* may be executed twice (when the first try met a corrupt file), so it must not have other effects.
 
+        Args:
+            work: What to do.
+            write: Whether it changes something.
+            patience: Seconds to wait while another program holds the file; a quarter of one at the least.
+
         Raises:
-            StoreError: It could not be done; nothing was changed.
+            StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
         if not self._lock.acquire(timeout=_LOCK_WAIT):
-            raise StoreError("the outbox is busy in another thread")
+            raise LockedError("the outbox is busy in another thread")
         try:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             try:
-                return self._guarded(work, write=write)
+                return self._guarded(work, write=write, patience=patience)
             finally:
                 self._catch_up()
         finally:
             self._lock.release()
 
     def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do as `run`; from a signal handler that interrupted a transaction, right after that one, returning None."""
+        """Do as `run`, but wait for another program only a quarter of a second, for the caller has another way.
+
+        From a signal handler that interrupted a transaction, *work* is executed right after that one; returns None.
+        """
         try:
-            return self.run(work)
+            return self.run(work, patience=0.0)
         except InterruptedStoreError:
             self._interrupting.append(work)
             return None
@@ -119,27 +111,39 @@ class Database:
         while self._interrupting:
             work = self._interrupting.popleft()
             with contextlib.suppress(StoreError):
-                self._guarded(work, write=True)
+                self._guarded(work, write=True, patience=BUSY_WAIT)
 
-    def _guarded(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], *, write: bool, patience: float) -> T:
         import sqlite3
 
         self._busy = True
         try:
             try:
-                return self._transact(work, write=write)
+                return self._patiently(work, write=write, patience=patience)
             except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
                 self._recover(error)
                 return self._transact(work, write=write)
         except (DamagedError, UnicodeDecodeError):
             raise StoreError("the outbox is damaged") from None
         except sqlite3.DatabaseError as error:
-            if not (_code(error) in _WORLD or _is_damage(error)):
+            if not is_expected(error):
                 raise
-            self.problem = _explain(error)
-            raise StoreError(self.problem) from None
+            self.problem = explain(error)
+            raise (LockedError if is_locked(error) else StoreError)(self.problem) from None
         finally:
             self._busy = False
+
+    def _patiently(self, work: Callable[[sqlite3.Connection], T], *, write: bool, patience: float) -> T:
+        import sqlite3
+
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._transact(work, write=write)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE)
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
@@ -164,7 +168,14 @@ class Database:
                     if self.path is not None:
                         self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
                 except OSError as error:
-                    raise StoreError(_reason(error)) from None
+                    raise StoreError(reason(error)) from None
+
+    def remove_set_aside(self) -> None:
+        """Delete what was set aside as damaged."""
+        if self.path is not None:
+            for leftover in self.path.parent.glob(f"{self.path.name}*.corrupt-*"):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
 
     def __del__(self) -> None:
         """Close a forgotten connection, which Python 3.13 would warn about."""
@@ -231,11 +242,11 @@ class Database:
                 self.problem = ""
                 return self._connection
             except (OSError, StoreError) as error:
-                self.problem = _reason(error)
+                self.problem = reason(error)
             except sqlite3.DatabaseError as error:
-                if _code(error) in _PASSING:
+                if is_passing(error):
                     raise
-                self.problem = _explain(error)
+                self.problem = explain(error)
             self._in_memory = True
         self._connection = self._prepare(":memory:")
         return self._connection
@@ -250,7 +261,7 @@ class Database:
         try:
             return self._prepare(str(self.path))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
         self._set_aside(self._current_file_id())
         os.close(os.open(self.path, flags, 0o600))
@@ -259,7 +270,7 @@ class Database:
     def _prepare(self, name: str) -> sqlite3.Connection:
         import sqlite3
 
-        connection = sqlite3.connect(name, timeout=BUSY_WAIT, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(name, timeout=_ONE_WAIT, isolation_level=None, check_same_thread=False)
         try:
             if name == ":memory:":
                 connection.executescript(self._schema)
@@ -290,16 +301,16 @@ class Database:
             connection.executescript(f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version={self._version:d}; COMMIT;")
 
     def _disconnect(self) -> None:
-        import sqlite3
-
         connection, self._connection = self._connection, None
         if connection is not None:
+            import sqlite3
+
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
     def _recover(self, error: Exception) -> None:
         """Set a damaged file aside; raise the error again if that is not what it says."""
-        if self._in_memory or not _is_damage(error):
+        if self._in_memory or not is_damage(error):
             raise error
         found = self._file_id
         self._disconnect()
@@ -322,26 +333,3 @@ class Database:
         except OSError:
             return None
         return (found.st_dev, found.st_ino)
-
-
-def _code(error: Exception) -> int:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-def _is_damage(error: Exception) -> bool:
-    if isinstance(error, (DamagedError, UnicodeDecodeError)) or _code(error) in _DAMAGE:
-        return True
-    # The generic code is damage only when the tables are not ours; without a code the error is Python's own, and
-    # damage only when it met a text that is not UTF-8. Anything else is a bug of ours, and must cost no record.
-    words = {1: _SCHEMA_DAMAGE, 0: ("UTF-8",)}.get(_code(error), ())
-    return any(word in str(error) for word in words)
-
-
-def _explain(error: sqlite3.Error) -> str:
-    return _WORLD.get(_code(error), "the outbox is damaged")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, (StateError, StoreError)):
-        return str(error)
-    return f"the outbox cannot be opened ({type(error).__name__})"

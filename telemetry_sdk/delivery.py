@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox import Outbox
+    from telemetry_sdk.permission import Sender
     from telemetry_sdk.plan import Plan
     from telemetry_sdk.policy import Decision
-    from telemetry_sdk.sender import Sender
     from telemetry_sdk.tables import Pending
 
 __all__ = ["Delivery", "Tally"]
@@ -60,6 +60,7 @@ class Delivery:
         right: Callable[[], Decision],
         clock: Callable[[], int],
         draw: Callable[[], float],
+        on_leaving: Callable[[], None],
         on_delivered: Callable[[Pending], None],
     ) -> None:
         self.plan = plan
@@ -68,6 +69,7 @@ class Delivery:
         self._sender = sender
         self._clock = clock
         self._draw = draw
+        self._on_leaving = on_leaving
         self._on_delivered = on_delivered
         self._worker = Worker()
         self._turn = threading.Lock()
@@ -182,7 +184,7 @@ class Delivery:
             closed = verdict.blocked(
                 circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
             )
-            blocked = decision.reason if decision.level is Level.OFF else closed
+            blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
             return Terms(decision.grants, decision.destroys_others, blocked)
 
         return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN)
@@ -212,7 +214,8 @@ class Delivery:
         plan = self.plan
         now_ns = self._clock()
         skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
-        records = [self._timed(record, now_ns, skew_ns) for record in part]
+        times = (otlp.timed(r.body, r.made_ns, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns) for r in part)
+        records = [replace(record, body=body) for record, body in zip(part, times, strict=True)]
         lease_s = plan.timeout + _LEASE_MARGIN
         present, body, number = self._outbox.begin(
             records, _encode, sink=plan.sink, now=now_ns / NANOSECONDS, lease_s=lease_s
@@ -221,6 +224,8 @@ class Delivery:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
         grants = frozenset(record.grant for record in present if record.grant is not None)
+        if grants:
+            self._on_leaving()
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)
         self.withheld = "" if permit.cancelled else permit.refusal
@@ -254,13 +259,6 @@ class Delivery:
                 permit.cancelled = True
                 self._sender.abandon()
         return answer or Answer(None, error="timeout")
-
-    def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
-        """Return *record* as it is to be sent now: with a new time when it is late, or made by a wrong clock."""
-        late_ns = self.plan.late_ns
-        if late_ns is None or (not skew_ns and -otlp.FUTURE_NS <= now_ns - record.made_ns <= late_ns):
-            return record
-        return replace(record, body=otlp.as_late(record.body, max(now_ns + skew_ns, 1), within_ns=late_ns))
 
     def _settle(
         self,

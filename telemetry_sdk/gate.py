@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.installation import Installation
     from telemetry_sdk.policy import Decision, Inputs
-    from telemetry_sdk.settings import Settings
+    from telemetry_sdk.state import State
 
 __all__ = ["Gate"]
 
@@ -22,21 +22,39 @@ _log: Final = logging.getLogger("telemetry_sdk")
 
 
 class Gate:
-    """Says what may leave now. Looks at the state file only when no switch says OFF already."""
+    """Says what may leave now. Looks at the state file only when no switch says OFF already.
+
+    Args:
+        environ: The environment, looked at for every decision.
+        prefix: Prefix of the app's variables.
+        installation: The state file, opened when first needed.
+        has_sink: Whether a usable sink is configured.
+        notice_version: Version of the first-run notice that must have been shown, or None.
+        to_log: Whether this is about what goes to standard error.
+    """
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], prefix: str, installation: Callable[[], Installation]
+        self,
+        environ: Mapping[str, str],
+        prefix: str,
+        installation: Callable[[], Installation],
+        *,
+        has_sink: bool,
+        notice_version: str | None = None,
+        to_log: bool = False,
     ) -> None:
-        self._settings = settings
         self._environ = environ
         self._prefix = prefix
         self._installation = installation
+        self._switches = policy.Inputs(sink=has_sink, to_log=to_log)
+        self._notice_version = notice_version
+        self._hold = ""
         self._warned = False
 
     def inputs(self) -> Inputs:
-        """Return the switches as they are now; the stored consent is not looked at."""
-        switches = policy.read_switches(self._environ, self._prefix)
-        return policy.Inputs(*switches, sink=self._settings.sink is not None)
+        """Return the switches as they are now; the state file is not looked at."""
+        do_not_track, app_switch, sdk_disabled = policy.read_switches(self._environ, self._prefix)
+        return replace(self._switches, do_not_track=do_not_track, app_switch=app_switch, sdk_disabled=sdk_disabled)
 
     def right(self) -> Decision:
         """Return what may leave now."""
@@ -46,12 +64,26 @@ class Gate:
             self._warn_of_unknown_switch(inputs)
             return decision
         state = self._installation().read()
-        inputs = replace(inputs, consent=state.telemetry_enabled, consent_id=state.consent_decided_at)
-        return policy.decide(inputs, prefix=self._prefix)
+        inputs = replace(
+            inputs,
+            consent=state.telemetry_enabled,
+            consent_id=state.consent_decided_at,
+            notice_due=self.is_notice_due(state),
+        )
+        decision = policy.decide(inputs, prefix=self._prefix)
+        return replace(decision, hold=self._hold) if self._hold else decision
+
+    def is_notice_due(self, state: State) -> bool:
+        """Tell whether the first-run notice was asked for and is not known to have been shown."""
+        return self._notice_version is not None and state.notice_version_shown != self._notice_version
+
+    def hold_all(self, reason: str) -> None:
+        """Let nothing leave from this process any more; records may still be made."""
+        self._hold = reason
 
     def is_switched_off(self) -> bool:
-        """Tell whether a switch, not the lack of a sink, says OFF: then nothing may be written either."""
-        return policy.decide(replace(self.inputs(), sink=True), prefix=self._prefix).level is Level.OFF
+        """Tell whether a switch says OFF, not the lack of a sink: then nothing may be read or written either."""
+        return policy.is_switched_off(self.inputs())
 
     def _warn_of_unknown_switch(self, inputs: Inputs) -> None:
         if not self._warned and not policy.is_known_switch(inputs.app_switch):

@@ -1,6 +1,6 @@
 """installation.json: what this install knows about itself, shared by all processes and readable by people.
 
-The one door for file locks and atomic writes. Rules:
+Rules:
 
 1. A write takes the lock, reads the file again, changes only the changed keys and replaces the file in one step, so
    a process can never write back a stale copy (that is how revoked consent comes back).
@@ -12,7 +12,6 @@ The one door for file locks and atomic writes. Rules:
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import time
 from dataclasses import replace
@@ -20,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.files import StateError, file_lock, prepare_directory, replace_file
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    import filelock
-
-__all__ = ["FILE_NAME", "Installation", "State", "StateError", "file_lock", "locate", "prepare_directory"]
+__all__ = ["FILE_NAME", "Installation", "State", "locate"]
 
 FILE_NAME: Final = "installation.json"
 LOCK_WAIT: Final = 3.0
@@ -38,10 +36,6 @@ _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_cata
 # the file's last change is read again; a whole second in the stamp means a file system that counts in seconds.
 _FINE_TICK_NS: Final = 100_000_000
 _COARSE_TICK_NS: Final = 3_000_000_000
-
-
-class StateError(OSError):
-    """The state directory cannot be used the way it was asked for."""
 
 
 def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os.PathLike[str] | None) -> Path | None:
@@ -75,59 +69,15 @@ def _path_text(argument: object) -> str:
     raise ConfigError("state_dir", "must be the path of a directory, as text or a pathlib.Path")
 
 
-def prepare_directory(directory: Path) -> None:
-    """Create *directory* with mode 0700 if it is missing.
-
-    Raises:
-        StateError: It cannot be created or written to.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise StateError("the state directory is not writable")
-
-
-@contextlib.contextmanager
-def file_lock(path: Path, wait_s: float) -> Iterator[None]:
-    """Hold the lock file *path* against every other thread and process; a dead holder's lock is free at once.
-
-    Raises:
-        StateError: It was not free within *wait_s* seconds, or this file system has no locks.
-    """
-    lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
-    try:
-        lock.acquire(poll_interval=0.005)
-    except (OSError, NotImplementedError) as error:
-        raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@functools.cache
-def _lock_class() -> type[filelock.BaseFileLock]:
-    """Return filelock's class for this platform, imported when first needed, without its substitute.
-
-    Where the file system has no locks, newer versions print a warning and go on with a marker file, which outlives a
-    holder that was killed.
-    """
-    import filelock
-
-    class Lock(filelock.FileLock):
-        def _fallback_to_soft_lock(self) -> None:
-            raise NotImplementedError
-
-    return Lock
-
-
 class Installation:
-    """The state file of one app. Safe to share between threads; any number of processes may use the same file."""
+    """The state file of one app. Safe to share between threads; any number of processes may use the same file.
 
-    def __init__(self, directory: Path | None) -> None:
+    A *read_only* one is read as ever and never written: changes hold for this process only.
+    """
+
+    def __init__(self, directory: Path | None, *, read_only: bool = False) -> None:
         self.directory = directory
+        self._read_only = read_only
         self.problem = "" if directory else "there is no home directory to keep state in"
         self._overlay: dict[str, object] = {}
         # What was read, and the file's signature then. Replaced as one, without a lock: a reader may be interrupted by
@@ -139,8 +89,14 @@ class Installation:
         """Whether the file is there."""
         return self.directory is not None and os.path.exists(self.directory / FILE_NAME)
 
+    def has_directory(self) -> bool:
+        """Tell whether the state directory is there."""
+        return self.directory is not None and os.path.isdir(self.directory)
+
     def check_writable(self) -> bool:
         """Create the directory if need be and tell whether state can be kept there; `problem` says why not."""
+        if self._read_only:
+            return True
         if self.directory is None:
             return False
         try:
@@ -177,7 +133,7 @@ class Installation:
 
     def is_kept(self, key: str) -> bool:
         """Tell whether the value of *key* is the file's, not one that holds for this process only."""
-        return self.directory is not None and key not in self._overlay
+        return self._read_only or (self.directory is not None and key not in self._overlay)
 
     def update(
         self, change: Callable[[State], Mapping[str, object]], *, must_lock: bool = True, hold_here: bool = True
@@ -194,8 +150,8 @@ class Installation:
                 depend on anything. It then holds in this process even if the lock's owner writes its stale copy.
             hold_here: Whether a change that cannot be written holds for this process at least.
         """
-        if self.directory is None:
-            return self._hold_here(change) if hold_here else self.read()
+        if self._read_only or self.directory is None:
+            return self._hold_here(change) if hold_here or self._read_only else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
         if not self._overlay and not change(self._read_disk()):
             return self.read()
@@ -215,6 +171,27 @@ class Installation:
         except OSError as error:
             self.problem = f"installation.json cannot be written ({type(error).__name__})"
         return self._hold_here(change) if hold_here else self.read()
+
+    def erase(self, *, declined: bool) -> bool:
+        """Delete the file and every copy that was set aside; of it all, only a no of the user stays.
+
+        Returns:
+            Whether all of it is gone.
+        """
+        self._overlay = {}
+        if self.directory is None or self._read_only:
+            return True
+        path = self.directory / FILE_NAME
+        try:
+            with _locked(self.directory, must_lock=False) as locked:
+                for leftover in [*self.directory.glob(f"{FILE_NAME}.*"), path]:
+                    leftover.unlink(missing_ok=True)
+                if declined:
+                    replace_file(path, serialize({"schema": SCHEMA, "telemetry_enabled": False}))
+        except OSError as error:
+            self.problem = f"installation.json cannot be deleted ({type(error).__name__})"
+            return False
+        return locked
 
     def _hold_here(self, change: Callable[[State], Mapping[str, object]]) -> State:
         self._overlay |= change(self.read())
@@ -301,36 +278,5 @@ def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]]) -> Map
     if corrupt:
         os.replace(path, path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}"))
     if changes or corrupt:
-        _replace_file(path, {"schema": SCHEMA, **raw, **changes})
+        replace_file(path, serialize({"schema": SCHEMA, **raw, **changes}))
     return changes
-
-
-def _replace_file(path: Path, content: Mapping[str, object]) -> None:
-    """Write *content* to *path* in one step: temporary file beside it, fsync, rename, fsync of the directory."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(serialize(content))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

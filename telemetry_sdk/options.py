@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import Limits
+from telemetry_sdk.notice import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ class Options:
     limits: Limits
     on_consent_change: Callable[[bool], object] | None
     strict: bool
+    notice: Notice | None = None
 
 
 def check(options: Options) -> Options:
@@ -61,6 +63,8 @@ def check(options: Options) -> Options:
     _check_seconds("exit_timeout", options.exit_timeout, 0.0)
     if options.on_consent_change is not None and not callable(options.on_consent_change):
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
+    if options.notice is not None and not isinstance(options.notice, Notice):
+        raise ConfigError("notice", "must be a telemetry_sdk.Notice")
     _check_limits(options.limits)
     return options
 

@@ -32,6 +32,7 @@ __all__ = [
     "is_late",
     "read_success",
     "request_size",
+    "timed",
 ]
 
 _INFO: Final = 9
@@ -129,6 +130,21 @@ def as_late(body: bytes, now_ns: int, *, within_ns: int | None = None) -> bytes:
         if within_ns is None or -FUTURE_NS <= age <= within_ns:
             return body
     return b'%s"%d","severityNumber":%s' % (_LATE_PREFIX, now_ns, rest)
+
+
+def timed(body: bytes, made_ns: int, now_ns: int, *, late_ns: int | None, skew_ns: int = 0) -> bytes:
+    """Return *body* as it is to be sent at *now_ns*: with a new time when it is late, or made by a wrong clock.
+
+    Args:
+        body: A record made at *made_ns* by our clock.
+        made_ns: When it was made.
+        now_ns: Now, by our clock.
+        late_ns: Age after which it counts as late; None: it keeps its own time always.
+        skew_ns: How far the sink's clock is known to be ahead of ours.
+    """
+    if late_ns is None or (not skew_ns and -FUTURE_NS <= now_ns - made_ns <= late_ns):
+        return body
+    return as_late(body, max(now_ns + skew_ns, 1), within_ns=late_ns)
 
 
 def is_late(body: bytes) -> bool:

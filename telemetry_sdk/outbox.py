@@ -14,9 +14,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.database import DamagedError, Database, StoreError
-from telemetry_sdk.environment import process_is_gone
-from telemetry_sdk.model import NANOSECONDS, SentRequest, timestamp
+from telemetry_sdk.arrivals import Arrivals, Put
+from telemetry_sdk.database import Database
+from telemetry_sdk.lease import is_free
+from telemetry_sdk.model import NANOSECONDS, timestamp
+from telemetry_sdk.reports import SentRequest
+from telemetry_sdk.store_errors import StoreError
 from telemetry_sdk.tables import (
     SCHEMA,
     VERSION,
@@ -26,21 +29,17 @@ from telemetry_sdk.tables import (
     check_count,
     delete,
     drop,
-    envelope_id,
+    everything,
     expire,
     foreign,
-    has_newest,
     has_row,
-    insert,
-    is_known,
     is_waiting,
+    ledger,
     log_request,
-    make_room,
     mark_done,
     one,
     read_circuit,
     replace_body,
-    totals,
     trim_sent_log,
     waiting,
     write_circuit,
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Circuit, Limits, Record
 
-__all__ = ["BUSY", "Claim", "Outbox", "StoreError", "Terms", "new_owner"]
+__all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
 
 FILE_NAME: Final = "outbox.sqlite3"
 BUSY: Final = "another process is sending"
@@ -96,6 +95,7 @@ class Outbox:
         self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
         self._owner = owner
+        self._arrivals = Arrivals(self._database, directory, limits)
         self._cleared_for: frozenset[str] | None = None
 
     @property
@@ -103,9 +103,19 @@ class Outbox:
         """The file, for closing it and for its fate over a fork."""
         return self._database
 
+    def has_waiting(self) -> bool:
+        """Tell whether records wait; False where that cannot be found out. Makes no file."""
+        try:
+            return self.aside_count() > 0 or ((self.is_open() or self.exists()) and self.counts().pending > 0)
+        except StoreError:
+            return False
+
+    def aside_count(self) -> int:
+        """Return how many records are set aside until the file is free."""
+        return len(self._arrivals.aside.names())
+
     def exists(self) -> bool:
-        """Tell whether the file is there, without opening it."""
-        # Unlike Path.exists this is False, too, where somebody else's directory may not be looked into.
+        """Tell whether the file is there, without opening it; False where the directory may not be looked into."""
         return self._database.path is not None and os.path.exists(self._database.path)
 
     def is_open(self) -> bool:
@@ -122,31 +132,9 @@ class Outbox:
         self._owner = owner
         self._database.after_fork_in_child()
 
-    def put(self, record: Record, *, replaces: bool = False) -> bool:
-        """Store *record*; False when its derived uid was accepted before.
-
-        When this returns True the record survives a kill of this process; in a signal handler that interrupted the
-        outbox, as soon as the handler has returned. With *replaces* an older waiting record of the same name goes.
-
-        Raises:
-            StoreError: Among others, there is no room for it beside records that matter more.
-        """
-
-        def work(db: sqlite3.Connection) -> bool:
-            if record.derived and is_known(db, record.uid):
-                return False
-            if replaces:
-                older = "SELECT seq FROM records WHERE name = ? AND derived"
-                drop(db, "replaced", [row[0] for row in db.execute(older, (record.name,))])
-            envelope = envelope_id(db, record.envelope)
-            pending, size = insert(db, record, envelope)
-            if pending > self._limits.records or size > self._limits.bytes:
-                make_room(db, records=self._limits.records, size=self._limits.bytes)
-                if not has_newest(db):
-                    raise StoreError("there is no room for it")
-            return True
-
-        return self._database.run_soon(work) is not False
+    def put(self, record: Record, *, replaces: bool = False) -> Put:
+        """Store *record*; see `Arrivals.put`."""
+        return self._arrivals.put(record, replaces=replaces)
 
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""
@@ -165,19 +153,21 @@ class Outbox:
             lease_s: How long the lease lasts unless renewed.
         """
         cleared_for: list[frozenset[str] | None] = [self._cleared_for]
+        aside = self._arrivals.aside.names()
 
         def work(db: sqlite3.Connection) -> Claim:
+            self._arrivals.take_in(db, aside)
             circuit = read_circuit(db)
             agreed = terms(circuit)
-            if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for):
+            if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or aside):
                 drop(db, "consent withdrawn", foreign(db, agreed.grants))
             cleared_for[0] = agreed.grants if agreed.destroy_others else None
             if agreed.blocked:
                 return Claim((), circuit, agreed.blocked)
-            if not self._lease_is_free(db, now, lease_s):
+            if not is_free(db, self._owner, now, lease_s):
                 return Claim((), circuit, BUSY)
             expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
-            records = self._batch(db, agreed.grants, now)
+            records = self._batch(waiting(db, agreed.grants, now=now, limit=self._limits.batch_records))
             if not records:
                 check_count(db)
             owner, until = (self._owner, now + lease_s) if records else ("", 0.0)
@@ -185,6 +175,7 @@ class Outbox:
             return Claim(records, circuit)
 
         claim = self._database.run(work)
+        self._arrivals.aside.remove(aside)
         self._cleared_for = cleared_for[0]
         return claim
 
@@ -266,7 +257,8 @@ class Outbox:
         return self._database.run(read_circuit, write=False)
 
     def purge(self, reason: str) -> int:
-        """Destroy everything that waits and return how much; the bytes leave the disk too."""
+        """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
+        self._arrivals.aside.remove(self._arrivals.aside.names())
         return self._destroy(reason, lambda db: [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
 
     def destroy_withdrawn(self, grants: Callable[[], frozenset[str]]) -> int:
@@ -275,14 +267,18 @@ class Outbox:
         *grants* is asked inside the transaction; see `claim`. Where that cannot be done (the disk is full, another
         program holds the file) the whole file is deleted instead: what was withdrawn must not stay.
         """
+        is_aside_clear = self._arrivals.aside.remove_withdrawn(grants())
+        count = self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+        if not is_aside_clear:
+            raise StoreError("what was set aside cannot be deleted")
+        return count
+
+    def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
         try:
-            return self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+            count = self._database.run(lambda db: drop(db, reason, chosen(db)))
         except StoreError:
             self._database.discard()
             return 0
-
-    def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
-        count = self._database.run(lambda db: drop(db, reason, chosen(db)))
         self._database.shrink()
         return count
 
@@ -290,21 +286,47 @@ class Outbox:
         """Destroy one waiting record and return how many that were."""
 
         def work(db: sqlite3.Connection) -> int:
-            rows = db.execute("SELECT seq FROM records WHERE uid = ?", (uid,)).fetchall()
-            return drop(db, reason, [row[0] for row in rows])
+            return drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records WHERE uid = ?", (uid,))])
 
+        aside = self._arrivals.aside
+        aside.remove([name for name in aside.names() if uid in name])
         return self._database.run(work)
+
+    def forget(self, reason: str, last: Record | None) -> None:
+        """Destroy everything: records, sent log, memory of what was delivered; then store *last*, in the same step.
+
+        Where that cannot be done the whole file is deleted instead, and *last* goes into a new one.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
+            for table in ("sent", "done", "envelopes"):
+                db.execute(f"DELETE FROM {table}")
+            if last is not None:
+                self._arrivals.insert(db, last)
+
+        self._arrivals.aside.remove(self._arrivals.aside.names())
+        try:
+            self._database.run(work)
+            self._database.shrink()
+        except StoreError:
+            self._database.discard()
+            if last is not None:
+                self.put(last)
+        self._database.remove_set_aside()
+
+    def peek(self, grants: frozenset[str], now: float) -> tuple[list[Pending], tuple[Pending, ...]]:
+        """Return the records that wait, oldest first, and those that the next request would carry."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[Pending], tuple[Pending, ...]]:
+            stored, first = everything(db, grants, now=now, limit=self._limits.batch_records)
+            return stored, self._batch(first)
+
+        return self._database.run(work, write=False)
 
     def counts(self) -> Counts:
         """Return the ledger."""
-
-        def work(db: sqlite3.Connection) -> Counts:
-            dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
-            if not all(isinstance(reason, str) and isinstance(n, int) for reason, n in dropped):
-                raise DamagedError
-            return Counts(*totals(db), dropped=dict(dropped))
-
-        return self._database.run(work, write=False)
+        return self._database.run(ledger, write=False)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
@@ -316,35 +338,13 @@ class Outbox:
 
         return self._database.run(work, write=False)
 
-    def _lease_is_free(self, db: sqlite3.Connection, now: float, lease_s: float) -> bool:
-        owner, until = one(db, "SELECT owner, until FROM lease")
-        if not (isinstance(owner, str) and isinstance(until, float)):
-            raise DamagedError
-        # An expiry further ahead than any lease lasts was written before the clock was set back.
-        if owner in ("", self._owner) or not now < until <= now + 10 * lease_s:
-            return True
-        pid, _, rest = owner.partition(":")
-        return rest.partition(":")[0] == _pid_space() and pid.isdecimal() and process_is_gone(int(pid))
-
-    def _batch(self, db: sqlite3.Connection, grants: frozenset[str], now: float) -> tuple[Pending, ...]:
+    def _batch(self, records: Sequence[Pending]) -> tuple[Pending, ...]:
+        """Return those of *records* that fit into one request, in the order of a request."""
         chosen: list[Pending] = []
         size = 0
-        for record in waiting(db, grants, now=now, limit=self._limits.batch_records):
+        for record in records:
             size += len(record.envelope) + len(record.body) + 8
             if chosen and size > self._limits.batch_bytes:
                 break
             chosen.append(record)
         return tuple(sorted(chosen, key=lambda record: (record.made_ns, record.seq)))
-
-
-def new_owner(pid: int, token: str) -> str:
-    """Return the name under which process *pid* takes leases: pid, pid namespace and *token*."""
-    return f"{pid}:{_pid_space()}:{token}"
-
-
-def _pid_space() -> str:
-    """Return what tells this process's pid namespace from another container's, or nothing where there is none."""
-    try:
-        return str(os.stat("/proc/self/ns/pid").st_ino)
-    except OSError:
-        return ""

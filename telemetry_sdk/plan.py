@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.options import Options
     from telemetry_sdk.settings import Sink
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "late_after", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ class Plan:
     lock_path: Path | None
 
 
+def late_after(options: Options) -> int | None:
+    """Return the age, in nanoseconds, after which an unsent record is sent as late; None for never."""
+    return int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None
+
+
 def make_plan(sink: Sink, options: Options, lock_path: Path | None) -> Plan:
     """Return the plan for *sink*."""
     import hashlib
@@ -50,7 +55,7 @@ def make_plan(sink: Sink, options: Options, lock_path: Path | None) -> Plan:
         configuration=hashlib.sha256(configuration.encode()).hexdigest()[:16],
         app_version=options.version,
         timeout=min(sink.timeout or options.timeout, options.timeout),
-        late_ns=int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None,
+        late_ns=late_after(options),
         loud=sink.from_code,
         lock_path=lock_path,
     )

@@ -5,13 +5,16 @@ This module decides; it reads no file and no environment, it is given them. The 
 1. ``DO_NOT_TRACK`` set to anything but empty, 0, false, no, off      -> OFF
 2. ``<APP>_TELEMETRY`` is off, 0, false, no, disabled or unknown      -> OFF
 3. ``OTEL_SDK_DISABLED=true``, or no sink is configured               -> OFF
+   the first-run notice the host asked for was not shown yet, and
+   neither the user nor the operator has decided                      -> OFF
 4. ``<APP>_TELEMETRY=base``                                           -> BASE
 5. ``<APP>_TELEMETRY=full`` (the operator's explicit opt-in)          -> FULL
 6. the stored consent is true                                         -> FULL
 7. the stored consent is false, undecided or unreadable               -> BASE
 
 ``<APP>_TELEMETRY`` set to 1, true, yes, on, enabled or empty adds nothing: the stored consent decides. A switch can
-lower the level freely; only ``full``, written out, raises it.
+lower the level freely; only ``full``, written out, raises it. ``log`` likewise adds nothing, except that records then
+go to standard error and to no sink.
 """
 
 from __future__ import annotations
@@ -24,13 +27,23 @@ from telemetry_sdk.model import Level
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OPERATOR_GRANT", "Decision", "Inputs", "decide", "is_known_switch", "read_switches", "switch_prefix"]
+__all__ = [
+    "OPERATOR_GRANT",
+    "Decision",
+    "Inputs",
+    "decide",
+    "is_known_switch",
+    "is_switched_off",
+    "read_switches",
+    "switch_prefix",
+]
 
 OPERATOR_GRANT: Final = "operator"
 
 _NOT_TRACKING: Final = frozenset({"", "0", "false", "no", "off"})
 _OFF_WORDS: Final = frozenset({"off", "0", "false", "no", "disabled"})
 _NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})
+_KNOWN_WORDS: Final = _OFF_WORDS | _NEUTRAL_WORDS | {"base", "full", "log"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,8 @@ class Inputs:
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
         consent_id: The stored consent's identity (the moment it was given), or None.
+        notice_due: Whether the first-run notice was asked for and not shown yet.
+        to_log: Whether this is about what goes to standard error under ``<APP>_TELEMETRY=log``, not to the sink.
     """
 
     do_not_track: str = ""
@@ -52,6 +67,8 @@ class Inputs:
     sink: bool = True
     consent: bool | None = None
     consent_id: str | None = None
+    notice_due: bool = False
+    to_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,7 @@ class Decision:
         grants: The consents under which an analytics record may leave now; empty below FULL.
         destroys_others: Whether waiting analytics records of any other consent must be destroyed, not merely kept
             back: they were made under a consent that no longer holds.
+        hold: Why nothing may leave in this process although records may be made; empty otherwise.
     """
 
     level: Level
@@ -72,6 +90,7 @@ class Decision:
     reason: str
     grants: frozenset[str] = frozenset()
     destroys_others: bool = False
+    hold: str = ""
 
     @property
     def grant(self) -> str | None:
@@ -98,18 +117,16 @@ def read_switches(environ: Mapping[str, str], prefix: str) -> tuple[str, str, st
 def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
     variable = f"{prefix}_TELEMETRY"
-    revoked = inputs.consent is not True
-    if inputs.do_not_track not in _NOT_TRACKING:
-        return Decision(Level.OFF, "DO_NOT_TRACK", "DO_NOT_TRACK is set")
     switch = inputs.app_switch
-    if switch in _OFF_WORDS:
-        return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
-    if switch not in _NEUTRAL_WORDS | {"base", "full"}:
-        return Decision(Level.OFF, variable, f"{variable} has an unknown value, which counts as off")
-    if inputs.sdk_disabled == "true":
-        return Decision(Level.OFF, "OTEL_SDK_DISABLED", "OTEL_SDK_DISABLED is true")
-    if not inputs.sink:
+    revoked = inputs.consent is not True
+    if off := _switched_off(inputs, variable):
+        return off
+    if (switch == "log") != inputs.to_log:
+        return Decision(Level.OFF, variable, f"{variable}=log shows records on standard error instead of sending them")
+    if not (inputs.sink or inputs.to_log):
         return Decision(Level.OFF, "sink", "no usable sink is configured", destroys_others=revoked)
+    if inputs.notice_due and not inputs.consent and switch not in ("base", "full", "log"):
+        return Decision(Level.OFF, "notice", "the first-run notice was not shown yet", destroys_others=revoked)
     if switch == "base":
         return Decision(Level.BASE, variable, f"{variable}=base", destroys_others=revoked)
     own = {inputs.consent_id or "consent"} if inputs.consent else set()
@@ -122,6 +139,24 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     return Decision(Level.BASE, "consent", "the user declined detailed analytics", destroys_others=True)
 
 
+def _switched_off(inputs: Inputs, variable: str) -> Decision | None:
+    switch = inputs.app_switch
+    if inputs.do_not_track not in _NOT_TRACKING:
+        return Decision(Level.OFF, "DO_NOT_TRACK", "DO_NOT_TRACK is set")
+    if switch in _OFF_WORDS:
+        return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
+    if not is_known_switch(switch):
+        return Decision(Level.OFF, variable, f"{variable} has an unknown value, which counts as off")
+    if inputs.sdk_disabled == "true":
+        return Decision(Level.OFF, "OTEL_SDK_DISABLED", "OTEL_SDK_DISABLED is true")
+    return None
+
+
+def is_switched_off(inputs: Inputs) -> bool:
+    """Tell whether a switch, not the lack of a sink or of a notice, says OFF."""
+    return _switched_off(inputs, "") is not None
+
+
 def is_known_switch(value: str) -> bool:
     """Tell whether a (lower-case) value of ``<APP>_TELEMETRY`` is one of the documented words."""
-    return value in _OFF_WORDS | _NEUTRAL_WORDS | {"base", "full"}
+    return value in _KNOWN_WORDS

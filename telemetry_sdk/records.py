@@ -101,6 +101,17 @@ class RecordMaker:
         envelope = self._envelope(Layer.ANALYTICS)
         return Record(uid, Layer.ANALYTICS, name, now_ns, envelope, body, derived=is_ping, grant=grant)
 
+    def deletion_request(self, install_id: str) -> Record:
+        """Return the record that asks the sink's owner to delete what came from *install_id*, and says nothing else.
+
+        It needs no consent, so it is stored with the base records and outlasts a withdrawal.
+        """
+        now_ns, name = self._world.now_ns(), analytics_event.DELETION
+        uid = derived_uid(install_id, "deletion")
+        payload = {"install_id": install_id}
+        body = otlp.encode_record(name=name, uid=uid, identity=install_id, made_ns=now_ns, payload=payload)
+        return Record(uid, Layer.BASE, name, now_ns, self._envelope(Layer.ANALYTICS), body, derived=True)
+
     def own_attributes(self, install_id: str) -> dict[str, str]:
         """Return what every analytics event carries."""
         self._deployment = self._deployment or environment.detect_deployment(self._world.environ)

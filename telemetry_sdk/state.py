@@ -33,7 +33,9 @@ class State:
         consent_decided_at: When it was made.
         consent_catalog_version: The catalogue version it was made for.
         install_ping_sent_at: When the install ping was accepted.
+        analytics_sent_at: When the first request with analytics was begun.
         notice_version_shown: The newest first-run notice that was shown.
+        user_id_secret: The local secret under which user ids are hashed; never sent.
         heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
     """
 
@@ -45,7 +47,9 @@ class State:
     consent_decided_at: str | None = None
     consent_catalog_version: str | None = None
     install_ping_sent_at: str | None = None
+    analytics_sent_at: str | None = None
     notice_version_shown: str | None = None
+    user_id_secret: str | None = None
     heartbeat_phase_s: float | None = None
 
 

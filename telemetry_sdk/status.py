@@ -5,69 +5,92 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import verdict
-from telemetry_sdk.model import NANOSECONDS, Circuit, Level, Status, timestamp
+from telemetry_sdk.model import NANOSECONDS, Level, timestamp
 from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.reports import Status
 
 if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine
+    from telemetry_sdk.model import Circuit
+    from telemetry_sdk.rooms import Rooms
 
 __all__ = ["gather"]
 
 
 def gather(engine: Engine) -> Status:
     """Return the status of *engine*. Makes nothing: no file, no id, no request."""
-    decision, inputs, settings = engine.gate.right(), engine.gate.inputs(), engine.settings
+    rooms = engine.rooms
+    decision, inputs, settings = rooms.gate.right(), rooms.gate.inputs(), engine.settings
     switches = {
         "DO_NOT_TRACK": inputs.do_not_track,
         f"{engine.prefix}_TELEMETRY": inputs.app_switch,
         "OTEL_SDK_DISABLED": inputs.sdk_disabled,
-        "sink": settings.sink.host if settings.sink else "",
+        "sink": rooms.sink.host if rooms.sink else "",
     }
     known: dict[str, object] = {
-        "sink": settings.sink.host if settings.sink else None,
+        "sink": rooms.sink.host if rooms.sink else None,
         "sink_problem": settings.problem,
         "notes": settings.notes,
         "delivery": engine.options.delivery,
+        "waiting": decision.hold,
     }
-    if not engine.gate.is_switched_off():
-        known |= _state(engine)
+    if not rooms.gate.is_switched_off():
+        known |= _state(rooms)
+        if engine.options.notice is not None:
+            switches["notice"] = "not shown yet" if rooms.gate.is_notice_due(rooms.installation.read()) else "shown"
     if decision.level is not Level.OFF:
-        known |= _queue(engine)
+        known |= _queue(engine, rooms)
     switches["consent"] = {True: "yes", False: "no", None: "undecided"}[known.get("consent")]  # type: ignore[index]
     return Status(decision.level, decision.decided_by, decision.reason, switches, **known)  # type: ignore[arg-type]
 
 
-def _state(engine: Engine) -> dict[str, object]:
-    state, directory = engine.installation.read(), engine.installation.directory
+def _state(rooms: Rooms) -> dict[str, object]:
+    state, directory = rooms.installation.read(), rooms.installation.directory
     return {
         "consent": state.telemetry_enabled,
         "consent_decided_at": state.consent_decided_at,
+        "consent_catalog_version": state.consent_catalog_version,
         "install_id": state.install_id,
         "state_dir": str(directory) if directory else None,
-        "state_problem": engine.installation.problem,
+        "state_problem": rooms.installation.problem,
     }
 
 
-def _queue(engine: Engine) -> dict[str, object]:
-    if not (engine.outbox.is_open() or engine.outbox.exists()):
+def _queue(engine: Engine, rooms: Rooms) -> dict[str, object]:
+    if not rooms.has_outbox():
         return {}
     try:
-        counts, circuit = engine.outbox.counts(), engine.outbox.circuit()
+        counts, circuit = rooms.outbox.counts(), rooms.outbox.circuit()
     except StoreError as error:
         return {"waiting": str(error)}
     ledger = {name: getattr(counts, name) for name in ("accepted", "delivered", "rejected", "pending")}
-    database = engine.outbox.database
+    ledger |= {f"dropped: {reason}": number for reason, number in counts.dropped.items()}
+    if aside := rooms.outbox.aside_count():
+        ledger["set aside"] = aside
+    database = rooms.outbox.database
+    withheld = rooms.delivery.withheld if counts.pending else ""
     return {
         "durable": database.durable,
-        "ledger": ledger | {f"dropped: {reason}": number for reason, number in counts.dropped.items()},
+        "ledger": ledger,
         "last_status": circuit.last_status,
-        "last_attempt_at": timestamp(int(circuit.last_at * NANOSECONDS)) if circuit.last_at else None,
-        "waiting": _waiting(engine, circuit) or (engine.delivery.withheld if counts.pending else ""),
-        "state_problem": engine.installation.problem or database.problem,
+        "last_attempt_at": _moment(circuit.last_at),
+        "last_outcome": circuit.last_reason,
+        "failures": circuit.failures,
+        "state_problem": rooms.installation.problem or database.problem,
+        **_outlook(engine, rooms, circuit, withheld),
     }
 
 
-def _waiting(engine: Engine, circuit: Circuit) -> str:
-    plan = engine.delivery.plan
+def _outlook(engine: Engine, rooms: Rooms, circuit: Circuit, withheld: str) -> dict[str, object]:
+    plan = rooms.delivery.plan
     now = engine.world.now_ns() / NANOSECONDS
-    return verdict.blocked(circuit, now=now, configuration=plan.configuration, app_version=plan.app_version)
+    closed = verdict.blocked(circuit, now=now, configuration=plan.configuration, app_version=plan.app_version)
+    until = max(circuit.not_before, circuit.held_until if circuit.held_for == plan.configuration else 0.0)
+    return {
+        "waiting": rooms.gate.right().hold or closed or withheld,
+        "next_attempt_at": _moment(until) if closed and closed != verdict.STOPPED else None,
+    }
+
+
+def _moment(at: float) -> str | None:
+    return timestamp(int(at * NANOSECONDS)) if at else None

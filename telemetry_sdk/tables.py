@@ -11,8 +11,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.database import DamagedError
 from telemetry_sdk.model import Circuit, Layer
+from telemetry_sdk.store_errors import DamagedError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +30,7 @@ __all__ = [
     "delete",
     "drop",
     "envelope_id",
+    "everything",
     "expire",
     "foreign",
     "has_newest",
@@ -37,6 +38,7 @@ __all__ = [
     "insert",
     "is_known",
     "is_waiting",
+    "ledger",
     "log_request",
     "make_room",
     "mark_done",
@@ -52,6 +54,10 @@ __all__ = [
 VERSION: Final = 1
 _MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
 _LONGEST_PUT_OFF: Final = 2 * 86_400.0
+_WHOLE: Final = (
+    "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body, checksum FROM records "
+    "JOIN envelopes ON envelopes.id = envelope"
+)
 SCHEMA: Final = """
 CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
 CREATE TABLE records (
@@ -109,6 +115,14 @@ class Counts:
     pending: int
     pending_bytes: int
     dropped: dict[str, int]
+
+
+def ledger(db: sqlite3.Connection) -> Counts:
+    """Return the ledger."""
+    dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
+    if not all(isinstance(reason, str) and isinstance(n, int) for reason, n in dropped):
+        raise DamagedError
+    return Counts(*totals(db), dropped=dict(dropped))
 
 
 def one(
@@ -182,24 +196,39 @@ def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, 
 def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
     """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
 
-    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not. One
-    put off for longer than anything is put off was so before the clock was set back.
+    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not.
     """
+    whole, damaged = _sorted_out(_select(db, grants, now, limit))
+    drop(db, "damaged", damaged)
+    return whole
+
+
+def everything(
+    db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int
+) -> tuple[list[Pending], list[Pending]]:
+    """Return all that waits, and what `waiting` would return, without changing anything."""
+    stored = db.execute(f"{_WHOLE} ORDER BY seq").fetchall()
+    return _sorted_out(stored)[0], _sorted_out(_select(db, grants, now, limit))[0]
+
+
+def _select(db: sqlite3.Connection, grants: frozenset[str], now: float, limit: int) -> list[tuple[Any, ...]]:
+    # One put off for longer than anything is put off was so before the clock was set back.
     marks = ", ".join("?" * len(grants))
-    rows = db.execute(
-        "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body, checksum FROM records "
-        "JOIN envelopes ON envelopes.id = envelope WHERE (not_before <= ? OR not_before > ?) "
+    return db.execute(
+        f"{_WHOLE} WHERE (not_before <= ? OR not_before > ?) "
         f"AND (layer = 'base' OR grant_id IN ({marks})) ORDER BY seq LIMIT ?",
         (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit),
-    )
+    ).fetchall()
+
+
+def _sorted_out(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
     whole, damaged = [], []
-    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows.fetchall():
+    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows:
         if checksum == _checksum(uid, layer, name, made_ns, derived, grant, envelope, body):
             whole.append(Pending(seq, uid, Layer(layer), name, made_ns, bool(derived), grant, envelope, body))
         else:
             damaged.append(seq)
-    drop(db, "damaged", damaged)
-    return whole
+    return whole, damaged
 
 
 def _checksum(*fields: object) -> int:

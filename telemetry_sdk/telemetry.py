@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,10 +13,10 @@ from telemetry_sdk import analytics_event, lifetime, options, status
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
-from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, SentRequest, Status
-from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.model import Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.records import World
+from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from telemetry_sdk.sender import Sender
+    from telemetry_sdk.notice import Notice
+    from telemetry_sdk.permission import Sender
 
 __all__ = ["Telemetry"]
 
@@ -41,6 +41,10 @@ def _refused(reason: str) -> Receipt:
 def _seconds(timeout: float | None, default: float) -> float:
     """Return a timeout that locks accept: None is the default, NaN and less than zero are nothing, a day the most."""
     return default if timeout is None else min(max(0.0, float(timeout)), 86_400.0)
+
+
+def _nothing(_: str) -> str | None:
+    return None
 
 
 def _no_requests(_: str) -> list[SentRequest]:
@@ -74,6 +78,7 @@ class Telemetry:
         limits: The bounds of what is kept and sent.
         late: ``restamp``: a record first sent late carries the time of that attempt, for stores that refuse old
             entries; ``occurred_at`` keeps the truth. ``preserve``: always its own time.
+        notice: The first-run notice to show before anything leaves; see `Notice`.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
         environ: The environment, for tests.
         clock: Nanoseconds since 1970 UTC, for tests.
@@ -104,6 +109,7 @@ class Telemetry:
         exit_timeout: float = 0.5,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         late: str = "restamp",
+        notice: Notice | None = None,
         otel_env: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], int] = time.time_ns,
@@ -124,6 +130,7 @@ class Telemetry:
                 exit_timeout=exit_timeout,
                 limits=limits,
                 on_consent_change=on_consent_change,
+                notice=notice,
                 strict=strict,
             )
         )
@@ -159,9 +166,10 @@ class Telemetry:
 
     @shielded(lambda _: None)
     def _start(self) -> None:
+        self._engine.show_notice()
         # Stored both before anything is sent: one request, and one bound on the time, for the whole start.
         for name in (FIRST_SEEN, HEARTBEAT):
-            self._engine.send_base(name, now=False)
+            self._engine.sending.base(self._engine.rooms, name, now=False)
         self._engine.start()
 
     @shielded(lambda _: None)
@@ -176,12 +184,12 @@ class Telemetry:
     @shielded(_refused)
     def send_base_first_seen(self) -> Receipt:
         """Send ``base_telemetry.first_seen``: once per install, ever, over all processes; else ``SUPPRESSED``."""
-        return self._engine.send_base(FIRST_SEEN)
+        return self._engine.sending.base(self._engine.rooms, FIRST_SEEN)
 
     @shielded(_refused)
     def send_base_heartbeat(self) -> Receipt:
         """Send ``base_telemetry.heartbeat``: once per UTC day and install, over all processes; else ``SUPPRESSED``."""
-        return self._engine.send_base(HEARTBEAT)
+        return self._engine.sending.base(self._engine.rooms, HEARTBEAT)
 
     def heartbeat_if_due(self) -> Receipt:
         """Send today's heartbeat unless it was made already; for a scheduler that calls it as often as it likes."""
@@ -240,7 +248,7 @@ class Telemetry:
     def is_detailed_analytics_enabled(self) -> bool:
         """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
         self._announce()
-        return self._engine.gate.right().level is Level.FULL
+        return self._engine.rooms.gate.right().level is Level.FULL
 
     @shielded(_refused)
     def opt_in(self) -> Receipt:
@@ -251,9 +259,10 @@ class Telemetry:
             ``<APP>_TELEMETRY=base`` holds it back, or when a switch says OFF (then nothing is stored). Ask
             `is_detailed_analytics_enabled` for the state.
         """
-        if self._engine.gate.is_switched_off():
-            return Receipt(Outcome.SUPPRESSED, reason=self._engine.gate.right().reason)
-        self._engine.record_consent(enabled=True)
+        rooms = self._engine.rooms
+        if rooms.gate.is_switched_off():
+            return Receipt(Outcome.SUPPRESSED, reason=rooms.gate.right().reason)
+        self._engine.choices.agree(rooms)
         self._announce()
         return self.check_and_send_telemetry()
 
@@ -269,8 +278,6 @@ class Telemetry:
             none all the same, and `status` says what is wrong; when False because ``<APP>_TELEMETRY=full`` is set,
             the operator's word stands and events still leave.
         """
-        if self._engine.gate.is_switched_off() and not self._engine.installation.exists:
-            return True
         certain = self._engine.withdraw()
         self._announce()
         return certain
@@ -278,7 +285,10 @@ class Telemetry:
     @shielded(_refused)
     def check_and_send_telemetry(self) -> Receipt:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
-        if self._engine.gate.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
+        if (
+            self._engine.rooms.gate.right().level is Level.FULL
+            and self._engine.rooms.installation.read().install_ping_sent_at
+        ):
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
         return self._send(analytics_event.INSTALL, None, None, {})
 
@@ -301,37 +311,51 @@ class Telemetry:
     @shielded(_no_requests)
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
-        if self._engine.gate.is_switched_off() or not self._engine.outbox.exists():
-            return []
-        try:
-            return self._engine.outbox.sent_log()
-        except StoreError:
-            return []
+        return self._engine.sent_log()
+
+    @shielded(lambda reason: Preview(Level.OFF, reason))
+    def preview(
+        self, event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None
+    ) -> Preview:
+        """Return what would be sent, byte for byte and by layer, before any consent; with *event*, that event too.
+
+        Makes nothing: no request, no file, no id (a row of zeros stands for one that is not made yet). While a switch
+        says OFF there is nothing to show, and the reason says so.
+
+        Raises:
+            InvalidEventError: Under ``strict``: the event does not fit the rules. Else the reason says why.
+        """
+        return self._engine.preview(event, properties, user_id)
+
+    @shielded(_nothing)
+    def reset_install_id(self) -> str | None:
+        """Begin as a new install: destroy what waits, forget the old id, and return a new one.
+
+        The consent stays. Nothing that is sent from now on can be joined with what was sent before; what was sent
+        stays with the sink's owner (`forget` asks for its deletion). None when telemetry is off or an id cannot be
+        kept.
+        """
+        return self._engine.choices.reset_identity(self._engine.rooms)
+
+    @shielded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
+    def forget(self) -> Forgotten:
+        """Delete everything on this machine: id, consent, waiting records, sent log; under off-switches too.
+
+        Of the user's decisions only a no stays. When detailed analytics had been sent, ``analytics.deletion_requested``
+        with the old id alone is stored and sent like any record, so that the sink's owner can delete what he has. Waits
+        like `opt_out`. The next start is that of a new install.
+        """
+        return self._engine.forget()
 
     def _send(
         self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Mapping[str, object]
     ) -> Receipt:
         self._announce()
-        decision = self._engine.gate.right()
-        if decision.level < Level.FULL:
-            return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
-        checked = analytics_event.check_name(name)
-        user = analytics_event.identity_of(user_id)
-        install_id = self._engine.install_id()
-        own = self._engine.maker.own_attributes(install_id) | analytics_event.request_context(context)
-        event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
-        receipt = self._engine.send_analytics(checked, event, install_id, user, decision)
-        return replace(receipt, reason=event.explain(receipt.reason)) if event.dropped else receipt
+        return self._engine.sending.event(self._engine.rooms, name, properties, user_id, context)
 
     def _bound(self, user_id: object) -> object:
         return _bound_users.get({}).get(self._options.app) if user_id is None else user_id
 
     @shielded(lambda _: None)
     def _announce(self) -> None:
-        """Tell the host of a decision it has not been told of, whoever made it."""
-        callback = self._options.on_consent_change
-        if callback is None or self._engine.gate.is_switched_off():
-            return
-        decision = self._engine.consent.changed(self._engine.installation.read())
-        if decision is not None:
-            callback(decision)
+        self._engine.choices.announce(self._engine.rooms)

@@ -38,7 +38,10 @@ CALLS = {
     "flush": "(0.1)",
     "status": "()",
     "sent_log": "()",
+    "preview": '("timer.started", {"source": "cli"})',
     "opt_out": "()",
+    "reset_install_id": "()",
+    "forget": "()",
     "close": "()",
 }
 REPORT = """

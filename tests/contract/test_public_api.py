@@ -17,8 +17,8 @@ from telemetry_sdk import Telemetry
 
 ROOT = Path(telemetry_sdk.__file__).parent
 NAMES = [
-    *("ConfigError", "FlushReport", "InvalidEventError", "Level", "Limits", "Outcome", "Receipt", "SentRequest"),
-    *("Status", "Telemetry", "TelemetryError", "__version__"),
+    *("ConfigError", "FlushReport", "Forgotten", "InvalidEventError", "Level", "Limits", "Notice", "Outcome"),
+    *("Preview", "Receipt", "SentRequest", "Status", "Telemetry", "TelemetryError", "__version__"),
 ]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -47,6 +47,12 @@ SIGNATURES = {
     "flush": "(timeout: float = 5.0) -> FlushReport",
     "status": "() -> Status",
     "sent_log": "() -> list[SentRequest]",
+    "preview": (
+        "(event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None) "
+        "-> Preview"
+    ),
+    "reset_install_id": "() -> str | None",
+    "forget": "() -> Forgotten",
 }
 # Its settings with their defaults; what tests replace comes after what hosts choose.
 SETTINGS = {
@@ -64,6 +70,7 @@ SETTINGS = {
     "exit_timeout": 0.5,
     "limits": telemetry_sdk.Limits(),
     "late": "restamp",
+    "notice": None,
     "otel_env": False,
 }
 FOR_TESTS = ["environ", "clock", "new_id", "draw", "sender"]

@@ -207,10 +207,10 @@ def test_retry_after_in_seconds(waiting, sink, clock, header, at_least, at_most)
     telemetry.flush()
 
     clock.move(seconds=at_least - 1)
-    telemetry._engine.delivery.deliver(5)
+    telemetry._engine.rooms.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=at_most - at_least + 2)
-    telemetry._engine.delivery.deliver(5)
+    telemetry._engine.rooms.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 
@@ -223,10 +223,10 @@ def test_retry_after_as_a_date(waiting, sink, clock):
     telemetry.flush()
 
     clock.move(seconds=298)
-    telemetry._engine.delivery.deliver(5)
+    telemetry._engine.rooms.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=4)
-    telemetry._engine.delivery.deliver(5)
+    telemetry._engine.rooms.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 

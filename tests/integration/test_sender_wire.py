@@ -22,8 +22,10 @@ import pytest
 from process_tools import GUARD, Program
 from sink_server import Reply, SinkServer
 
+from telemetry_sdk.local_sinks import FileSender
 from telemetry_sdk.model import Answer
-from telemetry_sdk.sender import ANSWER_LIMIT, FileSender, HttpSender, NotPermittedError
+from telemetry_sdk.permission import NotPermittedError
+from telemetry_sdk.sender import ANSWER_LIMIT, HttpSender
 from telemetry_sdk.settings import Sink
 
 BODY = b'{"resourceLogs":[]}'

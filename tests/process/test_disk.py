@@ -248,7 +248,7 @@ def test_state_file_that_cannot_be_written(make, sink, state_dir, monkeypatch, b
     with monkeypatch.context() as patch:
         if broken == "write":
             # The state file is written through a buffer, not by os.write.
-            patch.setattr("telemetry_sdk.installation.open", _unwritable(code), raising=False)
+            patch.setattr("telemetry_sdk.files.open", _unwritable(code), raising=False)
         patch.setattr(os, broken, failing)
         certain = telemetry.opt_out()
         assert not telemetry.is_detailed_analytics_enabled()

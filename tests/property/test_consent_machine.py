@@ -141,7 +141,7 @@ class ConsentMachine(RuleBasedStateMachine):
         def dying(*_: Any, **__: Any) -> None:
             raise Killed
 
-        outbox: Any = victim._engine.outbox
+        outbox: Any = victim._engine.rooms.outbox
         outbox.settle = dying
         before = len(self.sink.requests)
         try:

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
-from telemetry_sdk.outbox import BUSY, Outbox, StoreError, Terms, new_owner
+from telemetry_sdk.outbox import BUSY, Outbox, Put, StoreError, Terms
 from telemetry_sdk.tables import Fate
 
 SECOND = 1_000_000_000
@@ -94,7 +95,7 @@ class OutboxMachine(RuleBasedStateMachine):
             left = [r for r in kept if r not in evicted]
             evicted.append(next((r for r in left if r.layer is Layer.ANALYTICS), left[0]))
         try:
-            accepted = self.outboxes[which].put(record, replaces=replaces)
+            accepted = self.outboxes[which].put(record, replaces=replaces) is not Put.KNOWN
         except StoreError:
             assert record in evicted
             return

@@ -11,10 +11,10 @@ import pytest
 from process_tools import GUARD, Program
 
 from telemetry_sdk.attempt import Permit, Worker, sending_lock
-from telemetry_sdk.installation import StateError, file_lock
+from telemetry_sdk.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
+from telemetry_sdk.permission import NotPermittedError
 from telemetry_sdk.policy import Decision
-from telemetry_sdk.sender import NotPermittedError
 
 FULL = Decision(Level.FULL, "consent", "the user agreed", frozenset({"yes"}), destroys_others=True)
 BASE = Decision(Level.BASE, "consent", "the user declined", destroys_others=True)

@@ -10,7 +10,8 @@ import pytest
 
 from telemetry_sdk import installation as installation_module
 from telemetry_sdk.consent import ConsentStore
-from telemetry_sdk.installation import Installation, State, file_lock
+from telemetry_sdk.files import file_lock
+from telemetry_sdk.installation import Installation, State
 
 NOW_NS = 1_780_000_000_123_456_789
 AT = "2026-05-28T20:26:40.123456Z"

@@ -16,14 +16,16 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk import database as module
-from telemetry_sdk.database import DamagedError, Database, StoreError
+from telemetry_sdk.database import Database
+from telemetry_sdk.store_errors import DamagedError, StoreError
 
 GUARD = 20.0  # seconds; only against hanging
 SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGER NOT NULL);"
 
 PROGRAM = f"""
 import sqlite3
-from telemetry_sdk.database import Database, StoreError
+from telemetry_sdk.database import Database
+from telemetry_sdk.store_errors import StoreError
 SCHEMA = {SCHEMA!r}
 database = Database(Path(SETTINGS["state_dir"]) / "outbox.sqlite3", SCHEMA, 1)
 def add(word):

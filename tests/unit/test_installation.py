@@ -14,7 +14,8 @@ from process_tools import Program
 
 from telemetry_sdk import installation as module
 from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.installation import FILE_NAME, Installation, State, StateError, file_lock, locate
+from telemetry_sdk.files import StateError, file_lock
+from telemetry_sdk.installation import FILE_NAME, Installation, State, locate
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
 OLD_NS = 1_700_000_000_123_456_789  # long before any tick of a file system's clock that could matter
@@ -613,7 +614,7 @@ def test_a_withdrawal_without_the_lock_outlasts_a_stale_write(installation, path
 def test_a_dead_owner_s_lock_is_free(tmp_path, state_dir):
     """The lock of a process that was killed is free at once."""
     source = """
-    from telemetry_sdk.installation import file_lock, prepare_directory
+    from telemetry_sdk.files import file_lock, prepare_directory
     directory = Path(SETTINGS["state_dir"])
     prepare_directory(directory)
     with file_lock(directory / "installation.lock", 1):

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from process_tools import GUARD, Program
 
-from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
-from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, StoreError, Terms, new_owner
+from telemetry_sdk.lease import new_owner
+from telemetry_sdk.model import Circuit, Layer, Limits, Record
+from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
+from telemetry_sdk.reports import SentRequest
 from telemetry_sdk.tables import Counts, Fate, Pending
 
 SECOND = 1_000_000_000
@@ -40,7 +42,7 @@ class Queue:
         self.outbox = Outbox(directory, Limits(**limits), new_owner(os.getpid(), token))
 
     def put(self, *records: Record, **options: bool) -> list[bool]:
-        found = [self.outbox.put(record, **options) for record in records]
+        found = [self.outbox.put(record, **options) is not Put.KNOWN for record in records]
         self.check()
         return found
 
@@ -133,7 +135,7 @@ def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
     from telemetry_sdk.outbox import Outbox
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), "1::x")
     for n in range(10_000):
-        assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g"))
+        assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g")).value == "stored"
         os.write(1, f"uid {n}\\n".encode())
     """
     program = Program(source, tmp_path, state_dir=state_dir)
@@ -461,7 +463,8 @@ def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
 
 
 CLAIMER = """
-from telemetry_sdk.outbox import Outbox, Terms, new_owner
+from telemetry_sdk.lease import new_owner
+from telemetry_sdk.outbox import Outbox, Terms
 outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
 claim = outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
 say("claimed", len(claim.records))
@@ -747,7 +750,7 @@ def test_a_derived_uid_raced_for_is_accepted_once(state_dir):
 
     def work(queue: Queue) -> None:
         barrier.wait(GUARD)
-        accepted.append(queue.outbox.put(base("first", "first_seen")))
+        accepted.append(queue.outbox.put(base("first", "first_seen")) is not Put.KNOWN)
 
     threads = [threading.Thread(target=work, args=(queue,)) for queue in queues]
     for thread in threads:
@@ -775,7 +778,8 @@ def test_a_child_has_a_lease_name_of_its_own(tmp_path, state_dir, queue):
     """A forked child does not pass for its parent: while the parent sends, the child gets nothing to send."""
     queue.put(event("e"))
     source = """
-    from telemetry_sdk.outbox import Outbox, Terms, new_owner
+    from telemetry_sdk.lease import new_owner
+    from telemetry_sdk.outbox import Outbox, Terms
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "parent"))
     def claim():
         return outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)

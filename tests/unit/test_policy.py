@@ -26,58 +26,75 @@ DO_NOT_TRACK = {
 }
 APP_SWITCH = {
     "off": ["off", "0", "false", "no", "disabled"],
-    "unknown": ["log", "nope", "ful", "full!", "base,full", "-1", "none"],
+    "unknown": ["nope", "ful", "full!", "base,full", "-1", "none"],
     "neutral": ["", "1", "true", "yes", "on", "enabled"],
     "base": ["base"],
     "full": ["full"],
+    "log": ["log"],
 }
 SDK_DISABLED = {"enabled": ["", "false", "0", "1", "yes", "no"], "disabled": ["true"]}
 SINK = {"sink": [True], "no sink": [False]}
 CONSENT = {"yes": [True], "no": [False], "undecided": [None]}
+NOTICE = {"no notice": [False], "notice due": [True]}
+ROAD = {"to sink": [False], "to log": [True]}
 
 # The rules of the design, first one that fits: ANY matches everything. The last two columns are the consents whose
 # analytics records may leave, and whether those of any other consent are destroyed rather than kept back.
 ANY = None
 OWN, OPERATOR, BOTH, NONE = {DECIDED_AT}, {OPERATOR_GRANT}, {DECIDED_AT, OPERATOR_GRANT}, set()
 TABLE = [
-    # DO_NOT_TRACK  switch      OTEL        sink       consent      level       decided by           grants    destroys
-    ("do not",      ANY,        ANY,        ANY,       ANY,         Level.OFF,  "DO_NOT_TRACK",      NONE,     False),
-    ("track",       "off",      ANY,        ANY,       ANY,         Level.OFF,  SWITCH,              NONE,     False),
-    ("track",       "unknown",  ANY,        ANY,       ANY,         Level.OFF,  SWITCH,              NONE,     False),
-    ("track",       ANY,        "disabled", ANY,       ANY,         Level.OFF,  "OTEL_SDK_DISABLED", NONE,     False),
-    ("track",       ANY,        "enabled",  "no sink", "yes",       Level.OFF,  "sink",              NONE,     False),
-    ("track",       ANY,        "enabled",  "no sink", "no",        Level.OFF,  "sink",              NONE,     True),
-    ("track",       ANY,        "enabled",  "no sink", "undecided", Level.OFF,  "sink",              NONE,     True),
-    ("track",       "base",     "enabled",  "sink",    "yes",       Level.BASE, SWITCH,              NONE,     False),
-    ("track",       "base",     "enabled",  "sink",    "no",        Level.BASE, SWITCH,              NONE,     True),
-    ("track",       "base",     "enabled",  "sink",    "undecided", Level.BASE, SWITCH,              NONE,     True),
-    ("track",       "full",     "enabled",  "sink",    "yes",       Level.FULL, SWITCH,              BOTH,     True),
-    ("track",       "full",     "enabled",  "sink",    "no",        Level.FULL, SWITCH,              OPERATOR, True),
-    ("track",       "full",     "enabled",  "sink",    "undecided", Level.FULL, SWITCH,              OPERATOR, True),
-    ("track",       "neutral",  "enabled",  "sink",    "yes",       Level.FULL, "consent",           OWN,      True),
-    ("track",       "neutral",  "enabled",  "sink",    "no",        Level.BASE, "consent",           NONE,     True),
-    ("track",       "neutral",  "enabled",  "sink",    "undecided", Level.BASE, "consent",           NONE,     True),
+    # DO_NOT_TRACK  switch      OTEL        sink       consent      notice        road       level       decided by           grants    destroys
+    ("do not",      ANY,        ANY,        ANY,       ANY,         ANY,          ANY,       Level.OFF,  "DO_NOT_TRACK",      NONE,     False),
+    ("track",       "off",      ANY,        ANY,       ANY,         ANY,          ANY,       Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       "unknown",  ANY,        ANY,       ANY,         ANY,          ANY,       Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       ANY,        "disabled", ANY,       ANY,         ANY,          ANY,       Level.OFF,  "OTEL_SDK_DISABLED", NONE,     False),
+    ("track",       "log",      "enabled",  ANY,       ANY,         ANY,          "to sink", Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       "log",      "enabled",  ANY,       "yes",       ANY,          "to log",  Level.FULL, "consent",           OWN,      True),
+    ("track",       "log",      "enabled",  ANY,       "no",        ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
+    ("track",       "log",      "enabled",  ANY,       "undecided", ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
+    ("track",       ANY,        "enabled",  ANY,       ANY,         ANY,          "to log",  Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       ANY,        "enabled",  "no sink", "yes",       ANY,          "to sink", Level.OFF,  "sink",              NONE,     False),
+    ("track",       ANY,        "enabled",  "no sink", "no",        ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
+    ("track",       ANY,        "enabled",  "no sink", "undecided", ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
+    ("track",       "base",     "enabled",  "sink",    "yes",       ANY,          "to sink", Level.BASE, SWITCH,              NONE,     False),
+    ("track",       "base",     "enabled",  "sink",    "no",        ANY,          "to sink", Level.BASE, SWITCH,              NONE,     True),
+    ("track",       "base",     "enabled",  "sink",    "undecided", ANY,          "to sink", Level.BASE, SWITCH,              NONE,     True),
+    ("track",       "full",     "enabled",  "sink",    "yes",       ANY,          "to sink", Level.FULL, SWITCH,              BOTH,     True),
+    ("track",       "full",     "enabled",  "sink",    "no",        ANY,          "to sink", Level.FULL, SWITCH,              OPERATOR, True),
+    ("track",       "full",     "enabled",  "sink",    "undecided", ANY,          "to sink", Level.FULL, SWITCH,              OPERATOR, True),
+    ("track",       "neutral",  "enabled",  "sink",    "yes",       ANY,          "to sink", Level.FULL, "consent",           OWN,      True),
+    ("track",       "neutral",  "enabled",  "sink",    "no",        "notice due", "to sink", Level.OFF,  "notice",            NONE,     True),
+    ("track",       "neutral",  "enabled",  "sink",    "undecided", "notice due", "to sink", Level.OFF,  "notice",            NONE,     True),
+    ("track",       "neutral",  "enabled",  "sink",    "no",        "no notice",  "to sink", Level.BASE, "consent",           NONE,     True),
+    ("track",       "neutral",  "enabled",  "sink",    "undecided", "no notice",  "to sink", Level.BASE, "consent",           NONE,     True),
 ]  # fmt: skip
-KINDS = list(itertools.product(DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT))
+ALL = (DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT, NOTICE, ROAD)
+KINDS = list(itertools.product(*ALL))
+
+
+def made(
+    do_not_track: str, switch: str, disabled: str, sink: bool, consent: bool | None, notice: bool, to_log: bool
+) -> Inputs:
+    return Inputs(do_not_track, switch, disabled, sink, consent, DECIDED_AT if consent else None, notice, to_log)
 
 
 def rule(kinds: tuple[str, ...]) -> int:
     """Return the number of the first row that fits."""
-    fits = (all(cell in (ANY, kind) for cell, kind in zip(row[:5], kinds, strict=True)) for row in TABLE)
+    fits = (all(cell in (ANY, kind) for cell, kind in zip(row[:7], kinds, strict=True)) for row in TABLE)
     return list(fits).index(True)
 
 
 @pytest.mark.parametrize("kinds", KINDS, ids=["-".join(kinds) for kinds in KINDS])
 def test_the_first_rule_that_speaks_wins(kinds: tuple[str, ...]) -> None:
     """Every combination of inputs is decided as the table of the design says."""
-    words = zip((DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT), kinds, strict=True)
-    for do_not_track, switch, disabled, sink, consent in itertools.product(*(values[kind] for values, kind in words)):
-        inputs = Inputs(do_not_track, switch, disabled, sink, consent, DECIDED_AT if consent else None)
+    words = zip(ALL, kinds, strict=True)
+    for found in itertools.product(*(values[kind] for values, kind in words)):
+        inputs = made(*found)
 
         decision = decide(inputs, prefix="ACME")
 
-        found = (decision.level, decision.decided_by, set(decision.grants), decision.destroys_others)
-        assert TABLE[rule(kinds)][5:] == found, inputs
+        decided = (decision.level, decision.decided_by, set(decision.grants), decision.destroys_others)
+        assert TABLE[rule(kinds)][7:] == decided, inputs
 
 
 def test_the_table_has_no_dead_row() -> None:
@@ -121,11 +138,11 @@ def test_a_record_belongs_to_the_users_own_consent_first(grants: set[str], grant
 def test_every_decision_says_why() -> None:
     """The reason names the input that decided, and is never empty."""
     for kinds in KINDS:
-        words = zip((DO_NOT_TRACK, APP_SWITCH, SDK_DISABLED, SINK, CONSENT), kinds, strict=True)
-        decision = decide(Inputs(*(values[kind][0] for values, kind in words)), prefix="ACME")
+        words = zip(ALL, kinds, strict=True)
+        decision = decide(made(*(values[kind][0] for values, kind in words)), prefix="ACME")
 
         assert decision.reason
-        assert decision.decided_by in {"sink", "consent"} or decision.decided_by in decision.reason
+        assert decision.decided_by in {"sink", "notice", "consent"} or decision.decided_by in decision.reason
 
 
 @pytest.mark.parametrize(

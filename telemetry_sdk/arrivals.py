@@ -1,0 +1,94 @@
+"""How a record gets into the outbox: stored at once, or set aside while another program holds the file."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import time
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.aside import Aside
+from telemetry_sdk.store_errors import LockedError, StoreError
+from telemetry_sdk.tables import drop, envelope_id, has_newest, has_row, insert, is_known, make_room, mark_done
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from telemetry_sdk.database import Database
+    from telemetry_sdk.model import Limits, Record
+
+__all__ = ["Arrivals", "Put"]
+
+_AVOID_S: Final = 1.0
+
+
+class Put(enum.Enum):
+    """Where a record went: the outbox, aside until the outbox is free, or nowhere, for it is known."""
+
+    STORED = "stored"
+    ASIDE = "aside"
+    KNOWN = "known"
+
+
+class Arrivals:
+    """Takes records in, for one process; the folder of those set aside is shared by all."""
+
+    def __init__(self, database: Database, directory: Path | None, limits: Limits) -> None:
+        self.aside = Aside(directory)
+        self._database = database
+        self._limits = limits
+        self._avoided_until = 0.0
+
+    def put(self, record: Record, *, replaces: bool = False) -> Put:
+        """Store *record* unless its derived uid was accepted before. With *replaces* an older waiting one goes.
+
+        When this returns the record survives a kill of this process; in a signal handler that interrupted the outbox,
+        as soon as the handler has returned. Where another program holds the file the record is set aside after a
+        quarter of a second, and so are those of the next second at once.
+
+        Raises:
+            StoreError: It can be stored nowhere; among others, there is no room for it beside records that matter
+                more.
+        """
+        if time.monotonic() < self._avoided_until and self.aside.keep(record, replaces=replaces):
+            return Put.ASIDE
+
+        def work(db: sqlite3.Connection) -> Put:
+            return self.insert(db, record, replaces=replaces)
+
+        try:
+            return self._database.run_soon(work) or Put.STORED
+        except LockedError:
+            if not self.aside.keep(record, replaces=replaces):
+                raise
+            self._avoided_until = time.monotonic() + _AVOID_S
+            return Put.ASIDE
+
+    def insert(self, db: sqlite3.Connection, record: Record, *, replaces: bool = False) -> Put:
+        """Store *record* within the caller's transaction; see `put`."""
+        if record.derived and is_known(db, record.uid):
+            return Put.KNOWN
+        if replaces:
+            older = "SELECT seq FROM records WHERE name = ? AND derived"
+            drop(db, "replaced", [row[0] for row in db.execute(older, (record.name,))])
+        envelope = envelope_id(db, record.envelope)
+        pending, size = insert(db, record, envelope)
+        if pending > self._limits.records or size > self._limits.bytes:
+            make_room(db, records=self._limits.records, size=self._limits.bytes)
+            if not has_newest(db):
+                raise StoreError("there is no room for it")
+        return Put.STORED
+
+    def take_in(self, db: sqlite3.Connection, names: Sequence[str]) -> None:
+        """Store what was set aside, each once: a kill may come between this transaction and the deletion of a file."""
+        for name in names:
+            found = self.aside.load(name)
+            if found is None or has_row(db, "SELECT 1 FROM done WHERE uid = ?", found[0].uid):
+                continue
+            record, replaces = found
+            with contextlib.suppress(StoreError):
+                self.insert(db, record, replaces=replaces)
+            if not record.derived:
+                mark_done(db, record.uid, record.made_ns)

@@ -1,0 +1,107 @@
+"""The one door for file locks and atomic writes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import filelock
+
+__all__ = ["StateError", "file_lock", "prepare_directory", "replace_file"]
+
+
+class StateError(OSError):
+    """The state directory cannot be used the way it was asked for."""
+
+
+def prepare_directory(directory: Path) -> None:
+    """Create *directory* with mode 0700 if it is missing.
+
+    Raises:
+        StateError: It cannot be created or written to.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StateError("the state directory is not writable")
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock file *path* against every other thread and process; a dead holder's lock is free at once.
+
+    Raises:
+        StateError: It was not free within *wait_s* seconds, or this file system has no locks.
+    """
+    lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
+    try:
+        lock.acquire(poll_interval=0.005)
+    except (OSError, NotImplementedError) as error:
+        raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@functools.cache
+def _lock_class() -> type[filelock.BaseFileLock]:
+    """Return filelock's class for this platform, imported when first needed, without its substitute.
+
+    Where the file system has no locks, newer versions print a warning and go on with a marker file, which outlives a
+    holder that was killed.
+    """
+    import filelock
+
+    class Lock(filelock.FileLock):
+        def _fallback_to_soft_lock(self) -> None:
+            raise NotImplementedError
+
+    return Lock
+
+
+def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
+    """Write *data* to *path* in one step, with mode 0600: a temporary file beside it, then a rename.
+
+    A kill leaves the old content or the new one. *synced*: a power cut too, for both file and directory are synced.
+
+    Raises:
+        OSError: It could not be written; the old content is there still.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if synced:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if synced:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

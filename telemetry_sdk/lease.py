@@ -1,0 +1,40 @@
+"""Who may send: one process at a time, by a lease that expires, and is free at once when its owner is dead."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from telemetry_sdk.environment import process_is_gone
+from telemetry_sdk.store_errors import DamagedError
+from telemetry_sdk.tables import one
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["is_free", "new_owner"]
+
+
+def new_owner(pid: int, token: str) -> str:
+    """Return the name under which process *pid* takes leases: pid, pid namespace and *token*."""
+    return f"{pid}:{_pid_space()}:{token}"
+
+
+def is_free(db: sqlite3.Connection, me: str, now: float, lease_s: float) -> bool:
+    """Tell whether *me* may take the lease at *now* (seconds since 1970), given how long a lease lasts."""
+    owner, until = one(db, "SELECT owner, until FROM lease")
+    if not (isinstance(owner, str) and isinstance(until, float)):
+        raise DamagedError
+    # An expiry further ahead than any lease lasts was written before the clock was set back.
+    if owner in ("", me) or not now < until <= now + 10 * lease_s:
+        return True
+    pid, _, rest = owner.partition(":")
+    return rest.partition(":")[0] == _pid_space() and pid.isdecimal() and process_is_gone(int(pid))
+
+
+def _pid_space() -> str:
+    """Return what tells this process's pid namespace from another container's, or nothing where there is none."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""

@@ -1,0 +1,57 @@
+"""The first-run notice: what it says. Pure; `engine` shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from telemetry_sdk.errors import ConfigError
+
+__all__ = ["Notice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice that is shown once, on a terminal, before anything leaves.
+
+    It is written to standard error by `Telemetry.start`, only when that is a terminal and the program does not run
+    in a CI system. Until it was shown nothing is recorded and no id is made, unless the user has agreed to detailed
+    analytics or the operator has set ``<APP>_TELEMETRY=base`` or ``full``. In the process that shows it nothing
+    leaves, so that a user who objects can still say so; what is recorded there leaves with the next run.
+
+    Args:
+        url: Where the user can read more: the privacy policy.
+        version: Raise it when what is collected changes; the notice is then shown again.
+
+    Raises:
+        ConfigError: The URL is not one, or the version is not one word of at most 64 characters.
+    """
+
+    url: str
+    version: str = "1"
+
+    def __post_init__(self) -> None:
+        if not _is_word(self.url, 200):
+            raise ConfigError("notice.url", "must be the URL of your privacy policy, at most 200 characters")
+        if urlsplit(self.url).scheme not in ("http", "https"):
+            raise ConfigError("notice.url", "must begin with https:// or http://")
+        if not _is_word(self.version, 64):
+            raise ConfigError("notice.version", "must be 1 to 64 printable characters without a blank, for example '2'")
+
+    def text(self, *, app: str, sink: str, variable: str) -> str:
+        """Return the notice: at most five lines, each ended.
+
+        Args:
+            app: The program's name.
+            sink: Host of the sink.
+            variable: Name of the app's switch.
+        """
+        return (
+            f"{app} counts installs: version, platform, language and a random id, sent to {sink}.\n"
+            "Detailed usage is sent only if you agree to it. Nothing has been sent yet, nor will be during this run.\n"
+            f"To turn it off: {variable}=off, or DO_NOT_TRACK=1. More: {self.url}\n"
+        )
+
+
+def _is_word(value: object, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and " " not in value

@@ -1,0 +1,32 @@
+"""What a sender is: something that makes one attempt, asking for permission right before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from telemetry_sdk.model import Answer
+
+__all__ = ["NotPermittedError", "Sender"]
+
+
+class NotPermittedError(Exception):
+    """The permit says that this request may not leave."""
+
+
+class Sender(Protocol):
+    """Makes one attempt at a time. Never raises for what the world does."""
+
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+        """Send *body* and return the answer; *permit* is entered around the writing of the request."""
+        ...
+
+    def abandon(self) -> None:
+        """Break off an attempt from another thread; the sender stays usable."""
+        ...
+
+    def close(self) -> None:
+        """Close idle connections; the sender stays usable."""
+        ...

@@ -1,0 +1,22 @@
+"""Which sender reaches which sink."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.local_sinks import FileSender, LogSender
+from telemetry_sdk.sender import HttpSender
+from telemetry_sdk.settings import Sink
+
+if TYPE_CHECKING:
+    from telemetry_sdk.permission import Sender
+__all__ = ["LOG_SINK", "make_sender"]
+
+LOG_SINK: Final = Sink("log:", "stderr")  # where records go under <APP>_TELEMETRY=log
+
+
+def make_sender(sink: Sink) -> Sender:
+    """Return the sender for *sink*."""
+    if sink is LOG_SINK:
+        return LogSender()
+    return FileSender(sink) if sink.is_file else HttpSender(sink)

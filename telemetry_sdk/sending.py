@@ -1,0 +1,188 @@
+"""From a call of the host to a stored record, and on to the sink as the delivery mode says."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk import analytics_event, identity
+from telemetry_sdk.analytics_event import INSTALL
+from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
+from telemetry_sdk.outbox import Put, StoreError
+from telemetry_sdk.schedule import is_due, utc_day
+from telemetry_sdk.verdict import STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.model import Record
+    from telemetry_sdk.options import Options
+    from telemetry_sdk.records import RecordMaker, World
+    from telemetry_sdk.rooms import Rooms
+
+__all__ = ["ASIDE", "Draft", "Sending", "note"]
+
+ASIDE: Final = "set aside while another program holds the outbox"
+_FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
+_NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that fits the rules, and the record of it that would be stored."""
+
+    event: Event
+    record: Record
+
+
+class Sending:
+    """Makes, stores and dispatches records.
+
+    Args:
+        options: What the integrator chose.
+        world: Clock and ids.
+        maker: Makes the records.
+        on_stored: Called when a record is about to be stored.
+        wake: Has the background thread look for records.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        world: World,
+        maker: RecordMaker,
+        *,
+        on_stored: Callable[[], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self.maker = maker
+        self._options = options
+        self._world = world
+        self._on_stored = on_stored
+        self._wake = wake
+        self._unkept_id = ""
+
+    def base(self, rooms: Rooms, name: str, *, now: bool = True) -> Receipt:
+        """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
+        if (decision := rooms.gate.right()).level < Level.BASE:
+            return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
+        now_ns = self._world.now_ns()
+        state = rooms.installation.read()
+        is_heartbeat = name == HEARTBEAT
+        if is_heartbeat and not is_due(now_ns / NANOSECONDS, state.last_heartbeat_on):
+            return Receipt(Outcome.SUPPRESSED, reason="today's heartbeat was made already")
+        if not is_heartbeat and state.first_seen_sent_at is not None:
+            return Receipt(Outcome.SUPPRESSED, reason="first_seen was delivered already")
+        me = self._ensure(rooms, now_ns)
+        try:
+            problem = rooms.why_not_kept()
+        except StoreError:
+            problem = ""  # locked for the moment: it is there
+        if me is None or problem:
+            problem = problem or rooms.installation.problem
+            return Receipt(Outcome.SUPPRESSED, reason=f"base telemetry must be able to keep its state: {problem}")
+        receipt = self._store(rooms, self.maker.base(name, me, now_ns), replaces=is_heartbeat)
+        self._remember_base(rooms, name, receipt, now_ns)
+        return self.dispatch(rooms, receipt) if now else receipt
+
+    def _remember_base(self, rooms: Rooms, name: str, receipt: Receipt, now_ns: int) -> None:
+        if name == HEARTBEAT and receipt.outcome is not Outcome.DROPPED:
+            day = utc_day(now_ns / NANOSECONDS)
+            rooms.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
+        elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and rooms.outbox.is_done(receipt.uid):
+            note(rooms, name, now_ns)
+
+    def _ensure(self, rooms: Rooms, now_ns: int) -> identity.Identity | None:
+        world = self._world
+        return identity.ensure(rooms.installation, now_ns=now_ns, new_id=world.new_id, draw=world.draw)
+
+    def install_id(self, rooms: Rooms) -> str:
+        """Return the id analytics events carry; where none can be kept, one of this process only."""
+        me = self._ensure(rooms, self._world.now_ns())
+        if me is not None:
+            return me.install_id
+        self._unkept_id = self._unkept_id or self._world.new_id()
+        return self._unkept_id
+
+    def event(
+        self,
+        rooms: Rooms,
+        name: str,
+        properties: Mapping[str, object] | None,
+        user_id: object,
+        context: Mapping[str, object],
+    ) -> Receipt:
+        """Make, store and dispatch an analytics event. Without consent not even its name is looked at."""
+        decision = rooms.gate.right()
+        if decision.level < Level.FULL:
+            return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
+        made_when_needed = partial(self.install_id, rooms)
+        draft = self.draft(name, made_when_needed, properties, user_id, context, grant=decision.grant)
+        receipt = self._accept(rooms, draft.record)
+        return replace(receipt, reason=draft.event.explain(receipt.reason)) if draft.event.dropped else receipt
+
+    def draft(
+        self,
+        name: str,
+        find_id: Callable[[], str],
+        properties: Mapping[str, object] | None = None,
+        user_id: object = None,
+        context: Mapping[str, object] = MappingProxyType({}),
+        *,
+        grant: str | None = None,
+    ) -> Draft:
+        """Make an analytics event and its record, and store neither.
+
+        Raises:
+            InvalidEventError: It does not fit the rules.
+        """
+        checked = analytics_event.check_name(name)
+        user = analytics_event.identity_of(user_id)
+        added = analytics_event.request_context(context)
+        install_id = find_id()
+        own = self.maker.own_attributes(install_id) | added
+        event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
+        return Draft(event, self.maker.analytics(checked, event, install_id, user, grant))
+
+    def _accept(self, rooms: Rooms, record: Record) -> Receipt:
+        receipt = self._store(rooms, record)
+        if receipt and record.grant not in rooms.gate.right().grants:
+            # Withdrawn between the first look and the write; whoever withdrew may have purged before our write.
+            with contextlib.suppress(StoreError):  # its consent is gone all the same, so it stays here
+                rooms.outbox.withdraw(record.uid, "consent withdrawn")
+            return Receipt(Outcome.SUPPRESSED, reason="consent was withdrawn")
+        return self.dispatch(rooms, receipt)
+
+    def _store(self, rooms: Rooms, record: Record, *, replaces: bool = False) -> Receipt:
+        self._on_stored()
+        try:
+            if rooms.delivery.is_stopped():
+                return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
+            put = rooms.outbox.put(record, replaces=replaces)
+        except StoreError as error:
+            return Receipt(Outcome.DROPPED, record.uid, str(error))
+        if put is Put.KNOWN:
+            return Receipt(Outcome.SUPPRESSED, record.uid, "it was accepted before")
+        return Receipt(Outcome.QUEUED, record.uid, ASIDE if put is Put.ASIDE else "")
+
+    def dispatch(self, rooms: Rooms, receipt: Receipt) -> Receipt:
+        """Let a stored record leave as the delivery mode says, and return what became of it."""
+        if not receipt or receipt.uid is None or self._options.delivery == "manual":
+            return receipt
+        if self._options.delivery == "background":
+            self._wake()
+        if self._options.delivery == "background" or receipt.reason == ASIDE:
+            return receipt
+        fate, reason = rooms.delivery.deliver_one(receipt.uid, self._options.timeout)
+        return Receipt(_FATES[fate], receipt.uid, reason)
+
+
+def note(rooms: Rooms, name: str, now_ns: int) -> None:
+    """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
+    if key := _NOTES.get(name):
+        rooms.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})
