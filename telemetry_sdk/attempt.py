@@ -60,7 +60,8 @@ class Permit:
         lock_path: See `sending_lock`.
         deadline: When the attempt is given up, by the monotonic clock.
 
-    `refusal` says why the request did not leave, if it did not. `cancelled` is set by the supervisor that gave up.
+    `refusal` says why the request did not leave, if it did not; `is_lock_lost` whether the lock was the reason.
+    `cancelled` is set by the supervisor that gave up.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Permit:
     ) -> None:
         self.refusal = ""
         self.cancelled = False
+        self.is_lock_lost = False
         self._right = right
         self._grants = grants
         self._lock_path = lock_path
@@ -78,10 +80,12 @@ class Permit:
     def __enter__(self) -> None:
         if self._grants and not self._is_held:
             try:
-                wait = self._deadline - time.monotonic()
+                # Not to the very end: the refusal is to be heard before the attempt is given up.
+                wait = (self._deadline - time.monotonic()) * 0.8
                 self._stack.enter_context(sending_lock(self._lock_path, wait))
                 self._is_held = True
             except StateError as error:
+                self.is_lock_lost = True
                 self._refuse(str(error))
         decision = self._right()
         if self.cancelled:

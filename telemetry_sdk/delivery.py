@@ -19,6 +19,7 @@ from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Level
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
+from telemetry_sdk.turn import Turn
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _log: Final = logging.getLogger("telemetry_sdk")
 _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
+_LOCK_WAIT: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -72,23 +74,26 @@ class Delivery:
         self._on_leaving = on_leaving
         self._on_delivered = on_delivered
         self._worker = Worker()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = False
         self._supervisor = 0
         self._stopped: bool | None = None
+        self._analytics_wait_until = 0.0
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
-        if self._turn.acquire(blocking=False):
-            self._worker.join(FORK_WAIT)
-            self._turn.release()
+        if self._supervisor != threading.get_ident() and self._turn.take(0.0):
+            try:
+                self._worker.join(FORK_WAIT)
+            finally:
+                self._turn.give()
 
     def after_fork(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
         self._worker = Worker()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._supervisor = 0
         self._awaited = {}
         self._sender.abandon()
@@ -121,7 +126,7 @@ class Delivery:
             # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
             tally.reason = "this thread is sending already"
             return tally
-        if not self._turn.acquire(timeout=max(budget, 0.0)):
+        if not self._turn.take(budget):
             tally.reason = "another thread is sending"
             return tally
         try:
@@ -131,7 +136,7 @@ class Delivery:
             tally.reason = str(error)
         finally:
             self._supervisor = 0
-            self._turn.release()
+            self._turn.give()
         return tally
 
     def is_stopped(self) -> bool:
@@ -141,11 +146,11 @@ class Delivery:
         return self._stopped
 
     def is_idle(self, wait_s: float) -> bool:
-        """Tell whether no thread is delivering, waiting up to *wait_s* seconds for that."""
-        idle = self._turn.acquire(timeout=wait_s)
-        if idle:
-            self._turn.release()
-        return idle
+        """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
+        if self._supervisor == threading.get_ident() or not self._turn.take(wait_s):
+            return False
+        self._turn.give()
+        return True
 
     def interrupt(self) -> None:
         """Break off the running attempt, from another thread; its records are kept."""
@@ -159,7 +164,7 @@ class Delivery:
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
         while time.monotonic() < deadline:
-            claim = self._claim(force=force)
+            claim = self._claim(deadline, force=force)
             if claim.blocked == BUSY and wait_for_lease:
                 time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
                 continue
@@ -174,7 +179,7 @@ class Delivery:
                 self._outbox.release()
         tally.reason = "the time was up"
 
-    def _claim(self, *, force: bool) -> Claim:
+    def _claim(self, deadline: float, *, force: bool) -> Claim:
         now = self._now()
         plan = self.plan
 
@@ -185,9 +190,12 @@ class Delivery:
                 circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
             )
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
+            if not force and time.monotonic() < self._analytics_wait_until:
+                return Terms(frozenset(), blocked=blocked)
             return Terms(decision.grants, decision.destroys_others, blocked)
 
-        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN)
+        patience = max(deadline - time.monotonic(), 0.0)
+        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN, patience=patience)
 
     def _send_all(self, claim: Claim, tally: Tally, deadline: float) -> bool:
         """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
@@ -229,6 +237,9 @@ class Delivery:
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)
         self.withheld = "" if permit.cancelled else permit.refusal
+        if permit.is_lock_lost:
+            # Whoever holds the lock may do so for long; base records need not wait for it.
+            self._analytics_wait_until = time.monotonic() + _LOCK_WAIT
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _GRACE: Final = 0.2
+_AFTER_A_BUG: Final = 60.0
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
 
 
-def _no_delay(_: str) -> float | None:
-    return None
+def _later(_: str) -> float | None:
+    return _AFTER_A_BUG
 
 
 class Engine:
@@ -226,7 +227,7 @@ class Engine:
         for ticker in tickers:
             (ticker.after_fork_in_parent if moment == "parent" else ticker.after_fork_in_child)()
 
-    @shielded(_no_delay)
+    @shielded(_later)
     def _heartbeat_step(self) -> float | None:
         rooms = self.rooms
         phase = rooms.installation.read().heartbeat_phase_s if rooms.gate.right().level is not Level.OFF else None
@@ -235,7 +236,7 @@ class Engine:
         now = self.world.now_ns() / NANOSECONDS
         return heartbeat_step(now, phase, partial(self.sending.base, rooms, HEARTBEAT))
 
-    @shielded(_no_delay)
+    @shielded(_later)
     def _background_step(self) -> float | None:
         """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
         rooms = self.rooms

@@ -68,6 +68,7 @@ class Gate:
             inputs,
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
+            readable=state.is_readable,
             notice_due=self.is_notice_due(state),
         )
         decision = policy.decide(inputs, prefix=self._prefix)

@@ -57,6 +57,7 @@ class Inputs:
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
         consent_id: The stored consent's identity (the moment it was given), or None.
+        readable: Whether the stored consent could be read; if not, it may be either.
         notice_due: Whether the first-run notice was asked for and not shown yet.
         to_log: Whether this is about what goes to standard error under ``<APP>_TELEMETRY=log``, not to the sink.
     """
@@ -67,6 +68,7 @@ class Inputs:
     sink: bool = True
     consent: bool | None = None
     consent_id: str | None = None
+    readable: bool = True
     notice_due: bool = False
     to_log: bool = False
 
@@ -118,7 +120,7 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
     variable = f"{prefix}_TELEMETRY"
     switch = inputs.app_switch
-    revoked = inputs.consent is not True
+    revoked = inputs.consent is not True and inputs.readable
     if off := _switched_off(inputs, variable):
         return off
     if (switch == "log") != inputs.to_log:
@@ -131,7 +133,9 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
         return Decision(Level.BASE, variable, f"{variable}=base", destroys_others=revoked)
     own = {inputs.consent_id or "consent"} if inputs.consent else set()
     if switch == "full":
-        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), True)
+        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), inputs.readable)
+    if not inputs.readable:
+        return Decision(Level.BASE, "consent", "the stored consent cannot be read, which counts as no for now")
     if inputs.consent:
         return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
     if inputs.consent is None:

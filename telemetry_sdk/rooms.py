@@ -151,7 +151,7 @@ class Rooms:
 
     def has_outbox(self) -> bool:
         """Tell whether there is an outbox, without making one."""
-        return self.outbox.is_open() or self.outbox.exists() or self.outbox.aside_count() > 0
+        return self.outbox.is_there() or self.outbox.aside_count() > 0
 
     def has_waiting(self) -> bool:
         """Tell whether records wait, without making an outbox."""

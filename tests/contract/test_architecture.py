@@ -25,7 +25,7 @@ FLOORS = [
     {"options", "policy", "properties", "schedule", "settings", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
     # effects
-    {"environment", "files", "lifetime", "permission", "shield", "terminal"},
+    {"environment", "files", "lifetime", "permission", "shield", "terminal", "turn"},
     {"local_sinks", "sender"},
     {"senders"},
     {"installation", "store_errors"},
