@@ -36,7 +36,8 @@ class Gate:
     def inputs(self) -> Inputs:
         """Return the switches as they are now; the stored consent is not looked at."""
         switches = policy.read_switches(self._environ, self._prefix)
-        return policy.Inputs(*switches, sink=self._settings.sink is not None)
+        every_program = self._environ.get("TELEMETRY_SDK_DISABLED", "").strip().lower()
+        return policy.Inputs(*switches, sink=self._settings.sink is not None, every_program=every_program)
 
     def right(self) -> Decision:
         """Return what may leave now."""

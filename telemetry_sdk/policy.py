@@ -2,7 +2,8 @@
 
 This module decides; it reads no file and no environment, it is given them. The first rule that speaks wins:
 
-1. ``DO_NOT_TRACK`` set to anything but empty, 0, false, no, off      -> OFF
+1. ``DO_NOT_TRACK``, or ``TELEMETRY_SDK_DISABLED`` (every program that
+   uses this SDK), set to anything but empty, 0, false, no, off       -> OFF
 2. ``<APP>_TELEMETRY`` is off, 0, false, no, disabled or unknown      -> OFF
 3. ``OTEL_SDK_DISABLED=true``, or no sink is configured               -> OFF
 4. ``<APP>_TELEMETRY=base``                                           -> BASE
@@ -44,6 +45,7 @@ class Inputs:
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
         consent_id: The stored consent's identity (the moment it was given), or None.
+        every_program: ``TELEMETRY_SDK_DISABLED``, or empty.
     """
 
     do_not_track: str = ""
@@ -52,6 +54,7 @@ class Inputs:
     sink: bool = True
     consent: bool | None = None
     consent_id: str | None = None
+    every_program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
     variable = f"{prefix}_TELEMETRY"
     revoked = inputs.consent is not True
-    if inputs.do_not_track not in _NOT_TRACKING:
-        return Decision(Level.OFF, "DO_NOT_TRACK", "DO_NOT_TRACK is set")
+    if name := _forbidding(inputs):
+        return Decision(Level.OFF, name, f"{name} is set")
     switch = inputs.app_switch
     if switch in _OFF_WORDS:
         return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
@@ -120,6 +123,11 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     if inputs.consent is None:
         return Decision(Level.BASE, "consent", "the user has not agreed to detailed analytics", destroys_others=True)
     return Decision(Level.BASE, "consent", "the user declined detailed analytics", destroys_others=True)
+
+
+def _forbidding(inputs: Inputs) -> str:
+    words = {"DO_NOT_TRACK": inputs.do_not_track, "TELEMETRY_SDK_DISABLED": inputs.every_program}
+    return next((name for name, word in words.items() if word not in _NOT_TRACKING), "")
 
 
 def is_known_switch(value: str) -> bool:
