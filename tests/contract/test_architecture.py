@@ -30,7 +30,7 @@ FLOORS = [
     {"tables"},
     {"outbox"},
     # motion
-    {"attempt", "heartbeat", "records"},
+    {"attempt", "heartbeat", "records", "wiring"},
     {"delivery"},
     # facade
     {"engine"},
