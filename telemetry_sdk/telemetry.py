@@ -150,6 +150,7 @@ class Telemetry:
         if before.in_use:
             before.close(0)
         before.shut()
+        self.identify_user(None)
 
     def __enter__(self) -> Telemetry:
         self.start()

@@ -97,6 +97,19 @@ def test_what_waited_stays_where_it_was(make: Any, redirected: Any, sink: Any, o
     assert sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
 
 
+def test_no_user_stays_bound(make: Any, redirected: Any, other: Any) -> None:
+    """The user bound before a redirection is not the user after it."""
+    telemetry = make()
+    telemetry.opt_in()
+    telemetry.identify_user("u-17")
+
+    wiring.redirect(redirected)
+    telemetry.opt_in()
+    telemetry.track_event("timer.started")
+
+    assert "u-17" not in str(other.accepted)
+
+
 def our_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("telemetry-sdk")]
 
