@@ -199,7 +199,12 @@ def test_after(telemetry_sink):
     assert os.environ["TELEMETRY_SDK_DISABLED"]
     notes.telemetry.send_base_first_seen()
     assert telemetry_sink.names == ["base_telemetry.first_seen"]
+
+@pytest.mark.telemetry_live
+def test_last():
+    pass
 """
+AFTERWARDS = "import notes\ndef pytest_sessionfinish(): notes.telemetry.send_base_first_seen(); notes.telemetry.flush()"
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
@@ -208,7 +213,7 @@ def test_the_marker_lets_one_test_through(
 ) -> None:
     """A test marked ``telemetry_live`` really sends, from the program's own state; the others still do not."""
     monkeypatch.setenv("ACME_NOTES_TELEMETRY_DIR", str(run.state))
-    passed(run("-n", workers, leaves=True, test_notes=LIVE), 3)
+    passed(run("-n", workers, leaves=True, test_notes=LIVE, conftest=AFTERWARDS), 4)
 
     assert sink.names == ["base_telemetry.heartbeat"]
     assert (run.state / "installation.json").exists()

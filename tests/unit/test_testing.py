@@ -330,11 +330,12 @@ def test_capture_all_reaches_objects_made_anywhere(make: Any, sink: SinkServer, 
 def test_capture_all_needs_no_sink(make: Any) -> None:
     """A program whose sink comes from the environment is captured where none is set; a wrong one stays wrong."""
     telemetry = make(endpoint=None)
-    wrong = make(endpoint=None, environ={"GRAFANA_OTLP_ENDPOINT": "gopher://nowhere"})
+    wrong = make(app="acme-wrong", endpoint=None, environ={"GRAFANA_OTLP_ENDPOINT": "gopher://nowhere"})
     with capture_all() as captured:
         telemetry.start()
         wrong.start()
         assert "GRAFANA_OTLP_ENDPOINT" in wrong.status().sink_problem
+        assert wrong.status().level is Level.OFF
 
     assert captured.names == BASE
     assert telemetry.status().level is Level.OFF
