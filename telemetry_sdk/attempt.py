@@ -7,6 +7,7 @@ first needed and sleeps between attempts.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -119,11 +120,24 @@ class _Attempt:
 
     def run(self) -> None:
         try:
-            self.answer = self._job()
+            with _untraced():
+                self.answer = self._job()
         except BaseException as error:  # noqa: BLE001 - handed to the supervisor, which raises it
             self.error = error
         self.is_done = True
         self.over.set()
+
+
+def _untraced() -> contextlib.AbstractContextManager[None]:
+    """Keep a request out of the host's traces, and the host's trace ids and baggage out of the request.
+
+    OpenTelemetry's instrumentations of HTTP clients act on every session of the process, unless told not to by this
+    function of theirs; where it was not imported, nothing is instrumented.
+    """
+    instrumentation = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppressed: Callable[[], contextlib.AbstractContextManager[None]]
+    suppressed = getattr(instrumentation, "suppress_instrumentation", contextlib.nullcontext)
+    return suppressed()
 
 
 class Worker:

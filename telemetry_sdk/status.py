@@ -24,6 +24,7 @@ def gather(engine: Engine) -> Status:
     switches = {
         "DO_NOT_TRACK": inputs.do_not_track,
         f"{engine.prefix}_TELEMETRY": inputs.app_switch,
+        "TELEMETRY_SDK_DISABLED": inputs.every_program,
         "OTEL_SDK_DISABLED": inputs.sdk_disabled,
         "sink": rooms.sink.host if rooms.sink else "",
     }

@@ -6,10 +6,11 @@ import logging
 import os
 import time
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from telemetry_sdk import analytics_event, lifetime, options, status
+from telemetry_sdk import analytics_event, lifetime, options, status, wiring
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
@@ -135,17 +136,28 @@ class Telemetry:
             )
         )
         prefix = switch_prefix(app)
-        settings = resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+        find_sink = partial(resolve, prefix=prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+        directory = locate(app, prefix, environ, state_dir) if state_dir is not None else None
         self.strict = strict
         self._options = chosen
-        self._engine = Engine(
-            chosen,
-            settings,
-            World(environ, clock, new_id, draw),
-            state_dir=locate(app, prefix, environ, state_dir) if state_dir is not None else None,
-            sender=sender,
-        )
-        lifetime.watch(self._engine)
+        self._wiring = wiring.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
+        self._engine = self._make_engine()
+        wiring.watch(self)
+
+    def _make_engine(self) -> Engine:
+        it = wiring.current(self._wiring)
+        world = World(it.environ, it.clock, it.new_id, it.draw)
+        engine = Engine(it.options, it.find_sink(it.environ), world, state_dir=it.state_dir, sender=it.sender)
+        lifetime.watch(engine)
+        return engine
+
+    def _connect(self) -> None:
+        """Go on with an engine that works by the wiring that holds now; see `wiring.redirect`."""
+        before, self._engine = self._engine, self._make_engine()
+        if before.in_use:
+            before.close(0)
+        before.shut()
+        self.identify_user(None)
 
     def __enter__(self) -> Telemetry:
         self.start()

@@ -35,7 +35,7 @@ FLOORS = [
     {"arrivals", "lease"},
     {"outbox"},
     # motion
-    {"attempt", "heartbeat", "records"},
+    {"attempt", "heartbeat", "records", "wiring"},
     {"delivery"},
     {"rooms"},
     {"choices", "sending"},
@@ -53,6 +53,12 @@ FLOORS = [
     {"cli.output"},
     {"cli.receive"},
     {"cli"},
+    {"testing.clock", "testing.record"},
+    {"testing.sink"},
+    {"testing.stage"},
+    {"testing.captures"},
+    {"testing"},
+    {"testing.plugin"},
     {"__main__"},
 ]
 PURE = set().union(*FLOORS[:4])
@@ -74,13 +80,15 @@ ONE_DOOR = {
     "atexit": {"lifetime"},
     "argparse": {"cli", "cli.receive"},
     "signal": {"cli.receive"},
+    "tempfile": {"testing.captures", "testing.stage"},
+    "pytest": {"testing.plugin"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.receive"},
     "threading.Thread": {"attempt", "heartbeat", "collector.receiver"},
-    "os.environ": {"telemetry"},
+    "os.environ": {"telemetry", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
     "time.time_ns": {"telemetry", "installation", "database"},  # the others compare it with their files' own stamps

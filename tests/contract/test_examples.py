@@ -392,6 +392,18 @@ def test_desktop_app_needs_tkinter(run, tmp_path, sink):
     assert sink.requests == []
 
 
+def test_notebook_runs_as_a_script(run, sink, state_dir, settle):
+    """Run from top to bottom without a decision, the notebook's cells send the base layer only."""
+    settings = {"ACME_LAB_TELEMETRY_ENDPOINT": sink.url, "ACME_LAB_TELEMETRY_DIR": str(state_dir)}
+    printed = run("notebook.py", **settings)
+
+    assert printed == (
+        "telemetry: BASE, because the user has not agreed to detailed analytics\n"
+        "table.loaded: SUPPRESSED the user has not agreed to detailed analytics\n"
+    )
+    assert settle("acme-lab", "0.4.0") == BASE
+
+
 def test_daily_heartbeat_beats_once(run, sink, state_dir):
     """However often it is called, the heartbeat of a day arrives once, with exactly the base payload."""
     settings = {"ACME_BACKUP_TELEMETRY_ENDPOINT": sink.url, "ACME_BACKUP_TELEMETRY_DIR": str(state_dir)}
@@ -481,6 +493,7 @@ def test_grafana_cloud_shows_a_refusal(run, sink, status, hint):
         ("command_line_app.py", ["add", "buy milk"], 0),
         ("command_line_app.py", ["telemetry", "on"], 1),
         ("daily_heartbeat.py", [], 0),
+        ("notebook.py", [], 0),
         ("grafana_cloud.py", [], 1),
     ],
 )

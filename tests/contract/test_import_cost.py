@@ -102,6 +102,7 @@ OFF = [
     {"DO_NOT_TRACK": "1"},
     {"ACME_NOTES_TELEMETRY": "off"},
     {"ACME_NOTES_TELEMETRY": "perhaps"},
+    {"TELEMETRY_SDK_DISABLED": "1"},
     {"OTEL_SDK_DISABLED": "true"},
 ]
 

@@ -106,6 +106,17 @@ def test_the_first_rule_that_speaks_wins(kinds: tuple[str, ...]) -> None:
         assert TABLE[rule(kinds)][7:] == decided, inputs
 
 
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in DO_NOT_TRACK.items() for word in words])
+def test_one_switch_for_every_program(kind: str, word: str) -> None:
+    """``TELEMETRY_SDK_DISABLED`` is read like ``DO_NOT_TRACK``, and no consent or word raises what it lowers."""
+    for switch, consent in itertools.product(("", "full"), (True, None)):
+        decision = decide(Inputs(app_switch=switch, consent=consent, every_program=word))
+
+        assert (decision.decided_by == "TELEMETRY_SDK_DISABLED") is (kind == "do not")
+        assert (decision.level is Level.OFF) is (kind == "do not")
+        assert not decision.grants or kind == "track"
+
+
 def test_the_table_has_no_dead_row() -> None:
     """Each row of the table decides some combination, so none of them is there in vain."""
     assert set(range(len(TABLE))) == {rule(kinds) for kinds in KINDS}
