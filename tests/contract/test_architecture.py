@@ -21,12 +21,12 @@ FLOORS = [
     # words
     {"_version", "errors", "model"},
     # rules and builders, both pure
-    {"options", "policy", "properties", "schedule", "settings", "verdict"},
+    {"options", "policy", "properties", "request_path", "schedule", "settings", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
     # effects
-    {"environment", "installation", "lifetime", "sender", "shield"},
+    {"environment", "installation", "lifetime", "sender", "shield", "user_agent"},
     # state
-    {"consent", "database", "gate", "identity"},
+    {"consent", "database", "gate", "identity", "request_context"},
     {"tables"},
     {"outbox"},
     # motion
@@ -66,6 +66,7 @@ ONE_DOOR = {
     "atexit": {"lifetime"},
     "argparse": {"cli", "cli.receive"},
     "signal": {"cli.receive"},
+    "ua_parser": {"user_agent"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
