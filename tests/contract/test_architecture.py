@@ -24,10 +24,10 @@ FLOORS = [
     {"options", "policy", "properties", "request_path", "schedule", "settings", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
     # effects
-    {"environment", "installation", "lifetime", "sender", "shield", "user_agent"},
+    {"environment", "event_loop", "installation", "lifetime", "sender", "shield", "user_agent"},
     # state
     {"consent", "database", "gate", "identity", "request_context"},
-    {"tables"},
+    {"ambient", "tables"},
     {"outbox"},
     # motion
     {"attempt", "heartbeat", "records"},
@@ -97,6 +97,7 @@ CATCHES_EVERYTHING = {
     ("attempt", "run"),  # handed over to the supervisor, which raises it
     ("properties", "add"),  # a host's object may raise anything
     ("analytics_event", "_items"),  # so may its mapping
+    ("ambient", "attributes"),  # so may a function of the host's
     ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
 
