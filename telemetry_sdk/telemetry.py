@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from telemetry_sdk import analytics_event, lifetime, options, status
+from telemetry_sdk.ambient import Ambient, RequestScope
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from telemetry_sdk.request_context import RequestContext
     from telemetry_sdk.sender import Sender
 
 __all__ = ["Telemetry"]
 
 logging.getLogger("telemetry_sdk").addHandler(logging.NullHandler())
-_bound_users: ContextVar[Mapping[str, str]] = ContextVar("telemetry_sdk_users")
 
 
 def _refused(reason: str) -> Receipt:
@@ -131,6 +131,7 @@ class Telemetry:
         settings = resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
         self.strict = strict
         self._options = chosen
+        self._ambient = Ambient(app)
         self._engine = Engine(
             chosen,
             settings,
@@ -207,21 +208,22 @@ class Telemetry:
         Returns:
             ``SUPPRESSED`` without consent; then not even the name is looked at.
         """
-        return self._send(name, properties, user_id, context or {})
+        return self._send(name, properties, user_id, lambda: context or {})
 
     @shielded(_refused)
     def track_event(
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send an event about the given or bound user; see `send_analytics_event`."""
-        return self._send(name, properties, self._bound(user_id), {})
+        """Send an event about the given or bound user and the bound request; see `send_analytics_event`."""
+        return self._send(name, properties, self._ambient.user_or(user_id), self._ambient.attributes)
 
     @shielded(_refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send ``analytics.page_view`` with *path*: a route or path; query, fragment, scheme and host are cut off."""
-        return self._send(analytics_event.PAGE_VIEW, properties, self._bound(user_id), {"path": path})
+        """Send ``analytics.page_view`` with *path*: a route, or a path of which `request_path` leaves no id."""
+        ambient, user = self._ambient, self._ambient.user_or(user_id)
+        return self._send(analytics_event.PAGE_VIEW, properties, user, lambda: ambient.attributes(path=path))
 
     @shielded(_refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
@@ -230,11 +232,25 @@ class Telemetry:
         None unbinds and sends nothing.
         """
         user = analytics_event.identity_of(user_id)
-        others = {app: bound for app, bound in _bound_users.get({}).items() if app != self._options.app}
-        _bound_users.set({**others, self._options.app: user} if user else others)
+        self._ambient.bind_user(user)
         if user is None:
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
-        return self._send(analytics_event.IDENTIFY, properties, user, {})
+        return self._send(analytics_event.IDENTIFY, properties, user, self._ambient.attributes)
+
+    @shielded(lambda _: RequestScope(""))
+    def request_context(
+        self,
+        context: RequestContext | Callable[[], RequestContext] | str | None = None,
+        *,
+        path: str | None = None,
+        browser: str | None = None,
+        device: str | None = None,
+    ) -> RequestScope:
+        """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`ambient`).
+
+        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone.
+        """
+        return self._ambient.request(context, path=path, browser=browser, device=device)
 
     @shielded(lambda _: False)
     def is_detailed_analytics_enabled(self) -> bool:
@@ -280,7 +296,7 @@ class Telemetry:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
         if self._engine.gate.right().level is Level.FULL and self._engine.installation.read().install_ping_sent_at:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
-        return self._send(analytics_event.INSTALL, None, None, {})
+        return self._send(analytics_event.INSTALL, None, None)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Deliver what waits, now, within *timeout* seconds, and count what became of it.
@@ -309,7 +325,7 @@ class Telemetry:
             return []
 
     def _send(
-        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Mapping[str, object]
+        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Callable[[], Any] = dict
     ) -> Receipt:
         self._announce()
         decision = self._engine.gate.right()
@@ -318,13 +334,10 @@ class Telemetry:
         checked = analytics_event.check_name(name)
         user = analytics_event.identity_of(user_id)
         install_id = self._engine.install_id()
-        own = self._engine.maker.own_attributes(install_id) | analytics_event.request_context(context)
+        own = self._engine.maker.own_attributes(install_id) | analytics_event.request_context(context())
         event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
         receipt = self._engine.send_analytics(checked, event, install_id, user, decision)
         return replace(receipt, reason=event.explain(receipt.reason)) if event.dropped else receipt
-
-    def _bound(self, user_id: object) -> object:
-        return _bound_users.get({}).get(self._options.app) if user_id is None else user_id
 
     @shielded(lambda _: None)
     def _announce(self) -> None:

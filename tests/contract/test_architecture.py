@@ -57,6 +57,7 @@ ONE_DOOR = {
     "filelock": {"installation"},
     "platformdirs": {"installation"},
     "tzlocal": {"environment"},
+    "contextvars": {"ambient"},
     "platform": {"environment"},
     "locale": {"environment"},
     "ctypes": {"environment"},

@@ -32,6 +32,7 @@ CALLS = {
     "track_event": '("timer.started", {"source": "cli"})',
     "track_page_view": '("/notes")',
     "identify_user": '("u-17")',
+    "request_context": '("/notes").run(telemetry.track_event, "timer.started")',
     "is_detailed_analytics_enabled": "()",
     "opt_in": "()",
     "check_and_send_telemetry": "()",

@@ -40,6 +40,10 @@ SIGNATURES = {
     "track_event": f"(name: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
     "track_page_view": f"(path: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
     "identify_user": f"(user_id: object, {PROPERTIES}) -> Receipt",
+    "request_context": (
+        "(context: RequestContext | Callable[[], RequestContext] | str | None = None, *, "
+        "path: str | None = None, browser: str | None = None, device: str | None = None) -> RequestScope"
+    ),
     "is_detailed_analytics_enabled": "() -> bool",
     "opt_in": "() -> Receipt",
     "opt_out": "() -> bool",
