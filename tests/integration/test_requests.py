@@ -190,7 +190,7 @@ class Hanging:
         with permit:
             self.threads.add(threading.get_ident())
             self.entered.set()
-            self.in_vain = not self.released.wait(20) or self.in_vain
+            self.in_vain = self.in_vain or not self.released.wait(10)
             self.sent.append(body)
         return Answer(200)
 
