@@ -38,6 +38,7 @@ FLOORS = [
     {"telemetry"},
     # edges
     {"__init__"},
+    {"web"},
     {"collector.validation"},
     {"collector.intake"},
     {"collector.receiver"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -21,11 +21,12 @@ WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omega".
 
 
 @pytest.fixture
-def telemetry(make: Callable[..., Telemetry]) -> Telemetry:
+def telemetry(make: Callable[..., Telemetry]) -> Iterator[Telemetry]:
     """A telemetry that may send everything, and sends it when it is flushed."""
     made = make(delivery="manual")
     made.opt_in()
-    return made
+    yield made
+    made.identify_user(None)
 
 
 @pytest.fixture
