@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from sink_server import SinkServer, attributes
 
 import telemetry_sdk.web
-from telemetry_sdk import ConfigError, Telemetry
+from telemetry_sdk import ConfigError, Telemetry, user_agent
 from telemetry_sdk.request_context import RequestContext
 from telemetry_sdk.web import ROUTE_KEY, ASGIMiddleware, WSGIMiddleware
 
@@ -283,6 +284,27 @@ def test_wsgi_exceptions_pass(telemetry, events, where, error, page_views):
     assert events()[-1] == ("app.over", None, None, None)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_wsgi_work_left_behind_is_not_about_the_request(telemetry, events, fails):
+    """What an application leaves running belongs to no request once the response is closed, or failed."""
+    left: list[contextvars.Context] = []
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        telemetry.identify_user("ada")
+        left.append(contextvars.copy_context())
+        left[0].run(telemetry.track_event, "left.during")
+        if fails:
+            raise ZeroDivisionError
+        start_response("200 OK", HTML)
+        return iter([b"x"])
+
+    with contextlib.suppress(ZeroDivisionError):
+        Server().serve(WSGIMiddleware(app, telemetry), environ_of())
+    left[0].run(telemetry.track_event, "left.after")
+
+    assert events() == [("left.during", "ada", "/notes/{id}", "desktop"), ("left.after", None, None, None)]
+
+
 def test_wsgi_threads_take_no_user_along(telemetry, events):
     """Threads of a pool that serve one request after the other never carry a user into the next."""
     together = threading.Barrier(4)
@@ -544,6 +566,14 @@ def test_asgi_exceptions_pass(telemetry, events, where, error, page_views):
     assert caught.value is error
     telemetry.track_event("app.over")
     assert events() == [("app.over", None, None, None)]
+
+
+def test_asgi_loads_what_it_needs_at_the_start(telemetry):
+    """The tables for browsers and devices are loaded at construction, so that no event holds up the loop for them."""
+    user_agent._families.cache_clear()
+    ASGIMiddleware(page, telemetry)
+
+    assert user_agent._families.cache_info().currsize == 1
 
 
 def test_asgi_streams(telemetry):

@@ -145,6 +145,16 @@ def test_flask_routes(telemetry, events):
     ]
 
 
+def test_flask_route_of_a_page_without_events(telemetry, events):
+    """The route of a page view is found although Flask has forgotten it when the response is read."""
+    app = flask.Flask(__name__)
+    app.add_url_rule("/u/<user>", "show", lambda user: user)
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app, telemetry, page_views=True)  # type: ignore[method-assign]
+    get(app, "/u/lovelace")
+
+    assert events() == [("analytics.page_view", None, "/u/{user}")]
+
+
 def test_flask_mounted_by_werkzeug(telemetry, events):
     """Flask behind a dispatcher: what it is mounted at is part of the route if the middleware is outside."""
     app = flask.Flask(__name__)

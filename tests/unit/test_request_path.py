@@ -119,6 +119,7 @@ def test_what_looks_like_an_id_or_a_secret_is_replaced(segment: str) -> None:
         ("/a" * 17, "/a" * 16 + "/{id}"),
         ("/a" * 9_999, "/a" * 16 + "/{id}"),
         ("/ab/" + "x" * 9_999, "/ab/{id}"),
+        ("/" + "x" * 2043 + "/ada12345", "/{id}/{id}"),  # of what is cut in two, no half stays
     ],
 )
 def test_of_a_path_only_the_route_is_left(path: str, cleaned: str) -> None:
@@ -185,6 +186,7 @@ class Looked:
         # A variable that holds slashes.
         ("/files/a/b/ada", {"name": "a/b/ada"}, "/files/{name:path}", "/files/{name}"),
         ("/x/ada/a/b", {"user": "ada", "name": "a/b"}, "/{name:path}", "/x/{user}/{name}"),
+        ("/x/ada/note", {"user": "ada", "name": "ada/note"}, None, "/x/{name}"),
         ("/" + "a/" * 40, {"name": "a/" * 40}, "/{name:path}", "/{name}/"),
         # The template of another route, or of none, explains nothing.
         ("/notes/17", {}, "/users/{id}/x", "/notes/{id}"),
