@@ -129,25 +129,28 @@ def _replaced(segments: list[str], found: list[str], name: str) -> list[str]:
 
 def _plain_variables(route: str) -> str:
     """Return *route* with its variables written ``{name}``, and without the anchors of a regular expression."""
-    text = _GROUP.sub(r"{\1}", route[:_LONGEST])
+    text = _GROUP.sub(r"{\1}", _bounded(route))
     text = _VARIABLE.sub(lambda found: f"{{{found[1] or found[2] or found[3]}}}", text)
     return text.removeprefix("^").removesuffix("$").removesuffix("\\Z")
 
 
 def _segments(path: str) -> list[str]:
     """Return the segments of *path*, without empty ones, dots, parameters, and whatever is no path."""
-    text = re.split("[?#]", path[:_LONGEST].strip(), maxsplit=1)[0]
-    parts = _ORIGIN.sub("", text, count=1).split("/") if _ORIGIN.match(text) else text.split("/")
-    if len(path) > _LONGEST:
-        parts[-1] = PLACEHOLDER
+    text = re.split("[?#]", _bounded(path).strip(), maxsplit=1)[0]
+    origin = _ORIGIN.match(text)
     kept: list[str] = []
-    for part in parts:
+    for part in text[origin.end() if origin else 0 :].split("/"):
         segment = part.partition(";")[0]
         if segment == "..":
             del kept[-1:]
         elif segment not in ("", "."):
             kept.append(segment)
     return kept
+
+
+def _bounded(path: str) -> str:
+    """Return *path* without what lies behind its bound, and without the segment that would be cut in two."""
+    return path if len(path) <= _LONGEST else f"{path[: path.rfind('/', 0, _LONGEST) + 1]}{PLACEHOLDER}"
 
 
 def _joined(path: str, segments: list[str]) -> str:

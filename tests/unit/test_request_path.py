@@ -125,6 +125,7 @@ def test_what_looks_like_an_id_or_a_secret_is_replaced(segment: str) -> None:
 def test_of_a_path_only_the_route_is_left(path: str, cleaned: str) -> None:
     """No query, fragment, parameter, host or credential stays, dots are resolved, and the length is bounded."""
     assert clean_path(path) == cleaned
+    assert clean_route(path) == cleaned
 
 
 @pytest.mark.parametrize(
