@@ -13,6 +13,7 @@ from uuid import UUID
 
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.properties import Converter, UnencodableError, is_reserved, plain, property_name, safe_text, shown
+from telemetry_sdk.request_path import clean_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,7 @@ def identity_of(user_id: object) -> str | None:
 def request_context(context: Mapping[str, object]) -> dict[str, str]:
     """Return the request context to add: of ``path``, ``browser`` and ``device`` those that are given.
 
-    Of a path only the path is kept: no scheme, host, query or fragment.
+    Of a path only the route is kept: no scheme, host, query or fragment, and no segment that looks like an id.
 
     Raises:
         InvalidEventError: Another name is given, or a value that is not a string.
@@ -112,13 +113,8 @@ def request_context(context: Mapping[str, object]) -> dict[str, str]:
         if not isinstance(name, str) or name not in ("path", "browser", "device") or not isinstance(value, str):
             raise InvalidEventError("context", "may hold path, browser and device, as strings")
         text = str.__str__(value)
-        checked[name] = safe_text(_path_only(text) if name == "path" else text, _LONGEST_CONTEXT)
+        checked[name] = safe_text(clean_route(text) if name == "path" else text, _LONGEST_CONTEXT)
     return checked
-
-
-def _path_only(text: str) -> str:
-    path = re.split(r"[?#;]", text.strip(), maxsplit=1)[0]
-    return re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*", "", path) or "/"
 
 
 def build(name: str, properties: Mapping[str, object] | None, *, own: Mapping[str, str], limits: Limits) -> Event:

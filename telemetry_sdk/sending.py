@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk import analytics_event, identity
 from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.event_loop import LoopWarning
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import Put, StoreError
 from telemetry_sdk.schedule import is_due, utc_day
@@ -66,6 +66,7 @@ class Sending:
         self._on_stored = on_stored
         self._wake = wake
         self._unkept_id = ""
+        self._loop_warning = LoopWarning()
 
     def base(self, rooms: Rooms, name: str, *, now: bool = True) -> Receipt:
         """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
@@ -113,9 +114,9 @@ class Sending:
         self,
         rooms: Rooms,
         name: str,
-        properties: Mapping[str, object] | None,
-        user_id: object,
-        context: Mapping[str, object],
+        properties: Mapping[str, object] | None = None,
+        user_id: object = None,
+        context: Callable[[], Any] = dict,
     ) -> Receipt:
         """Make, store and dispatch an analytics event. Without consent not even its name is looked at."""
         decision = rooms.gate.right()
@@ -132,7 +133,7 @@ class Sending:
         find_id: Callable[[], str],
         properties: Mapping[str, object] | None = None,
         user_id: object = None,
-        context: Mapping[str, object] = MappingProxyType({}),
+        context: Callable[[], Any] = dict,
         *,
         grant: str | None = None,
     ) -> Draft:
@@ -143,7 +144,7 @@ class Sending:
         """
         checked = analytics_event.check_name(name)
         user = analytics_event.identity_of(user_id)
-        added = analytics_event.request_context(context)
+        added = analytics_event.request_context(context())
         install_id = find_id()
         own = self.maker.own_attributes(install_id) | added
         event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
@@ -178,6 +179,7 @@ class Sending:
             self._wake()
         if self._options.delivery == "background" or receipt.reason == ASIDE:
             return receipt
+        self._loop_warning.check(self._options.timeout)
         fate, reason = rooms.delivery.deliver_one(receipt.uid, self._options.timeout)
         return Receipt(_FATES[fate], receipt.uid, reason)
 

@@ -22,16 +22,16 @@ FLOORS = [
     {"_version", "errors", "model"},
     {"notice", "reports"},
     # rules and builders, both pure
-    {"options", "policy", "properties", "schedule", "settings", "verdict"},
+    {"options", "policy", "properties", "request_path", "schedule", "settings", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
     # effects
-    {"environment", "files", "lifetime", "permission", "shield", "terminal", "turn"},
+    {"environment", "event_loop", "files", "lifetime", "permission", "shield", "terminal", "turn", "user_agent"},
     {"local_sinks", "sender"},
     {"senders"},
     {"installation", "store_errors"},
     # state
-    {"aside", "consent", "database", "gate", "identity"},
-    {"tables"},
+    {"aside", "consent", "database", "gate", "identity", "request_context"},
+    {"ambient", "tables"},
     {"arrivals", "lease"},
     {"outbox"},
     # motion
@@ -43,9 +43,11 @@ FLOORS = [
     # facade
     {"engine"},
     {"status"},
+    {"control"},
     {"telemetry"},
     # edges
     {"__init__"},
+    {"web"},
     {"collector.validation"},
     {"collector.intake"},
     {"collector.receiver"},
@@ -71,6 +73,7 @@ ONE_DOOR = {
     "filelock": {"files"},
     "platformdirs": {"installation"},
     "tzlocal": {"environment"},
+    "contextvars": {"ambient"},
     "platform": {"environment"},
     "locale": {"environment"},
     "ctypes": {"environment"},
@@ -82,6 +85,7 @@ ONE_DOOR = {
     "signal": {"cli.receive"},
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
+    "ua_parser": {"user_agent"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
@@ -112,6 +116,7 @@ CATCHES_EVERYTHING = {
     ("attempt", "run"),  # handed over to the supervisor, which raises it
     ("properties", "add"),  # a host's object may raise anything
     ("analytics_event", "_items"),  # so may its mapping
+    ("ambient", "attributes"),  # so may a function of the host's
     ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
 

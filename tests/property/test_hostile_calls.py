@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import Answer, Outcome, Receipt
 from telemetry_sdk.reports import FlushReport, SentRequest, Status
@@ -33,6 +34,7 @@ RESULTS: dict[str, Any] = {
     "track_event": Receipt,
     "track_page_view": Receipt,
     "identify_user": Receipt,
+    "request_context": RequestScope,
     "opt_in": Receipt,
     "check_and_send_telemetry": Receipt,
     "is_detailed_analytics_enabled": bool,
@@ -264,6 +266,9 @@ def test_nothing_escapes(host: Any, made: list[tuple[str, dict[str, Any]]]) -> N
     with redirect_stdout(out), redirect_stderr(err), Spite():
         for name, arguments in made:
             results.append((name, getattr(telemetry, name)(**arguments)))
+            if isinstance(results[-1][1], RequestScope):
+                with results[-1][1]:
+                    results.append(("track_event", telemetry.track_event("timer.reset")))
     accepted = [r.uid for _, r in results if isinstance(r, Receipt) and r.outcome is Outcome.QUEUED]
     kept = telemetry.is_detailed_analytics_enabled() and not any(
         name in ("forget", "reset_install_id") for name, _ in made

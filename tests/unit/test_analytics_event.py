@@ -144,12 +144,15 @@ def test_impossible_identities(user_id: object) -> None:
         ("app+v1.x://host/deep/er", "/deep/er"),
         ("?q=secret", "/"),
         ("", "/"),
-        ("notes", "notes"),
-        ("/a//b", "/a//b"),
+        ("notes", "/notes"),
+        ("/a//b", "/a/b"),
+        ("/notes/17", "/notes/{id}"),
+        ("/notes/<int:note_id>", "/notes/{note_id}"),
+        ("/users/ada@example.org", "/users/{id}"),
     ],
 )
 def test_of_a_path_only_the_path_is_kept(path: str, kept_path: str) -> None:
-    """Neither host, credentials, query nor fragment leave with a page view."""
+    """Neither host, credentials, query nor fragment leave with a page view, nor what looks like an id."""
     assert request_context({"path": path}) == {"path": kept_path}
 
 
