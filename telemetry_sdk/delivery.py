@@ -153,7 +153,7 @@ class Delivery:
         return True
 
     def interrupt(self) -> None:
-        """Break off the running attempt, from another thread; its records are kept."""
+        """Break off the running attempt; its records are kept."""
         self._sender.abandon()
         self._worker.leave()
 

@@ -142,7 +142,7 @@ class Rooms:
 
     def sending_lock_path(self) -> Path | None:
         """Return the lock that requests with analytics hold, or None where there is no directory to keep it in."""
-        directory = self.installation.directory
+        directory = None if self.is_log else self.installation.directory
         return directory / "sending.lock" if directory and self.installation.check_writable() else None
 
     def _note_analytics(self) -> None:
