@@ -21,10 +21,12 @@ FLOORS = [
     # words
     {"_version", "errors", "model"},
     # rules and builders, both pure
-    {"options", "policy", "properties", "schedule", "settings", "verdict"},
+    {"options", "policy", "properties", "schedule", "settings", "toml", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
+    {"catalog"},
+    {"catalog_docs", "catalog_format"},
     # effects
-    {"environment", "installation", "lifetime", "sender", "shield"},
+    {"catalog_file", "environment", "installation", "lifetime", "sender", "shield"},
     # state
     {"consent", "database", "gate", "identity"},
     {"tables"},
@@ -42,12 +44,18 @@ FLOORS = [
     {"collector.intake"},
     {"collector.receiver"},
     {"collector"},
+    {"source_check.files", "source_check.scopes"},
+    {"source_check.classes", "source_check.reading", "source_check.sources"},
+    {"source_check.values"},
+    {"source_check.calls", "source_check.literals"},
+    {"source_check.comparison"},
+    {"source_check"},
     {"cli.output"},
-    {"cli.receive"},
+    {"cli.catalog", "cli.receive"},
     {"cli"},
     {"__main__"},
 ]
-PURE = set().union(*FLOORS[:3])
+PURE = set().union(*FLOORS[:5])
 
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {
@@ -61,6 +69,7 @@ ONE_DOOR = {
     "locale": {"environment"},
     "ctypes": {"environment"},
     "socket": {"sender", "collector.receiver"},
+    "tomllib": {"toml"},
     "http": {"sender", "collector.receiver"},
     "socketserver": {"collector.receiver"},
     "atexit": {"lifetime"},
@@ -70,12 +79,13 @@ ONE_DOOR = {
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
-    "print": {"cli.output", "cli.receive"},
+    "print": {"cli.catalog", "cli.output", "cli.receive"},
     "threading.Thread": {"attempt", "heartbeat", "collector.receiver"},
     "os.environ": {"telemetry"},
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
-    "time.time_ns": {"telemetry", "installation", "database"},  # the others compare it with their files' own stamps
+    # Two compare it with their files' own stamps, and the command line has no facade above it.
+    "time.time_ns": {"telemetry", "installation", "database", "cli.catalog"},
     "os.register_at_fork": {"lifetime"},
 }
 NOBODY_USES = {
