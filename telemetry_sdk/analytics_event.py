@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits
 
 __all__ = [
-    "DELETION",
+    "DELETION_REQUESTED",
     "IDENTIFY",
     "INSTALL",
     "PAGE_VIEW",
@@ -35,7 +35,7 @@ __all__ = [
 PAGE_VIEW: Final = "analytics.page_view"
 IDENTIFY: Final = "analytics.identify"
 INSTALL: Final = "analytics.install"
-DELETION: Final = "analytics.deletion_requested"
+DELETION_REQUESTED: Final = "analytics.deletion_requested"
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
@@ -79,7 +79,7 @@ def check_name(name: object) -> str:
         raise InvalidEventError(short, "names are dotted lower snake case, for example timer.started")
     if name.startswith("base_telemetry."):
         raise InvalidEventError(short, "base_telemetry.* is reserved for the base layer")
-    if name == DELETION:
+    if name == DELETION_REQUESTED:
         raise InvalidEventError(short, "is sent by forget() alone")
     return name
 

@@ -231,8 +231,7 @@ class Delivery:
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
-        grants = frozenset(record.grant for record in present if record.grant is not None)
-        if grants:
+        if grants := frozenset(record.grant for record in present if record.grant is not None):
             self._on_leaving()
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)

@@ -139,8 +139,12 @@ class Engine:
         rooms = self.rooms
         if rooms.gate.is_switched_off():
             return Preview(Level.OFF, rooms.gate.right().reason)
-        install_id = rooms.installation.read().install_id or NO_ID
-        shown = self.sending.draft(event, lambda: install_id, properties, user_id) if event is not None else None
+        state, catalog, shown = rooms.installation.read(), self.options.catalog, None
+        if event is not None:
+            # Before a consent it is shown as it would be sent after one given now.
+            given = self.sending.covers(state, rooms.gate.right().grants) if state.telemetry_enabled else None
+            covers = given or (catalog.version if catalog else None)
+            shown = self.sending.draft(event, lambda: state.install_id or NO_ID, properties, user_id, covers=covers)
         return look_ahead(rooms, self.sending, self.options, self.world, shown)
 
     def forget(self) -> Forgotten:

@@ -13,6 +13,8 @@ from telemetry_sdk.notice import Notice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from telemetry_sdk.catalog import Catalog
+
 __all__ = ["DELIVERY_MODES", "Options", "check"]
 
 DELIVERY_MODES: Final = ("sync", "background", "manual")
@@ -40,6 +42,7 @@ class Options:
     on_consent_change: Callable[[bool], object] | None
     strict: bool
     notice: Notice | None = None
+    catalog: Catalog | None = None
 
 
 def check(options: Options) -> Options:

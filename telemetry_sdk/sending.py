@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from telemetry_sdk import analytics_event, identity
 from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.event_loop import LoopWarning
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import Put, StoreError
+from telemetry_sdk.policy import OPERATOR_GRANT
 from telemetry_sdk.schedule import is_due, utc_day
 from telemetry_sdk.verdict import STOPPED
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.options import Options
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
+    from telemetry_sdk.state import State
 
 __all__ = ["ASIDE", "Draft", "Sending", "note"]
 
@@ -34,10 +37,11 @@ _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_a
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event that fits the rules, and the record of it that would be stored."""
+    """An event that fits the rules, the record of it that would be stored, and why it is withheld, if it is."""
 
     event: Event
     record: Record
+    withheld: str = ""
 
 
 class Sending:
@@ -123,7 +127,10 @@ class Sending:
         if decision.level < Level.FULL:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         made_when_needed = partial(self.install_id, rooms)
-        draft = self.draft(name, made_when_needed, properties, user_id, context, grant=decision.grant)
+        covers = self.covers(rooms.installation.read(), decision.grants) if self._options.catalog else None
+        draft = self.draft(name, made_when_needed, properties, user_id, context, grant=decision.grant, covers=covers)
+        if draft.withheld:
+            return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(rooms, draft.record)
         return replace(receipt, reason=draft.event.explain(receipt.reason)) if draft.event.dropped else receipt
 
@@ -136,8 +143,9 @@ class Sending:
         context: Callable[[], Any] = dict,
         *,
         grant: str | None = None,
+        covers: int | None = None,
     ) -> Draft:
-        """Make an analytics event and its record, and store neither.
+        """Make an analytics event and its record, and store neither. *covers* is the consent's catalogue version.
 
         Raises:
             InvalidEventError: It does not fit the rules.
@@ -148,7 +156,27 @@ class Sending:
         install_id = find_id()
         own = self.maker.own_attributes(install_id) | added
         event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
-        return Draft(event, self.maker.analytics(checked, event, install_id, user, grant))
+        event, withheld = self._admitted(checked, event, own, covers)
+        return Draft(event, self.maker.analytics(checked, event, install_id, user, grant), withheld)
+
+    def _admitted(self, name: str, event: Event, own: Mapping[str, object], covers: int | None) -> tuple[Event, str]:
+        """Return *event* as the catalogue admits it, and why it may not leave at all, if it may not."""
+        catalog = self._options.catalog
+        if catalog is None:
+            return event, ""
+        given = {key: value for key, value in event.payload.items() if key not in own}
+        admission = catalog.admit(name, given, covers, today=utc_day(self._world.now_ns() / NANOSECONDS))
+        if admission.outcome is Outcome.REFUSED:
+            raise InvalidEventError(name, admission.reason)
+        payload = {**own, **admission.kept}
+        return replace(event, payload=payload, dropped=event.dropped + admission.dropped), admission.reason
+
+    def covers(self, state: State, grants: frozenset[str]) -> int | None:
+        """Return the version of the catalogue that the consent is about; an operator's is about all of it."""
+        catalog = self._options.catalog
+        if catalog is None or OPERATOR_GRANT in grants:
+            return catalog.version if catalog else None
+        return catalog.covered(state.consent_catalog_version)
 
     def _accept(self, rooms: Rooms, record: Record) -> Receipt:
         receipt = self._store(rooms, record)

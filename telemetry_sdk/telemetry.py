@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from telemetry_sdk.catalog import Catalog
     from telemetry_sdk.notice import Notice
     from telemetry_sdk.permission import Sender
     from telemetry_sdk.request_context import RequestContext
@@ -38,6 +39,14 @@ logging.getLogger("telemetry_sdk").addHandler(logging.NullHandler())
 def _seconds(timeout: float | None, default: float) -> float:
     """Return a timeout that locks accept: None is the default, NaN and less than zero are nothing, a day the most."""
     return default if timeout is None else min(max(0.0, float(timeout)), 86_400.0)
+
+
+def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog | None:
+    if argument is None:
+        return None
+    from telemetry_sdk.catalog_file import load
+
+    return load(argument)
 
 
 class Telemetry(UserControl):
@@ -67,6 +76,8 @@ class Telemetry(UserControl):
         limits: The bounds of what is kept and sent.
         late: ``restamp``: a record first sent late carries the time of that attempt, for stores that refuse old
             entries; ``occurred_at`` keeps the truth. ``preserve``: always its own time.
+        catalog: The catalogue of events: path of a ``telemetry.toml``, or a parsed one. What it does not declare does
+            not leave, nor what is newer than the user's consent; see `catalog`.
         notice: The first-run notice to show before anything leaves; see `Notice`.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
         environ: The environment, for tests.
@@ -98,6 +109,7 @@ class Telemetry(UserControl):
         exit_timeout: float = 0.5,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         late: str = "restamp",
+        catalog: str | os.PathLike[str] | Catalog | None = None,
         notice: Notice | None = None,
         otel_env: bool = False,
         environ: Mapping[str, str] = os.environ,
@@ -120,6 +132,7 @@ class Telemetry(UserControl):
                 limits=limits,
                 on_consent_change=on_consent_change,
                 notice=notice,
+                catalog=_load_catalog(catalog),
                 strict=strict,
             )
         )

@@ -74,6 +74,7 @@ SETTINGS = {
     "exit_timeout": 0.5,
     "limits": telemetry_sdk.Limits(),
     "late": "restamp",
+    "catalog": None,
     "notice": None,
     "otel_env": False,
 }
