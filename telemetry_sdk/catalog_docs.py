@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
 
-__all__ = ["render"]
+__all__ = ["base_table", "code", "event_blocks", "plain", "render", "table"]
 
 _SPECIAL: Final = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|&(?=[#\w])")
 _LIST_OR_HEADING: Final = re.compile(r"\A(?:\d+(?=[.)])|(?=[#+=-]))")
@@ -44,30 +44,35 @@ def render(catalog: Catalog, source: str = "telemetry.toml") -> str:
         *_base(),
         *_analytics(),
         "## Events of the SDK",
-        *(block for spec in own for block in _event(spec)),
+        *(block for spec in own for block in event_blocks(spec)),
         "## Events of the program",
-        *(block for spec in hosts for block in _event(spec)),
+        *(block for spec in hosts for block in event_blocks(spec)),
         *([] if hosts else ["None."]),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
 def _head(catalog: Catalog, source: str) -> Iterator[str]:
-    yield f"# All tracked events{f' of {_plain(catalog.app)}' if catalog.app else ''}"
+    yield f"# All tracked events{f' of {plain(catalog.app)}' if catalog.app else ''}"
     yield (
-        f"Generated from {_code(source)}, catalogue version {catalog.version}. Do not edit this page: edit the "
-        f"catalogue, then run {_code(f'python -m telemetry_sdk catalog docs {source}')}."
+        f"Generated from {code(source)}, catalogue version {catalog.version}. Do not edit this page: edit the "
+        f"catalogue, then run {code(f'python -m telemetry_sdk catalog docs {source}')}."
     )
 
 
 def _base() -> Iterator[str]:
     yield "## Base telemetry"
     yield (
-        f"Sent unless it is switched off: {_code(FIRST_SEEN)} once per install, {_code(HEARTBEAT)} once per UTC day. "
+        f"Sent unless it is switched off: {code(FIRST_SEEN)} once per install, {code(HEARTBEAT)} once per UTC day. "
         "Exactly these fields, all of them text:"
     )
-    rows = ((_code(it.name), it.meaning, _code(it.example), it.purpose) for it in FIELDS)
-    yield _table(("field", "what", "example", "why"), rows)
+    yield base_table()
+
+
+def base_table() -> str:
+    """Return the table of the base fields."""
+    rows = ((code(it.name), it.meaning, code(it.example), it.purpose) for it in FIELDS)
+    return table(("field", "what", "example", "why"), rows)
 
 
 def _analytics() -> Iterator[str]:
@@ -76,18 +81,19 @@ def _analytics() -> Iterator[str]:
         "Sent only after the user has agreed, and only what this page lists. What came with a later version of the "
         "catalogue than the one the user agreed to stays on the user's machine. Every event carries:"
     )
-    yield _table(("field", "what"), ((", ".join(map(_code, names)), what) for names, what in _ADDED))
+    yield table(("field", "what"), ((", ".join(map(code, names)), what) for names, what in _ADDED))
 
 
-def _event(spec: EventSpec) -> Iterator[str]:
-    yield f"### {_code(spec.name)}"
-    yield _LIST_OR_HEADING.sub(r"\g<0>\\", _plain(spec.description))
+def event_blocks(spec: EventSpec) -> Iterator[str]:
+    """Return what the page says about one event, block by block."""
+    yield f"### {code(spec.name)}"
+    yield _LIST_OR_HEADING.sub(r"\g<0>\\", plain(spec.description))
     facts = [f"Purpose: {spec.purpose}.", f"Since version {spec.since}."]
-    facts += [f"Asks about it go to {_plain(spec.owner)}."] if spec.owner else []
+    facts += [f"Asks about it go to {plain(spec.owner)}."] if spec.owner else []
     facts += [f"Not sent from {spec.expires} on."] if spec.expires else []
     yield " ".join(facts)
     if spec.properties:
-        yield _table(("property", "type", "values", "what", "since"), _rows(spec.properties, ""))
+        yield table(("property", "type", "values", "what", "since"), _rows(spec.properties, ""))
     else:
         yield "No properties."
 
@@ -95,10 +101,10 @@ def _event(spec: EventSpec) -> Iterator[str]:
 def _rows(specs: Iterable[PropertySpec], prefix: str) -> Iterator[tuple[str, ...]]:
     for spec in specs:
         kind = f"list of {spec.items}" if spec.items else spec.type
-        values = ", ".join(_code(_value(value)) for value in spec.values)
+        values = ", ".join(code(_value(value)) for value in spec.values)
         if not values:
             values = "as below" if spec.properties else "any"
-        yield (_code(f"{prefix}{spec.name}"), kind, values, _plain(spec.description), str(spec.since))
+        yield (code(f"{prefix}{spec.name}"), kind, values, plain(spec.description), str(spec.since))
         yield from _rows(spec.properties, f"{prefix}{spec.name}.")
 
 
@@ -106,16 +112,18 @@ def _value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table of cells that are Markdown already."""
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return *text* so that Markdown shows it as it is."""
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Return *text* as code that nothing in it can end; a bar is escaped, for it would end a table's cell."""
     shown = "".join(c if c.isprintable() else " " for c in text).replace("|", "\\|") or '""'
     longest = max(map(len, re.findall("`+", shown)), default=0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -14,6 +12,7 @@ from telemetry_sdk import catalog_docs, catalog_file, source_check
 from telemetry_sdk.catalog import Catalog, unmarked
 from telemetry_sdk.catalog_format import parse
 from telemetry_sdk.cli.output import FAILED, OK, Output, safe
+from telemetry_sdk.cli.page import WIDTH, fail, put
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import NANOSECONDS
 from telemetry_sdk.schedule import utc_day
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["add_catalog"]
 
 _PAGE: Final = "all_tracked_events.md"
-_MOST_LINES: Final = 20
-_WIDTH: Final = 300
 
 
 def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,35 +64,8 @@ def _docs(arguments: argparse.Namespace) -> int:
     try:
         page = catalog_docs.render(catalog_file.load(arguments.file), os.path.basename(arguments.file))
     except ConfigError as error:
-        return _fail(str(error))
-    try:
-        if arguments.check:
-            return _compare(page, arguments)
-        with open(arguments.output, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-    except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
-        verb = "read" if arguments.check else "write"
-        return _fail(f"cannot {verb} {arguments.output}: {problem}")
-    Output().line(f"wrote {safe(arguments.output)}")
-    return OK
-
-
-def _compare(page: str, arguments: argparse.Namespace) -> int:
-    with open(arguments.output, "rb") as file:
-        # A checkout may have changed the line ends.
-        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
-    output = Output()
-    if found == page:
-        output.line(f"{safe(arguments.output)} is up to date")
-        return OK
-    _fail(f"{arguments.output} is not what {arguments.file} says; run catalog docs without --check")
-    lines = list(difflib.unified_diff(found.split("\n"), page.split("\n"), "page", "catalogue", n=0, lineterm=""))
-    for line in lines[:_MOST_LINES]:
-        output.line(safe(line, _WIDTH))
-    if len(lines) > _MOST_LINES:
-        output.line(f"... and {len(lines) - _MOST_LINES} more lines")
-    return FAILED
+        return fail(str(error))
+    return put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -104,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> int:
         catalog = parse(text, arguments.file)
         released = catalog_file.load(arguments.released) if arguments.released is not None else None
     except ConfigError as error:
-        return _fail(str(error))
+        return fail(str(error))
     lines = {keys[1]: line for keys, line in line_numbers(text).items() if keys[0] == "events" and len(keys) == 2}
     today = utc_day(time.time_ns() / NANOSECONDS)
     found = source_check.check(catalog, arguments.paths, where=arguments.file, lines=lines, today=today)
@@ -129,7 +99,7 @@ def _print(found: Iterable[Finding], *, as_json: bool) -> None:
     for it in findings:
         place = f"{it.path}:{it.line}" if it.line else it.path
         output.line(
-            f"{safe(place, _WIDTH)}: {'warning' if it.is_warning else 'error'}: {safe(it.message, _WIDTH)} [{it.kind}]"
+            f"{safe(place, WIDTH)}: {'warning' if it.is_warning else 'error'}: {safe(it.message, WIDTH)} [{it.kind}]"
         )
     warnings = sum(it.is_warning for it in findings)
     output.line(f"{_counted(len(findings) - warnings, 'error')}, {_counted(warnings, 'warning')}")
@@ -137,8 +107,3 @@ def _print(found: Iterable[Finding], *, as_json: bool) -> None:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _fail(problem: str) -> int:
-    print(f"error: {safe(problem, 2 * _WIDTH)}", file=sys.stderr)
-    return FAILED
