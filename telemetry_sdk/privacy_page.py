@@ -161,7 +161,7 @@ def _template(app: str, sink: str, prefix: str) -> Iterator[str]:
         (
             f"> **Usage data of {plain(app)}.** Controller: [company, address, contact].",
             (
-                f"**What.** Each install has a random, pseudonymous id. Once, and then once for each day of use, it sends: "
+                f"**What.** Each install has a random, pseudonymous id. Once, and then once a day of use, it sends: "
                 f"{names}."
             ),
             (
