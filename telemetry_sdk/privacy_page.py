@@ -175,8 +175,8 @@ def _template(app: str, sink: str, prefix: str) -> Iterator[str]:
             f"**Where.** {plain(sink)}, operated by [processor], stored in [country] for [number] days, then deleted.",
             (
                 f"**Your choice.** You can refuse or withdraw at any time: [menu or command], or set "
-                f"{code(f'{prefix}_TELEMETRY=off')} or {code('DO_NOT_TRACK=1')}. Deletion: [menu or command], or write to "
-                "[contact] and name the install id that the program shows you."
+                f"{code(f'{prefix}_TELEMETRY=off')} or {code('DO_NOT_TRACK=1')}. Deletion: [menu or command], or "
+                "write to [contact] and name the install id that the program shows you."
             ),
         )
     )
