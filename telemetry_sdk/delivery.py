@@ -16,7 +16,7 @@ from telemetry_sdk import otlp, verdict
 from telemetry_sdk.attempt import Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.heartbeat import FORK_WAIT
-from telemetry_sdk.model import NANOSECONDS, Answer, Level
+from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
@@ -24,7 +24,6 @@ from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox import Outbox
     from telemetry_sdk.permission import Sender
     from telemetry_sdk.plan import Plan
@@ -77,6 +76,7 @@ class Delivery:
         self._outage = False
         self._supervisor = 0
         self._stopped: bool | None = None
+        self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
@@ -181,9 +181,7 @@ class Delivery:
         def terms(circuit: Circuit) -> Terms:
             decision = self.right()
             self._stopped = circuit.stopped_for == plan.app_version
-            closed = verdict.blocked(
-                circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
-            )
+            closed = plan.blocked(circuit, now=now, force=force) or plan.blocked(self._unsettled, now=now, force=force)
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
             return Terms(decision.grants, decision.destroys_others, blocked)
 
@@ -232,10 +230,28 @@ class Delivery:
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
-        acknowledged, rejected, message = otlp.read_success(answer)
-        judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
-        judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
-        return present, judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
+        return present, *self._conclude(number, present, answer, circuit, tally)
+
+    def _conclude(
+        self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
+    ) -> tuple[Judgement, Circuit]:
+        """Judge an answer and write down what follows; if that fails, leave the sink alone for a while too."""
+        try:
+            acknowledged, rejected, message = otlp.read_success(answer)
+            judgement = verdict.judge(answer, records=len(records), acknowledged=acknowledged, rejected=rejected)
+            judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
+            after = self._settle(number, records, answer, judgement, circuit, message, tally)
+        except Exception as error:
+            failed = Judgement(Verdict.RETRY, f"its answer could not be written down ({type(error).__name__})")
+            before = max(circuit, self._unsettled, key=lambda it: it.failures)
+            self._unsettled = self.plan.next_circuit(before, failed, Answer(None), now=self._now(), draw=self._draw())
+            if not isinstance(error, StoreError):  # our bug, and the file can be written
+                self._outbox.settle(
+                    number, (), status=None, verdict="retry", reason=failed.reason, circuit=self._unsettled
+                )
+            raise
+        self._unsettled = Circuit()
+        return judgement, after
 
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
         def job() -> Answer:
@@ -275,15 +291,7 @@ class Delivery:
         judged = Verdict.REJECTED if refused else judgement.verdict
         fates = [fate for record in records if (fate := _fate(record, judged, now)) is not None]
         rejected = 0 if refused else judgement.rejected
-        after = verdict.next_circuit(
-            circuit,
-            judgement,
-            answer,
-            now=now,
-            draw=self._draw(),
-            configuration=self.plan.configuration,
-            app_version=self.plan.app_version,
-        )
+        after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
         self._outbox.settle(
             number,
             fates,
