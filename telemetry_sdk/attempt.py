@@ -7,6 +7,7 @@ first needed and sleeps between attempts.
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from queue import SimpleQueue
@@ -171,5 +172,8 @@ class Worker:
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        # A host that lets SIGPIPE end it, for its own pipes, must not be ended by a sink that hangs up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     while (attempt := jobs.get()) is not None:
         attempt.run()

@@ -13,7 +13,7 @@ class HostileSink:
 
     ``refuse``: nothing listens. ``hang``: accepts, reads, never answers. ``drip``: a byte of the answer's head now
     and then. ``drip body``: a proper head, then a byte of a long body now and then. ``reset``: reads, then resets.
-    ``reset mid-answer``: half a head, then resets. ``endless``: a proper head, then a body without end. ``black
+    ``close``: closes at once, unread. ``reset mid-answer``: half a head, then resets. ``endless``: a proper head, then a body without end. ``black
     hole``: never accepts, with a full backlog, so that a connect gets no answer.
     """
 
@@ -65,7 +65,7 @@ class HostileSink:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            if self.behaviour != "hang":
+            if self.behaviour not in ("hang", "close"):
                 self.received += connection.recv(65536)
             getattr(self, f"_{self.behaviour.replace(' ', '_').replace('-', '_')}")(connection)
 
@@ -77,6 +77,9 @@ class HostileSink:
                 if not data:
                     return
                 self.received += data
+
+    def _close(self, connection: socket.socket) -> None:
+        """Leaving is all there is to do."""
 
     def _drip(self, connection: socket.socket) -> None:
         for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Padding: " + b"x" * 10_000:

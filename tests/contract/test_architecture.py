@@ -73,7 +73,7 @@ ONE_DOOR = {
     "socketserver": {"collector.receiver"},
     "atexit": {"lifetime"},
     "argparse": {"cli", "cli.receive"},
-    "signal": {"cli.receive"},
+    "signal": {"attempt", "cli.receive"},  # the sender's thread blocks SIGPIPE
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
