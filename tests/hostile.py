@@ -12,7 +12,8 @@ class HostileSink:
     """Accepts connections and treats each one as *behaviour* says.
 
     ``refuse``: nothing listens. ``hang``: accepts, reads, never answers. ``drip``: a byte of the answer's head now
-    and then. ``drip body``: a proper head, then a byte of a long body now and then. ``reset``: reads, then resets.
+    and then. ``drip body``: a proper head, then a byte of a long body now and then. ``drip last body``: the same, of
+    an answer after which the connection is to be closed. ``reset``: reads, then resets.
     ``close``: closes at once, unread. ``reset mid-answer``: half a head, then resets. ``endless``: a proper head, then a body without end. ``black
     hole``: never accepts, with a full backlog, so that a connect gets no answer.
     """
@@ -87,8 +88,11 @@ class HostileSink:
             if self._stop.wait(0.2):
                 return
 
-    def _drip_body(self, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n")
+    def _drip_last_body(self, connection: socket.socket) -> None:
+        self._drip_body(connection, b"HTTP/1.1 200 OK\r\nConnection: close")
+
+    def _drip_body(self, connection: socket.socket, head: bytes = b"HTTP/1.1 200 OK") -> None:
+        connection.sendall(head + b"\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n")
         while not self._stop.wait(0.2):
             connection.sendall(b" ")
 

@@ -11,7 +11,7 @@ from hostile import HostileSink
 from process_tools import Program
 
 BEHAVIOURS = [
-    "refuse", "hang", "drip", "drip body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
+    "refuse", "hang", "drip", "drip body", "drip last body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
 ]  # fmt: skip
 MARGIN = 3.0
 TRACK = """
@@ -72,7 +72,7 @@ def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostil
     assert len(sink.uids) == len(set(sink.uids))
 
 
-@pytest.mark.parametrize("hostile", ["hang", "resolver", "drip"], indirect=True)
+@pytest.mark.parametrize("hostile", ["hang", "resolver", "drip", "drip last body"], indirect=True)
 def test_opening_and_closing_many_objects_leaves_no_threads(tmp_path, hostile):
     """Threads and file descriptors do not grow with the number of objects opened and closed on a hanging sink."""
     source = """
