@@ -163,6 +163,10 @@ class Worker:
         if jobs is not None:
             jobs.put(None)
 
+    def __del__(self) -> None:
+        """End the thread of a forgotten worker."""
+        self.stop()
+
     def join(self, wait_s: float) -> None:
         """Let the thread end, and wait for that at most *wait_s* seconds; an idle one ends at once."""
         self.stop()
@@ -177,3 +181,4 @@ def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     while (attempt := jobs.get()) is not None:
         attempt.run()
+        del attempt  # idle, the thread keeps nothing alive

@@ -125,6 +125,9 @@ class _Line:
                 raise
             self.close()
             return self._post_once(body, headers, timeout)
+        finally:
+            # urllib3 holds an idle connection until its pool is forgotten, and that would hold all behind the permit.
+            self._adapter.gate.permit = contextlib.nullcontext()
 
     def _post_once(self, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
         self._adapter.gate.reused = False
