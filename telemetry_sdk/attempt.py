@@ -172,7 +172,7 @@ class Worker:
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(wait_s)
+            thread.join(max(wait_s, 0.0))
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:

@@ -152,9 +152,9 @@ class Delivery:
         self._sender.abandon()
         self._worker.leave()
 
-    def close(self) -> None:
-        """Stop the worker and close idle connections; waits a moment for an attempt that was broken off."""
-        self._worker.join(FORK_WAIT)
+    def close(self, wait_s: float) -> None:
+        """Stop the worker and close idle connections; waits *wait_s* seconds for an attempt that was broken off."""
+        self._worker.join(wait_s)
         self._sender.close()
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:

@@ -143,3 +143,40 @@ def test_objects_that_are_forgotten_leave_no_threads_and_no_files_open(tmp_path,
     assert len(uids) == 22
     assert uids <= set(sink.uids)
     assert len(sink.uids) == len(set(sink.uids))
+
+
+@pytest.mark.parametrize("mode", ["sync", "background"])
+def test_many_objects_end_together(tmp_path, mode):
+    """The exit of a program with thirty objects whose requests hang takes no longer than with one."""
+    import time
+
+    source = """
+    import socket
+    socket.getaddrinfo = lambda *a, **k: time.sleep(600)
+    objects = []
+    for n in range(30):
+        telemetry = make(state_dir=os.path.join(ARGUMENT["state"], str(n)))
+        objects.append(telemetry)
+        if SETTINGS["delivery"] == "background":
+            telemetry.opt_in()
+        else:
+            threading.Thread(target=telemetry.opt_in, daemon=True).start()
+    guard = time.monotonic() + 50
+    def at_work():
+        return sum(thread.name == "telemetry-sdk-sender" for thread in threading.enumerate())
+    while at_work() < 30 and time.monotonic() < guard:
+        time.sleep(0.01)
+    os.write(1, f"end {time.time()}\\n".encode())
+    """
+    program = Program(
+        source,
+        tmp_path,
+        delivery=mode,
+        endpoint="http://unresolvable.invalid",
+        timeout=60,
+        exit_timeout=0.5,
+        argument={"state": str(tmp_path)},
+    )
+    (line,) = program.finish().splitlines()
+
+    assert time.time() - float(line.split()[1]) < 0.5 + MARGIN
