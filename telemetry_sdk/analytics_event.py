@@ -80,7 +80,7 @@ def check_name(name: object) -> str:
     if name.startswith("base_telemetry."):
         raise InvalidEventError(short, "base_telemetry.* is reserved for the base layer")
     if name == DELETION_REQUESTED:
-        raise InvalidEventError(short, "is sent by forget() alone")
+        raise InvalidEventError(short, "is the SDK's own: forget() alone sends it")
     return name
 
 

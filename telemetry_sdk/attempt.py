@@ -7,6 +7,7 @@ first needed and sleeps between attempts.
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -180,14 +181,22 @@ class Worker:
         if jobs is not None:
             jobs.put(None)
 
+    def __del__(self) -> None:
+        """End the thread of a forgotten worker."""
+        self.stop()
+
     def join(self, wait_s: float) -> None:
         """Let the thread end, and wait for that at most *wait_s* seconds; an idle one ends at once."""
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(wait_s)
+            thread.join(max(wait_s, 0.0))
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        # A host that lets SIGPIPE end it, for its own pipes, must not be ended by a sink that hangs up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     while (attempt := jobs.get()) is not None:
         attempt.run()
+        del attempt  # idle, the thread keeps nothing alive

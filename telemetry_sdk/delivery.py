@@ -6,7 +6,6 @@ and ``manual`` mode the caller supervises, in ``background`` mode a daemon threa
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from telemetry_sdk import otlp, verdict
 from telemetry_sdk.attempt import Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.heartbeat import FORK_WAIT
-from telemetry_sdk.model import NANOSECONDS, Answer, Level
+from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
+from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
 from telemetry_sdk.turn import Turn
@@ -25,7 +25,6 @@ from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox import Outbox
     from telemetry_sdk.permission import Sender
     from telemetry_sdk.plan import Plan
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Tally"]
 
-_log: Final = logging.getLogger("telemetry_sdk")
 _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
@@ -76,10 +74,11 @@ class Delivery:
         self._worker = Worker()
         self._turn = Turn()
         self._awaited: dict[str, tuple[str, str] | None] = {}
-        self._outage = False
+        self._outage = OutageLog()
         self._supervisor = 0
         self._stopped: bool | None = None
         self._analytics_wait_until = 0.0
+        self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
@@ -157,9 +156,9 @@ class Delivery:
         self._sender.abandon()
         self._worker.leave()
 
-    def close(self) -> None:
-        """Stop the worker and close idle connections; waits a moment for an attempt that was broken off."""
-        self._worker.join(FORK_WAIT)
+    def close(self, wait_s: float) -> None:
+        """Stop the worker and close idle connections; waits *wait_s* seconds for an attempt that was broken off."""
+        self._worker.join(wait_s)
         self._sender.close()
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
@@ -186,9 +185,7 @@ class Delivery:
         def terms(circuit: Circuit) -> Terms:
             decision = self.right()
             self._stopped = circuit.stopped_for == plan.app_version
-            closed = verdict.blocked(
-                circuit, now=now, configuration=plan.configuration, app_version=plan.app_version, force=force
-            )
+            closed = plan.blocked(circuit, now=now, force=force) or plan.blocked(self._unsettled, now=now, force=force)
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
             if not force and time.monotonic() < self._analytics_wait_until:
                 return Terms(frozenset(), blocked=blocked)
@@ -242,10 +239,28 @@ class Delivery:
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
-        acknowledged, rejected, message = otlp.read_success(answer)
-        judgement = verdict.judge(answer, records=len(present), acknowledged=acknowledged, rejected=rejected)
-        judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
-        return present, judgement, self._settle(number, present, answer, judgement, circuit, message, tally)
+        return present, *self._conclude(number, present, answer, circuit, tally)
+
+    def _conclude(
+        self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
+    ) -> tuple[Judgement, Circuit]:
+        """Judge an answer and write down what follows; if that fails, leave the sink alone for a while too."""
+        try:
+            acknowledged, rejected, message = otlp.read_success(answer)
+            judgement = verdict.judge(answer, records=len(records), acknowledged=acknowledged, rejected=rejected)
+            judgement = verdict.forgive_clock(circuit, judgement, answer, self._now())
+            after = self._settle(number, records, answer, judgement, circuit, message, tally)
+        except Exception as error:
+            failed = Judgement(Verdict.RETRY, f"its answer could not be written down ({type(error).__name__})")
+            before = max(circuit, self._unsettled, key=lambda it: it.failures)
+            self._unsettled = self.plan.next_circuit(before, failed, Answer(None), now=self._now(), draw=self._draw())
+            if not isinstance(error, StoreError):  # our bug, and the file can be written
+                self._outbox.settle(
+                    number, (), status=None, verdict="retry", reason=failed.reason, circuit=self._unsettled
+                )
+            raise
+        self._unsettled = Circuit()
+        return judgement, after
 
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
         def job() -> Answer:
@@ -285,15 +300,7 @@ class Delivery:
         judged = Verdict.REJECTED if refused else judgement.verdict
         fates = [fate for record in records if (fate := _fate(record, judged, now)) is not None]
         rejected = 0 if refused else judgement.rejected
-        after = verdict.next_circuit(
-            circuit,
-            judgement,
-            answer,
-            now=now,
-            draw=self._draw(),
-            configuration=self.plan.configuration,
-            app_version=self.plan.app_version,
-        )
+        after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
         self._outbox.settle(
             number,
             fates,
@@ -306,7 +313,7 @@ class Delivery:
         if judgement.verdict is Verdict.STOP:
             self._stopped = True
             self._outbox.purge(STOPPED)
-        self._announce(judgement)
+        self._outage.note(judgement, loud=self.plan.loud)
         self._count(fates, rejected, judgement.reason, tally)
         return after
 
@@ -320,16 +327,6 @@ class Delivery:
                 self._awaited[record.uid] = ("kept" if end == "put off" else end, why)
             if record.derived and end == "delivered":
                 self._on_delivered(record)
-
-    def _announce(self, judgement: Judgement) -> None:
-        """Log the begin of an outage, once; at WARNING only to a host that chose the sink itself."""
-        failed = judgement.verdict in (Verdict.RETRY, Verdict.HOLD, Verdict.STOP)
-        if failed and not self._outage:
-            level = logging.WARNING if self.plan.loud else logging.DEBUG
-            fate = "dropped" if judgement.verdict is Verdict.STOP else "kept"
-            _log.log(level, "the telemetry sink does not take records now (%s); they are %s", judgement.reason, fate)
-        if judgement.verdict is not Verdict.SPLIT:
-            self._outage = failed
 
     def _now(self) -> float:
         return self._clock() / NANOSECONDS

@@ -5,10 +5,11 @@ Nothing is opened while a switch says OFF: no file, no thread, no id, not even a
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import environment, policy, terminal
+from telemetry_sdk import environment, lifetime, policy, terminal
 from telemetry_sdk.base_payload import HEARTBEAT
 from telemetry_sdk.choices import Choices
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_GRACE: Final = 0.2
 _AFTER_A_BUG: Final = 60.0
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
 
@@ -195,26 +195,40 @@ class Engine:
         """Seconds the end of the program may take for this engine."""
         return self.options.exit_timeout if self.in_use else 0.0
 
-    @shielded(lambda _: None)
     def close(self, timeout: float) -> None:
-        """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open."""
-        rooms, self.in_use = self.rooms, False
-        self._heartbeat.stop()
-        self._background.stop()
-        if self.options.delivery != "manual" and rooms.gate.right().level is not Level.OFF and rooms.has_waiting():
-            rooms.delivery.deliver(timeout)
-            if not rooms.delivery.is_idle(0.0):
-                rooms.delivery.interrupt()
-        # A thread in the middle of its step would open again what is closed here.
-        self._background.join(_GRACE)
-        self._heartbeat.join(_GRACE / 2)
-        self.shut(for_good=False)
+        """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open.
+
+        The next call opens what it needs.
+        """
+        lifetime.end([(self, timeout)], for_good=False)
 
     @shielded(lambda _: None)
-    def shut(self, *, for_good: bool = True) -> None:
-        """Close files and connections; the next call opens what it needs. *for_good* at the end of the program."""
+    def halt(self) -> None:
+        """Tell the threads to end; see `lifetime.Living`, here and below."""
+        self.in_use = False
+        self._heartbeat.stop()
+        self._background.stop()
+
+    @shielded(lambda _: None)
+    def drain(self, timeout: float) -> None:
+        """Deliver what waits, unless the mode is manual."""
+        rooms = self.rooms
+        if self.options.delivery != "manual" and rooms.gate.right().level is not Level.OFF and rooms.has_waiting():
+            rooms.delivery.deliver(timeout)
+
+    @shielded(lambda _: None)
+    def break_off(self) -> None:
+        """Break off a request that is still under way."""
         for rooms in self._all_rooms():
-            rooms.shut(for_good=for_good)
+            rooms.break_off()
+
+    @shielded(lambda _: None)
+    def shut(self, deadline: float, *, for_good: bool) -> None:
+        """Wait for the threads, for one in the middle of its step would open again what is closed here; then close."""
+        for ticker in (self._background, self._heartbeat):
+            ticker.join(deadline - time.monotonic())
+        for rooms in self._all_rooms():
+            rooms.shut(deadline, for_good=for_good)
 
     @shielded(lambda _: None)
     def at_fork(self, moment: str) -> None:

@@ -6,8 +6,11 @@ computer that slept or whose clock was set cannot be told otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING, Final
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from telemetry_sdk.schedule import DAY_SECONDS, seconds_until_phase
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FORK_WAIT", "LONGEST_SLEEP", "Ticker", "heartbeat_step"]
 
+_Bell: TypeAlias = (
+    "SimpleQueue[bool]"  # True wakes, False ends; may be rung from anywhere, also by the garbage collector
+)
+
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
 
@@ -23,7 +30,8 @@ FORK_WAIT: Final = 0.1
 class Ticker:
     """Calls *step* in a daemon thread: once at `start`, when woken, and after the seconds the step returned.
 
-    The step must not raise. A step that returns None is called again only when woken.
+    The step must not raise. A step that returns None is called again only when woken. The thread keeps nothing alive
+    while it sleeps, and ends when its ticker is forgotten.
     """
 
     def __init__(self, name: str, step: Callable[[], float | None]) -> None:
@@ -31,9 +39,8 @@ class Ticker:
         self._step = step
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
-        self._changed = threading.Condition()
-        self._woken = False
-        self._stopping = False
+        self._lock = threading.RLock()
+        self._bell: _Bell | None = None
         self._resumes = False
 
     @property
@@ -42,32 +49,39 @@ class Ticker:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread unless it runs; nothing happens while the interpreter shuts down."""
-        with self._changed:
-            if self.running and not self._stopping:
+        """Start the thread unless it runs; nothing happens where the interpreter starts no threads."""
+        with self._lock:
+            if self.running:
                 return
-            self._stopping = False
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            bell: _Bell = SimpleQueue()
             try:
+                thread = threading.Thread(target=_run, args=(weakref.ref(self), bell), name=self._name, daemon=True)
+                # Told first: a signal handler may come here too, and then this thread is one too many and ends.
+                self._thread, self._bell = thread, bell
                 thread.start()
             except RuntimeError:
                 return
-            self._thread = thread
 
     def wake(self) -> None:
         """Have the step called soon; starts the thread if need be."""
-        with self._changed:
-            self._woken = True
-            self._changed.notify()
+        bell = self._bell
+        if bell is not None and bell.empty():
+            bell.put(True)
         self.start()
 
     def stop(self) -> None:
         """Let the thread end, at once if it sleeps, else after its current step. Does not wait for it."""
-        with self._changed:
-            self._stopping = True
+        with self._lock:
             if self._thread is not None:
                 self._ending, self._thread = self._thread, None
-            self._changed.notify()
+            bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.put(False)
+
+    def __del__(self) -> None:
+        """End the thread of a forgotten ticker."""
+        if self._bell is not None:
+            self._bell.put(False)
 
     def join(self, wait_s: float) -> None:
         """Wait at most *wait_s* seconds for the end of a thread that was told to stop."""
@@ -77,7 +91,7 @@ class Ticker:
 
     def before_fork(self) -> None:
         """End the thread if it sleeps, so that a host without threads of its own forks without any."""
-        self._resumes = self.running and not self._stopping
+        self._resumes = self.running
         if self._resumes and self._thread is not threading.current_thread():
             self.stop()
             self.join(FORK_WAIT)
@@ -89,25 +103,33 @@ class Ticker:
 
     def after_fork_in_child(self) -> None:
         """Start afresh in a forked child, where the parent's thread does not exist."""
-        self._thread = self._ending = None
-        self._changed = threading.Condition()
+        self._thread = self._ending = self._bell = None
+        self._lock = threading.RLock()
         if self._resumes:
             self.start()
 
-    def _run(self) -> None:
-        changed = self._changed
-        me = threading.current_thread()
-        while True:
-            delay = self._step()
-            with changed:
-                if not self._woken and not self._is_over(me):
-                    changed.wait(delay)
-                if self._is_over(me):
-                    return
-                self._woken = False
+    def _tick(self, bell: _Bell) -> tuple[bool, float | None]:
+        """Call the step for the thread of *bell* unless that is to end; return whether it is, and how long to sleep."""
+        delay = self._step() if self._bell is bell else None
+        return self._bell is not bell, delay
 
-    def _is_over(self, me: threading.Thread) -> bool:
-        return self._stopping or self._thread is not me
+
+def _run(ticker: weakref.ref[Ticker], bell: _Bell) -> None:
+    while (alive := ticker()) is not None:
+        is_over, delay = alive._tick(bell)
+        del alive  # asleep it must not keep the ticker, and all behind it, from being forgotten
+        if is_over or not _sleep(bell, delay):
+            return
+
+
+def _sleep(bell: _Bell, delay: float | None) -> bool:
+    """Sleep until *bell* rings or the *delay* is over; False when it rang to end. Many rings count as one."""
+    rings = []
+    with contextlib.suppress(Empty):
+        rings.append(bell.get(timeout=delay if delay is None else max(delay, 0.0)))
+        while True:
+            rings.append(bell.get_nowait())
+    return all(rings)
 
 
 def heartbeat_step(now: float, phase_s: float, beat: Callable[[], object]) -> float:

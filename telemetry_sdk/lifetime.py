@@ -10,9 +10,14 @@ import functools
 import os
 import time
 import weakref
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-__all__ = ["Living", "watch"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["RESERVE", "Living", "end", "watch"]
+
+RESERVE: Final = 0.2
 
 
 class Living(Protocol):
@@ -23,12 +28,20 @@ class Living(Protocol):
         """Seconds it may take at the end of the program; zero when it has nothing to deliver."""
         ...
 
-    def close(self, timeout: float) -> None:
-        """Deliver what waits within *timeout* seconds, and stop."""
+    def halt(self) -> None:
+        """Tell the threads to end; wait for none."""
         ...
 
-    def shut(self) -> None:
-        """Close files and connections for good."""
+    def drain(self, timeout: float) -> None:
+        """Deliver what waits within *timeout* seconds."""
+        ...
+
+    def break_off(self) -> None:
+        """Break off what is still under way; wait for nothing."""
+        ...
+
+    def shut(self, deadline: float, *, for_good: bool) -> None:
+        """Wait for the threads until *deadline* (monotonic), and close files and connections."""
         ...
 
     def at_fork(self, moment: str) -> None:
@@ -52,14 +65,27 @@ def _all() -> list[Living]:
             continue  # another thread has just made one
 
 
+def end(bounds: Sequence[tuple[Living, float]], *, for_good: bool) -> None:
+    """Close every object of *bounds*, each delivering within its seconds.
+
+    All together take the longest of these, and `RESERVE` seconds for threads that must be waited for.
+    """
+    deadline = time.monotonic() + max((seconds for _, seconds in bounds), default=0.0)
+    for living, _ in bounds:
+        living.halt()
+    for living, seconds in bounds:
+        left = min(seconds, deadline - time.monotonic())
+        if left > 0:
+            living.drain(left)
+    for living, _ in bounds:
+        living.break_off()
+    deadline = time.monotonic() + RESERVE
+    for living, _ in bounds:
+        living.shut(deadline, for_good=for_good)
+
+
 def _at_exit() -> None:
-    """Close everything, all together within the longest of their exit timeouts."""
-    begun = time.monotonic()
-    bound = max((living.exit_timeout for living in _all()), default=0.0)
-    for living in _all():
-        if living.exit_timeout:
-            living.close(min(living.exit_timeout, max(begun + bound - time.monotonic(), 0.0)))
-        living.shut()
+    end([(living, living.exit_timeout) for living in _all()], for_good=True)
 
 
 def _at_fork(moment: str) -> None:

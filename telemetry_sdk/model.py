@@ -128,7 +128,7 @@ class Answer:
 
     Attributes:
         status: HTTP status, or None when no complete answer arrived.
-        body: The answer's body, at most `sender.ANSWER_LIMIT` bytes; None when it was longer than that.
+        body: The answer's body, at most `sender.ANSWER_LIMIT` bytes; None when it was longer than that, or encoded.
         content_type: The answer's ``Content-Type``, lower case, or empty.
         retry_after: The ``Retry-After`` header as sent, or None.
         date: The ``Date`` header as sent, or None.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from telemetry_sdk import verdict
 from telemetry_sdk.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from telemetry_sdk.model import Answer, Circuit
     from telemetry_sdk.options import Options
     from telemetry_sdk.settings import Sink
+    from telemetry_sdk.verdict import Judgement
 
 __all__ = ["Plan", "late_after", "make_plan"]
 
@@ -37,6 +40,26 @@ class Plan:
     late_ns: int | None
     loud: bool
     lock_path: Path | None
+
+    def blocked(self, circuit: Circuit, *, now: float, force: bool = False) -> str:
+        """Return why nothing may be sent now; see `verdict.blocked`."""
+        return verdict.blocked(
+            circuit, now=now, configuration=self.configuration, app_version=self.app_version, force=force
+        )
+
+    def next_circuit(
+        self, circuit: Circuit, judgement: Judgement, answer: Answer, *, now: float, draw: float
+    ) -> Circuit:
+        """Return the circuit after an attempt; see `verdict.next_circuit`."""
+        return verdict.next_circuit(
+            circuit,
+            judgement,
+            answer,
+            now=now,
+            draw=draw,
+            configuration=self.configuration,
+            app_version=self.app_version,
+        )
 
 
 def late_after(options: Options) -> int | None:

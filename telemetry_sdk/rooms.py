@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.consent import ConsentStore
@@ -163,10 +164,18 @@ class Rooms:
             return ""
         return self.installation.problem or self.outbox.database.problem or "it holds for this process only"
 
-    def shut(self, *, for_good: bool) -> None:
-        """Close files and connections; the next call opens what it needs. *for_good* at the end of the program."""
+    def break_off(self) -> None:
+        """Break off a request that is under way; its records are kept."""
+        if self._delivery is not None and not self._delivery.is_idle(0.0):
+            self._delivery.interrupt()
+
+    def shut(self, deadline: float, *, for_good: bool) -> None:
+        """Close files and connections; the next call opens what it needs. *for_good* at the end of the program.
+
+        Waits for an attempt that was broken off until *deadline*, by the monotonic clock.
+        """
         if self._delivery is not None:
-            self._delivery.close()
+            self._delivery.close(deadline - time.monotonic())
         if self._outbox is not None:
             self._outbox.database.close(for_good=for_good)
 

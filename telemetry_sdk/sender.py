@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ __all__ = ["ANSWER_LIMIT", "HttpSender"]
 
 ANSWER_LIMIT: Final = 64 * 1024
 _COMPRESS_OVER: Final = 1024
+_AT_ONCE: Final = 256  # a read returns when it has all of that, so the time is looked at this often
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
 
 
@@ -46,14 +48,14 @@ class HttpSender:
         may `abandon` it. Redirects are not followed, cookies not kept, ``.netrc`` not read. System proxies and CA
         settings are honoured, except that a plain http sink on this machine is reached directly.
         """
-        import requests
+        from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
         line = self._line = self._own_line() or _Line(self._sink)
         try:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
             return Answer(None, error=str(error) or "not permitted")
-        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+        except (RequestException, BaseHTTPError, OSError, ValueError) as error:
             self._line = None
             return Answer(None, error=_cause(error))
         finally:
@@ -123,6 +125,9 @@ class _Line:
                 raise
             self.close()
             return self._post_once(body, headers, timeout)
+        finally:
+            # urllib3 holds an idle connection until its pool is forgotten, and that would hold all behind the permit.
+            self._adapter.gate.permit = contextlib.nullcontext()
 
     def _post_once(self, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
         self._adapter.gate.reused = False
@@ -138,7 +143,7 @@ class _Line:
             cert=self._sink.client_cert,
         )
         with contextlib.closing(response):
-            return _answer(response)
+            return _answer(response, time.monotonic() + timeout)
 
     def cut(self) -> None:
         """Break the connection under the thread that is using it."""
@@ -149,15 +154,19 @@ class _Line:
         self._adapter.gate.close()
 
 
-def _answer(response: requests.Response) -> Answer:
-    data = b""
-    for chunk in response.iter_content(8192):
+def _answer(response: requests.Response, deadline: float) -> Answer:
+    data: bytes | None = b""
+    # Read as it comes: unpacking what we asked to be sent unpacked could take any amount of memory.
+    while data is not None and (chunk := response.raw.read(_AT_ONCE, decode_content=False)):
         data += chunk
-        if len(data) > ANSWER_LIMIT:
-            break
+        is_encoded = response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+        if is_encoded or len(data) > ANSWER_LIMIT:
+            data = None
+        elif time.monotonic() > deadline:
+            raise TimeoutError
     return Answer(
         status=response.status_code,
-        body=data if len(data) <= ANSWER_LIMIT else None,
+        body=data,
         content_type=response.headers.get("Content-Type", "").lower(),
         retry_after=response.headers.get("Retry-After"),
         date=response.headers.get("Date"),
@@ -192,10 +201,13 @@ class _Gate:
         self.permit: AbstractContextManager[None] = contextlib.nullcontext()
         self.reused = False
         self._connection: Any = None
+        self._socket: Any = None
         self._is_cut = False
 
     def attach(self, connection: Any, *, reused: bool) -> None:
         self._connection = connection
+        # Kept apart: the connection forgets its socket when an answer is its last one, while that is still being read.
+        self._socket = connection.sock
         self.reused = reused
         if self._is_cut:
             raise NotPermittedError("abandoned")
@@ -204,10 +216,10 @@ class _Gate:
         import socket
 
         self._is_cut = True
-        sock = getattr(self._connection, "sock", None)
-        if sock is not None:
+        if self._socket is not None:
+            plain = getattr(self._socket, "socket", self._socket)  # below TLS within TLS
             with contextlib.suppress(OSError, ValueError):
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
     def close(self) -> None:
         # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.

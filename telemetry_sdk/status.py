@@ -94,7 +94,7 @@ def _queue(engine: Engine, rooms: Rooms) -> dict[str, object]:
 def _outlook(engine: Engine, rooms: Rooms, circuit: Circuit, withheld: str) -> dict[str, object]:
     plan = rooms.delivery.plan
     now = engine.world.now_ns() / NANOSECONDS
-    closed = verdict.blocked(circuit, now=now, configuration=plan.configuration, app_version=plan.app_version)
+    closed = plan.blocked(circuit, now=now)
     until = max(circuit.not_before, circuit.held_until if circuit.held_for == plan.configuration else 0.0)
     return {
         "waiting": rooms.gate.right().hold or closed or withheld,

@@ -156,9 +156,7 @@ class Telemetry(UserControl):
     def _connect(self) -> None:
         """Go on with an engine that works by the wiring that holds now; see `wiring.redirect`."""
         before, self._engine = self._engine, self._make_engine()
-        if before.in_use:
-            before.close(0)
-        before.shut()
+        lifetime.end([(before, 0.0)], for_good=True)
         self.identify_user(None)
 
     def __enter__(self) -> Telemetry:

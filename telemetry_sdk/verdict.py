@@ -96,7 +96,7 @@ def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0
     """
     status = answer.status
     if status is None:
-        return Judgement(Verdict.RETRY, f"no answer ({answer.error or 'unknown'})")
+        return Judgement(Verdict.RETRY, f"no answer ({_readable(answer.error) or 'unknown'})")
     if status in _HOLD or 300 <= status < 400:
         return Judgement(Verdict.HOLD, f"HTTP {status}")
     if 200 <= status < 300:
@@ -235,9 +235,17 @@ def _http_date(text: str) -> float | None:
 def explain(judgement: Judgement, answer: Answer, message: str) -> str:
     """Return the reason for the sent log: ours, and what can be read of the sink's."""
     if judgement.rejected:
-        return f"the sink rejected {judgement.rejected} of them: {message[:_LONGEST_EXCERPT]}"
+        return f"the sink rejected {judgement.rejected} of them: {_readable(message)}"
     if judgement.verdict is Verdict.DELIVERED or not answer.body:
         return judgement.reason
     # An error body may be protobuf even in answer to JSON (Loki), so it is read as text with holes.
     text = re.sub(r"[^\x20-\x7e]+", " ", answer.body.decode("ascii", "replace")).strip()
     return f"{judgement.reason}: {text[:_LONGEST_EXCERPT]}" if text else judgement.reason
+
+
+def _readable(text: str) -> str:
+    """Return an excerpt of a foreign text as one line that can be stored and shown.
+
+    Controls and halves of characters become blanks; they would break a log, a terminal or the database.
+    """
+    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST_EXCERPT])

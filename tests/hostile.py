@@ -12,8 +12,9 @@ class HostileSink:
     """Accepts connections and treats each one as *behaviour* says.
 
     ``refuse``: nothing listens. ``hang``: accepts, reads, never answers. ``drip``: a byte of the answer's head now
-    and then. ``drip body``: a proper head, then a byte of a long body now and then. ``reset``: reads, then resets.
-    ``reset mid-answer``: half a head, then resets. ``endless``: a proper head, then a body without end. ``black
+    and then. ``drip body``: a proper head, then a byte of a long body now and then. ``drip last body``: the same, of
+    an answer after which the connection is to be closed. ``reset``: reads, then resets.
+    ``close``: closes at once, unread. ``reset mid-answer``: half a head, then resets. ``endless``: a proper head, then a body without end. ``black
     hole``: never accepts, with a full backlog, so that a connect gets no answer.
     """
 
@@ -65,7 +66,7 @@ class HostileSink:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            if self.behaviour != "hang":
+            if self.behaviour not in ("hang", "close"):
                 self.received += connection.recv(65536)
             getattr(self, f"_{self.behaviour.replace(' ', '_').replace('-', '_')}")(connection)
 
@@ -78,14 +79,20 @@ class HostileSink:
                     return
                 self.received += data
 
+    def _close(self, connection: socket.socket) -> None:
+        """Leaving is all there is to do."""
+
     def _drip(self, connection: socket.socket) -> None:
         for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Padding: " + b"x" * 10_000:
             connection.sendall(bytes([byte]))
             if self._stop.wait(0.2):
                 return
 
-    def _drip_body(self, connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n")
+    def _drip_last_body(self, connection: socket.socket) -> None:
+        self._drip_body(connection, b"HTTP/1.1 200 OK\r\nConnection: close")
+
+    def _drip_body(self, connection: socket.socket, head: bytes = b"HTTP/1.1 200 OK") -> None:
+        connection.sendall(head + b"\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n")
         while not self._stop.wait(0.2):
             connection.sendall(b" ")
 

@@ -49,7 +49,7 @@ FLOORS = [
     {"arrivals", "lease"},
     {"outbox"},
     # motion
-    {"attempt", "heartbeat", "records", "wiring"},
+    {"attempt", "heartbeat", "outage", "records", "wiring"},
     {"delivery"},
     {"rooms"},
     {"choices", "sending"},
@@ -104,7 +104,7 @@ ONE_DOOR = {
     "socketserver": {"collector.receiver"},
     "atexit": {"lifetime"},
     "argparse": {"cli", "cli.receive"},
-    "signal": {"cli.receive"},
+    "signal": {"attempt", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"user_agent"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import sqlite3
 import threading
 from email.utils import formatdate
 
@@ -10,6 +11,7 @@ import pytest
 from sink_server import Reply, attributes
 
 from telemetry_sdk import Outcome
+from telemetry_sdk.model import Answer
 
 HTML = b"<!doctype html><html><body>Welcome to the hotel</body></html>"
 KEPT, GONE = "kept", "gone"
@@ -292,3 +294,79 @@ def test_records_of_a_body_are_in_order_of_time(make, sink, clock):
     times = [int(record["timeUnixNano"]) for record in request.records]
     assert times == sorted(times)
     assert len({attributes(record)["log.record.uid"] for record in request.records}) == 7
+
+
+HALF = b'{"partialSuccess":{"rejectedLogRecords":1,"errorMessage":"bad \\ud83d \\u001b[31m word"}}'
+
+
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_a_message_with_half_a_character_is_settled(make, sink, mode):
+    """A sink's message that no file can hold as it is (half a character, a control sign) ends the request as any."""
+    sink.reply = Reply(200, HALF)
+    telemetry = make(delivery=mode)
+    telemetry.opt_in()
+    for _ in range(3):
+        telemetry.track_event("timer.started")
+    telemetry.close(30)
+    telemetry.flush(30)
+
+    log = telemetry.sent_log()
+    assert len(log) == len(sink.requests)
+    assert sorted(sink.uids) == sorted(set(sink.uids))
+    assert ledger(telemetry)["pending"] == 0
+    assert all("bad" in request.reason and request.reason.isprintable() for request in log)
+
+
+class StrangeSender:
+    """Answers with a status that no database can hold, and counts the requests."""
+
+    def __init__(self):
+        self.requests = 0
+
+    def send(self, body, permit, timeout):
+        with permit:
+            self.requests += 1
+        return Answer(10**30)
+
+    def abandon(self):
+        pass
+
+    close = abandon
+
+
+def test_an_answer_that_cannot_be_written_down_is_not_asked_for_again_and_again(make):
+    """When a bug keeps an answer from being settled, the circuit opens, for every object and the next process too."""
+    sender = StrangeSender()
+    telemetry = make(sender=sender, strict=False)
+    telemetry.opt_in()
+    for _ in range(5):
+        telemetry.track_event("timer.started")
+    other = make(sender=sender, strict=False)
+    other.track_event("timer.started")
+
+    assert sender.requests == 1
+    assert ledger(other)["pending"] == 7
+    assert "OverflowError" in telemetry.sent_log()[0].reason
+
+
+def test_an_answer_that_finds_the_file_locked_is_not_asked_for_again_at_once(make, sink, state_dir):
+    """While another program keeps an answer from being written down, and right after, the sink is left alone."""
+    telemetry = make(strict=True)
+    telemetry.opt_in()
+    program = sqlite3.connect(state_dir / "outbox.sqlite3", isolation_level=None, check_same_thread=False)
+
+    def lock(_):
+        program.execute("BEGIN IMMEDIATE")
+        return Reply()
+
+    sink.reply = lock
+    first = telemetry.track_event("timer.started")
+    sink.reply = Reply()
+    program.execute("ROLLBACK")
+    program.close()
+    second = telemetry.track_event("timer.started")
+
+    assert [first.outcome, second.outcome] == [Outcome.QUEUED, Outcome.QUEUED]
+    assert "waiting after" in second.reason
+    assert len(sink.requests) == 2  # opt_in's and the first
+    assert telemetry.flush(30).kept == 0

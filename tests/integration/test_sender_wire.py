@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -548,12 +549,25 @@ def test_an_endless_body_is_cut_off(serve, sender_to, head):
     assert (answer.status, answer.body) == (int(head.split()[1]), None)
 
 
-def test_a_compressed_bomb_is_cut_off(serve, sender_to):
-    """A small body that unpacks to a huge one is unpacked no further than the limit asks for."""
-    bomb = gzip.compress(bytes(50_000_000))
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+@pytest.mark.parametrize("data", [gzip.compress(bytes(50_000_000)), gzip.compress(b"{}"), b"no gzip"])
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "unheard-of"])
+def test_an_encoded_body_is_not_unpacked(serve, sender_to, encoding, data):
+    """We ask for a body as it is; one that is packed all the same, and may be a bomb, is not read as an answer."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
 
-    assert send(sender_to(serve(answering(head + bomb)).url)).body is None
+    answer = send(sender_to(serve(answering(head + data)).url))
+
+    assert (answer.status, answer.body) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Encoding: gzip\r\nContent-Length: 0", b"Content-Encoding: identity\r\nContent-Length: 2"]
+)
+def test_an_encoding_of_nothing_is_none(serve, sender_to, head):
+    """A server that names an encoding for an empty body, or the one we asked for, has answered."""
+    body = b"" if b"gzip" in head else b"{}"
+
+    assert send(sender_to(serve(answering(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body)).url)).body == body
 
 
 def test_the_longest_body_is_read_whole(serve, sender_to):
@@ -602,6 +616,58 @@ def test_an_attempt_is_abandoned_from_another_thread(serve, sender_to):
     assert [answer.status for answer in answers] == [None]
     assert send(sender).status == 200
     assert len(wire.received) == 2
+
+
+def dripping(head: bytes) -> Callable[..., None]:
+    """Read a request, answer with *head*, then with a byte of a body without end now and then."""
+
+    def behave(wire: Wire, connection: socket.socket) -> None:
+        wire.read_request(connection)
+        connection.sendall(head)
+        while not wire.stopped.wait(0.002):
+            connection.sendall(b" ")
+
+    return behave
+
+
+LAST_ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nContent-Length: 60000\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("head", LAST_ANSWERS)
+def test_an_attempt_is_abandoned_in_the_last_answer_of_a_connection(serve, sender_to, certificates, context, head, tls):
+    """Also an answer after which the connection is to be closed can be broken off in the middle of its body."""
+    wire = serve(dripping(head), context=context if tls else None)
+    sender = sender_to(wire.url, ca_file=str(certificates / "sink.pem"))
+    dripped, answers = threading.Event(), []
+    read = http.client.HTTPResponse.read
+
+    def reading(*arguments: object) -> bytes:
+        dripped.set()
+        return read(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http.client.HTTPResponse, "read", reading)
+        thread = threading.Thread(target=lambda: answers.append(send(sender)), daemon=True)
+        thread.start()
+        assert dripped.wait(GUARD)
+        sender.abandon()
+        thread.join(GUARD)
+
+    assert not thread.is_alive()
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("head", LAST_ANSWERS)
+def test_an_answer_that_takes_too_long_as_a_whole_is_none(serve, sender_to, head):
+    """A body of which every byte comes in time is given up when all of them do not."""
+    answer = send(sender_to(serve(dripping(head)).url), timeout=0.5)
+
+    assert (answer.status, answer.error) == (None, "TimeoutError")
 
 
 def test_an_attempt_abandoned_while_it_looks_up_the_name_writes_nothing(serve, sender_to, monkeypatch):

@@ -11,7 +11,7 @@ from hostile import HostileSink
 from process_tools import Program
 
 BEHAVIOURS = [
-    "refuse", "hang", "drip", "drip body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
+    "refuse", "hang", "drip", "drip body", "drip last body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
 ]  # fmt: skip
 MARGIN = 3.0
 TRACK = """
@@ -72,7 +72,7 @@ def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostil
     assert len(sink.uids) == len(set(sink.uids))
 
 
-@pytest.mark.parametrize("hostile", ["hang", "resolver", "drip"], indirect=True)
+@pytest.mark.parametrize("hostile", ["hang", "resolver", "drip", "drip last body"], indirect=True)
 def test_opening_and_closing_many_objects_leaves_no_threads(tmp_path, hostile):
     """Threads and file descriptors do not grow with the number of objects opened and closed on a hanging sink."""
     source = """
@@ -104,3 +104,79 @@ def test_opening_and_closing_many_objects_leaves_no_threads(tmp_path, hostile):
         exit_timeout=0.2,
         argument={"resolver": hostile.resolver},
     ).finish()
+
+
+@pytest.mark.parametrize("reply", ["takes", "hangs"])
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_objects_that_are_forgotten_leave_no_threads_and_no_files_open(tmp_path, sink, mode, reply):
+    """An object dropped without `close` takes its threads, files and connections with it; its records stay stored."""
+    source = """
+    import gc
+    def count():
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+    def use(n):
+        telemetry = make(state_dir=ARGUMENT["state"])
+        telemetry.start()
+        os.write(1, f"uid {telemetry.opt_in().uid}\\n".encode() if n == 0 else b"")
+        os.write(1, f"uid {telemetry.track_event('timer.started').uid}\\n".encode())
+        return telemetry
+    use(0).close()
+    gc.collect()
+    before = count()
+    for n in range(1, 21):
+        use(n)
+    guard = time.monotonic() + 30
+    while not all(now <= then for now, then in zip(count(), before)) and time.monotonic() < guard:
+        gc.collect()
+        time.sleep(0.01)  # attempts under way keep their object until they end
+    assert all(now <= then for now, then in zip(count(), before)), (before, count())
+    """
+    hostile = HostileSink("hang")
+    state = tmp_path / "state"
+    endpoint = sink.url if reply == "takes" else hostile.url
+    program = Program(source, tmp_path, delivery=mode, endpoint=endpoint, timeout=0.3, argument={"state": str(state)})
+    uids = {line.split()[1] for line in program.finish().splitlines()}
+    hostile.stop()
+    later = "report = make().flush(30)\nassert report.kept == 0, report"
+    Program(later, tmp_path, endpoint=sink.url, state_dir=state).finish()
+
+    assert len(uids) == 22
+    assert uids <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+
+
+@pytest.mark.parametrize("mode", ["sync", "background"])
+def test_many_objects_end_together(tmp_path, mode):
+    """The exit of a program with thirty objects whose requests hang takes no longer than with one."""
+    import time
+
+    source = """
+    import socket
+    socket.getaddrinfo = lambda *a, **k: time.sleep(600)
+    objects = []
+    for n in range(30):
+        telemetry = make(state_dir=os.path.join(ARGUMENT["state"], str(n)))
+        objects.append(telemetry)
+        if SETTINGS["delivery"] == "background":
+            telemetry.opt_in()
+        else:
+            threading.Thread(target=telemetry.opt_in, daemon=True).start()
+    guard = time.monotonic() + 50
+    def at_work():
+        return sum(thread.name == "telemetry-sdk-sender" for thread in threading.enumerate())
+    while at_work() < 30 and time.monotonic() < guard:
+        time.sleep(0.01)
+    os.write(1, f"end {time.time()}\\n".encode())
+    """
+    program = Program(
+        source,
+        tmp_path,
+        delivery=mode,
+        endpoint="http://unresolvable.invalid",
+        timeout=60,
+        exit_timeout=0.5,
+        argument={"state": str(tmp_path)},
+    )
+    (line,) = program.finish().splitlines()
+
+    assert time.time() - float(line.split()[1]) < 0.5 + MARGIN

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
+from hostile import HostileSink
 from process_tools import GUARD, Program
 
 SOURCE = """
@@ -143,3 +145,30 @@ def test_ctrl_c_at_any_moment_leaves_no_lock_behind(tmp_path, sink, mode):
     uid, *report = program.process.communicate(timeout=GUARD)[0].split()
 
     assert uid in sink.uids, report
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs SIGPIPE")
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+@pytest.mark.parametrize("behaviour", ["close", "reset"])
+def test_a_sink_that_hangs_up_does_not_kill_a_host_that_dies_of_sigpipe(tmp_path, behaviour, mode):
+    """A command line tool that lets SIGPIPE end it, for the sake of its own pipes, outlives a sink that hangs up."""
+    source = """
+    import signal
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    telemetry = make(limits=Limits(batch_records=20))
+    telemetry.opt_in()
+    for n in range(20):
+        telemetry.track_event("timer.started", {"noise": os.urandom(400).hex()})
+    for n in range(20):
+        telemetry.flush(5)
+    telemetry.close()
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
+    assert signal.SIGPIPE not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    say("alive")
+    """
+    hostile = HostileSink(behaviour)
+    program = Program(source, tmp_path, delivery=mode, endpoint=hostile.url, state_dir=tmp_path / "state", timeout=5)
+    try:
+        assert program.finish() == "alive\n"
+    finally:
+        hostile.stop()
