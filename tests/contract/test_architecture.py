@@ -61,6 +61,7 @@ ONE_DOOR = {
     "platformdirs": {"installation"},
     "tzlocal": {"environment"},
     "platform": {"environment"},
+    "pwd": {"environment"},  # who the user is, so that the scrubber can remove the name
     "locale": {"environment"},
     "ctypes": {"environment"},
     "socket": {"sender", "collector.receiver"},
@@ -80,6 +81,7 @@ ONE_DOOR_BY_NAME = {
     "uuid.uuid4": {"telemetry"},
     "time.time_ns": {"telemetry", "installation", "database"},  # the others compare it with their files' own stamps
     "os.register_at_fork": {"lifetime"},
+    "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
 }
 NOBODY_USES = {
     *("input", "eval", "exec", "breakpoint", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"),
@@ -89,7 +91,7 @@ NOBODY_USES = {
 EFFECTS = {
     *("os", "io", "pathlib", "shutil", "tempfile", "time", "sys", "random", "secrets", "socket", "ssl", "http"),
     *("threading", "queue", "subprocess", "logging", "atexit", "signal", "contextvars", "locale", "platform", "ctypes"),
-    *("sqlite3", "requests", "urllib3", "filelock", "platformdirs", "tzlocal"),
+    *("sqlite3", "requests", "urllib3", "filelock", "platformdirs", "tzlocal", "pwd"),
 }
 EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", "sleep", "getenv", "urandom"}
 
