@@ -144,7 +144,8 @@ class Engine:
             # Before a consent it is shown as it would be sent after one given now.
             given = self.sending.covers(state, rooms.gate.right().grants) if state.telemetry_enabled else None
             covers = given or (catalog.version if catalog else None)
-            shown = self.sending.draft(event, lambda: state.install_id or NO_ID, properties, user_id, covers=covers)
+            user = self.sending.shown_user(state, user_id)
+            shown = self.sending.draft(event, lambda: state.install_id or NO_ID, properties, user, covers=covers)
         return look_ahead(rooms, self.sending, self.options, self.world, shown)
 
     def forget(self) -> Forgotten:

@@ -53,7 +53,7 @@ def look_ahead(rooms: Rooms, sending: Sending, options: Options, world: World, s
         base=body(base),
         analytics=body(events),
         next_request=body(batch) if decision.level and not decision.hold else b"",
-        removed=shown.event.removed if shown else {},
+        removed=shown.event.scrubbed if shown else {},
         left_out=shown.event.dropped if shown else (),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk import analytics_event, identity
+from telemetry_sdk import analytics_event, environment, identity
 from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.errors import InvalidEventError
@@ -15,7 +15,9 @@ from telemetry_sdk.event_loop import LoopWarning
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import Put, StoreError
 from telemetry_sdk.policy import OPERATOR_GRANT
+from telemetry_sdk.properties import is_reserved
 from telemetry_sdk.schedule import is_due, utc_day
+from telemetry_sdk.scrub import Scrubber
 from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Sending:
         self._on_stored = on_stored
         self._wake = wake
         self._unkept_id = ""
+        self._scrubber: Scrubber | None = None
         self._loop_warning = LoopWarning()
 
     def base(self, rooms: Rooms, name: str, *, now: bool = True) -> Receipt:
@@ -128,11 +131,13 @@ class Sending:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         made_when_needed = partial(self.install_id, rooms)
         covers = self.covers(rooms.installation.read(), decision.grants) if self._options.catalog else None
-        draft = self.draft(name, made_when_needed, properties, user_id, context, grant=decision.grant, covers=covers)
+        user = self._sent_user(rooms, user_id)
+        draft = self.draft(name, made_when_needed, properties, user, context, grant=decision.grant, covers=covers)
         if draft.withheld:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(rooms, draft.record)
-        return replace(receipt, reason=draft.event.explain(receipt.reason)) if draft.event.dropped else receipt
+        is_whole = not (draft.event.dropped or draft.event.scrubbed)
+        return receipt if is_whole else replace(receipt, reason=draft.event.explain(receipt.reason))
 
     def draft(
         self,
@@ -152,23 +157,50 @@ class Sending:
         """
         checked = analytics_event.check_name(name)
         user = analytics_event.identity_of(user_id)
-        added = analytics_event.request_context(context())
         install_id = find_id()
-        own = self.maker.own_attributes(install_id) | added
-        event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
-        event, withheld = self._admitted(checked, event, own, covers)
+        own = self.maker.own_attributes(install_id)
+        limits, scrubber = self._options.limits, self._scrub_with()
+        event = analytics_event.build(checked, properties, own=own, limits=limits, context=context(), scrubber=scrubber)
+        event, withheld = self._admitted(checked, event, covers)
         return Draft(event, self.maker.analytics(checked, event, install_id, user, grant), withheld)
 
-    def _admitted(self, name: str, event: Event, own: Mapping[str, object], covers: int | None) -> tuple[Event, str]:
+    def _scrub_with(self) -> Scrubber | None:
+        if self._scrubber is None and self._options.scrub:
+            self._scrubber = Scrubber(environment.own_words(self._world.environ))
+        return self._scrubber
+
+    def shown_user(self, state: State, user_id: object) -> object:
+        """Return the user id as it would leave, for a preview: hashed, where there is no secret yet, under none."""
+        user = analytics_event.identity_of(user_id)
+        if user is None or not self._must_hash(user):
+            return user
+        return analytics_event.hashed_identity(user, (state.user_id_secret or "").encode())
+
+    def _sent_user(self, rooms: Rooms, user_id: object) -> object:
+        """Return the user id as it leaves. The secret it may be hashed under is made when first needed."""
+        user = analytics_event.identity_of(user_id)
+        if user is None or not self._must_hash(user):
+            return user
+        fresh = (self._world.new_id() + self._world.new_id()).replace("-", "")
+        state = rooms.installation.update(lambda it: {} if it.user_id_secret else {"user_id_secret": fresh})
+        return analytics_event.hashed_identity(user, (state.user_id_secret or fresh).encode())
+
+    def _must_hash(self, user: str) -> bool:
+        """Tell whether the host wants user ids hashed, or this one looks like something secret."""
+        scrubber = self._scrub_with()
+        return self._options.hash_user_ids or (scrubber is not None and not scrubber.is_clean(user))
+
+    def _admitted(self, name: str, event: Event, covers: int | None) -> tuple[Event, str]:
         """Return *event* as the catalogue admits it, and why it may not leave at all, if it may not."""
         catalog = self._options.catalog
         if catalog is None:
             return event, ""
-        given = {key: value for key, value in event.payload.items() if key not in own}
+        given = {key: value for key, value in event.payload.items() if not is_reserved(key)}
         admission = catalog.admit(name, given, covers, today=utc_day(self._world.now_ns() / NANOSECONDS))
         if admission.outcome is Outcome.REFUSED:
             raise InvalidEventError(name, admission.reason)
-        payload = {**own, **admission.kept}
+        ours = {key: value for key, value in event.payload.items() if is_reserved(key)}
+        payload = {**ours, **admission.kept}
         return replace(event, payload=payload, dropped=event.dropped + admission.dropped), admission.reason
 
     def covers(self, state: State, grants: frozenset[str]) -> int | None:

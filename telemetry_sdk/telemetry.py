@@ -78,6 +78,10 @@ class Telemetry(UserControl):
             entries; ``occurred_at`` keeps the truth. ``preserve``: always its own time.
         catalog: The catalogue of events: path of a ``telemetry.toml``, or a parsed one. What it does not declare does
             not leave, nor what is newer than the user's consent; see `catalog`.
+        scrub: Remove from events what looks like an e-mail address, an IP address, a path, a token, a card number, a
+            name of this machine or its user, and what is named like a secret; see `scrub`.
+        hash_user_ids: Send an HMAC of each user id under a local secret instead of the id. One that looks like
+            something secret, an e-mail address say, is never sent as it is while `scrub` is on.
         notice: The first-run notice to show before anything leaves; see `Notice`.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
         environ: The environment, for tests.
@@ -110,6 +114,8 @@ class Telemetry(UserControl):
         limits: Limits = Limits(),  # noqa: B008 - frozen
         late: str = "restamp",
         catalog: str | os.PathLike[str] | Catalog | None = None,
+        scrub: bool = True,
+        hash_user_ids: bool = False,
         notice: Notice | None = None,
         otel_env: bool = False,
         environ: Mapping[str, str] = os.environ,
@@ -133,6 +139,8 @@ class Telemetry(UserControl):
                 on_consent_change=on_consent_change,
                 notice=notice,
                 catalog=_load_catalog(catalog),
+                scrub=scrub,
+                hash_user_ids=hash_user_ids,
                 strict=strict,
             )
         )

@@ -21,7 +21,10 @@ FLOORS = [
     # words
     {"_version", "errors", "model"},
     {"notice", "reports"},
-    # rules and builders, both pure
+    # rules and builders, all pure
+    {"scrub.patterns"},
+    {"scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens"},
+    {"scrub"},
     {"policy", "properties", "request_path", "schedule", "settings", "toml", "verdict"},
     {"analytics_event", "base_payload", "otlp", "state"},
     {"catalog"},
@@ -84,7 +87,7 @@ FLOORS = [
     {"testing.plugin"},
     {"__main__"},
 ]
-PURE = set().union(*FLOORS[:7])
+PURE = set().union(*FLOORS[:10])
 
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {
@@ -96,6 +99,7 @@ ONE_DOOR = {
     "tzlocal": {"environment"},
     "contextvars": {"ambient"},
     "platform": {"environment"},
+    "pwd": {"environment"},  # who the user is, so that the scrubber can remove the name
     "locale": {"environment"},
     "ctypes": {"environment"},
     "socket": {"sender", "collector.receiver"},
@@ -120,6 +124,7 @@ ONE_DOOR_BY_NAME = {
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"telemetry", "installation", "database", "cli.catalog"},
     "os.register_at_fork": {"lifetime"},
+    "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
 }
 NOBODY_USES = {
     *("input", "eval", "exec", "breakpoint", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"),
@@ -129,7 +134,7 @@ NOBODY_USES = {
 EFFECTS = {
     *("os", "io", "pathlib", "shutil", "tempfile", "time", "sys", "random", "secrets", "socket", "ssl", "http"),
     *("threading", "queue", "subprocess", "logging", "atexit", "signal", "contextvars", "locale", "platform", "ctypes"),
-    *("sqlite3", "requests", "urllib3", "filelock", "platformdirs", "tzlocal"),
+    *("sqlite3", "requests", "urllib3", "filelock", "platformdirs", "tzlocal", "pwd"),
 }
 EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", "sleep", "getenv", "urandom"}
 

@@ -75,6 +75,8 @@ SETTINGS = {
     "limits": telemetry_sdk.Limits(),
     "late": "restamp",
     "catalog": None,
+    "scrub": True,
+    "hash_user_ids": False,
     "notice": None,
     "otel_env": False,
 }
