@@ -5,9 +5,9 @@
     app.add_middleware(ASGIMiddleware, telemetry=telemetry)             # FastAPI, Starlette
 
 The route of Flask, Werkzeug, Starlette and FastAPI is found. Another framework's host says it before the first event,
-in ``environ["telemetry_sdk.route"]`` or ``scope["telemetry_sdk.route"]`` (Django: ``request.META[...] =
-request.resolver_match.route``), or binds it: ``with telemetry.request_context(path="/users/{id}"):``. Else the raw
-path is cleaned; see `request_path`.
+in ``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
+request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
+telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `request_path`.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
 and HTML, neither fetched by a script nor ahead of time where the browser says so (a redirect is none, or one click
