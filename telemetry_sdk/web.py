@@ -5,14 +5,15 @@
     app.add_middleware(ASGIMiddleware, telemetry=telemetry)             # FastAPI, Starlette
 
 The route of Flask, Werkzeug, Starlette and FastAPI is found. Another framework's host says it before the first event,
-in ``environ["telemetry_sdk.route"]`` or ``scope["telemetry_sdk.route"]`` (Django: ``request.META[...] =
-request.resolver_match.route``), or binds it: ``with telemetry.request_context(path="/users/{id}"):``. Else the raw
-path is cleaned; see `request_path`.
+in ``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
+request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
+telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `request_path`.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
 and HTML, neither fetched by a script nor ahead of time where the browser says so (a redirect is none, or one click
-would count twice). It is made when the response is complete, so it delays no byte of it; in ``sync`` mode the worker
-is busy with it for up to ``timeout``, so serve in ``background`` mode.
+would count twice). In ``background`` mode it is stored right before the body's first byte leaves, so that no page is
+answered and not counted, whatever becomes of the worker. In ``sync`` mode, where it may take up to ``timeout``, it is
+sent when the response is complete: no visitor waits for it, but the worker does, and a kill may lose it.
 
 The middlewares change nothing in request or response, keep no body back, let every exception through, and import no
 framework. ``lifespan`` and what they do not know is passed on untouched.
@@ -55,6 +56,7 @@ class _Watch:
         self._telemetry = telemetry
         self._request = request
         self._page_views = page_views
+        self._waits_for_sink = telemetry._options.delivery == "sync"
         self._is_page = False
 
     @shielded(lambda _: None)
@@ -65,6 +67,11 @@ class _Watch:
             names = {_ascii(name).lower(): _ascii(value).lower() for name, value in headers}
             is_html = names.get("content-type", "").partition(";")[0].strip() == "text/html"
             self._is_page = is_html and _ascii(status).startswith("2")
+
+    def before_body(self) -> None:
+        """Store the page view now unless that means to wait for the sink."""
+        if not self._waits_for_sink:
+            self.end()
 
     @shielded(lambda _: None)
     def end(self) -> None:
@@ -129,13 +136,18 @@ class _Response:
         self._chunks: Iterator[bytes] | None = None
 
     def __iter__(self) -> _Response:
-        self._chunks = self._scope.run(iter, self._response)
+        self._begun()
         return self
 
     def __next__(self) -> bytes:
+        chunk = self._scope.run(next, self._begun())
+        self._scope.run(self._watch.before_body)
+        return chunk
+
+    def _begun(self) -> Iterator[bytes]:
         if self._chunks is None:
             self._chunks = self._scope.run(iter, self._response)
-        return self._scope.run(next, self._chunks)
+        return self._chunks
 
     def close(self) -> None:
         """Close the application's response, and end the request."""
@@ -191,10 +203,13 @@ def _watched(send: Send, watch: _Watch) -> Send:
     """Return *send*, which shows *watch* what was sent."""
 
     async def watched(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        if is_body:
+            watch.before_body()
         await send(message)
         if message["type"] == "http.response.start":
             watch.begin(message["status"], message.get("headers", ()))
-        elif message["type"] == "http.response.body" and not message.get("more_body"):
+        elif is_body and not message.get("more_body"):
             watch.end()
 
     return watched

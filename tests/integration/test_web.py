@@ -369,14 +369,43 @@ def test_wsgi_page_views(telemetry, events, method, status, kind, headers, count
     assert events() == [("analytics.page_view", "ada", "/notes/{note_id}", "desktop")] * counted
 
 
-@pytest.mark.parametrize("app", [answer_list, answer_generator, answer_late, answer_writing])
-def test_wsgi_page_view_is_made_after_the_response(telemetry, events, app):
-    """The page view is made when the server closes the response, and once, however often it does."""
+@pytest.mark.parametrize("app", APPS[:4])
+def test_wsgi_page_view_is_stored_before_the_page(telemetry, events, app):
+    """Where it need not wait for the sink, the page view is there when the server gets the first chunk, and once."""
     response = WSGIMiddleware(app, telemetry, page_views=True)(environ_of(), Server().start_response)
-    list(response)
     assert events() == []
+    chunks = iter(response)
+    next(chunks)
+    assert events() == [("analytics.page_view", None, "/notes/{id}", "desktop")]
+    assert list(chunks) == ([] if app is answer_writing else [b"two"])
     response.close()
     response.close()
+
+    assert len(events()) == 1
+
+
+@pytest.mark.parametrize("app", APPS[:4])
+def test_wsgi_page_view_waits_for_the_sink_after_the_page(make, sink, app):
+    """In sync mode the page view is sent when the server closes the response, and once."""
+    telemetry = make()
+    telemetry.opt_in()
+    response = WSGIMiddleware(app, telemetry, page_views=True)(environ_of(), Server().start_response)
+    assert list(response)
+    assert sink.names == ["analytics.install"]
+    response.close()
+    response.close()
+
+    assert sink.names == ["analytics.install", "analytics.page_view"]
+
+
+def test_wsgi_page_view_of_an_empty_page(telemetry, events):
+    """A page without a byte counts as well."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", HTML)
+        return iter([])
+
+    assert Server().serve(WSGIMiddleware(app, telemetry, page_views=True), environ_of()) == b""
 
     assert events() == [("analytics.page_view", None, "/notes/{id}", "desktop")]
 
@@ -610,20 +639,35 @@ def test_asgi_page_views(telemetry, events, method, status, kind, headers, count
     assert events() == [("analytics.page_view", "ada", "/notes/{note_id}", "desktop")] * counted
 
 
-def test_asgi_page_view_is_made_after_the_response(telemetry, events):
-    """The page view is made when the server has the last of the body, before the application's own aftermath."""
-    order: list[str] = []
+def test_asgi_page_view_is_stored_before_the_page(telemetry, events):
+    """Where it need not wait for the sink, the page view is there when the server gets the body's first byte, once."""
+    seen: list[int] = []
+
+    async def send(message: Any) -> None:
+        seen.append(len(events()))
+
+    asyncio.run(ASGIMiddleware(page, telemetry, page_views=True)(scope_of(), receive, send))
+
+    assert seen == [0, 1, 1]
+    assert events() == [("analytics.page_view", None, "/notes/{id}", "desktop")]
+
+
+def test_asgi_page_view_waits_for_the_sink_after_the_page(make, sink):
+    """In sync mode the page view is sent when the server has the whole page, before the application's aftermath."""
+    telemetry = make()
+    telemetry.opt_in()
+    seen: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await page(scope, receive, send)
-        telemetry.track_event("app.aftermath")
+        seen.append(sink.names.count("analytics.page_view"))
 
     async def send(message: Any) -> None:
-        order.append(f"{message['type']} {len(events())}")
+        seen.append(sink.names.count("analytics.page_view"))
 
     asyncio.run(ASGIMiddleware(app, telemetry, page_views=True)(scope_of(), receive, send))
-    assert order == ["http.response.start 0", "http.response.body 0", "http.response.body 0"]
-    assert [name for name, *_ in events()] == ["analytics.page_view", "app.aftermath"]
+
+    assert seen == [0, 0, 0, 1]
 
 
 def test_asgi_websockets_are_no_page_views(telemetry, events):

@@ -139,8 +139,8 @@ def test_flask_routes(telemetry, events):
         ("analytics.page_view", "ada", "/u/{user}"),
         ("flask.file", "ada", "/api/{tenant}/files/{name}"),
         ("analytics.page_view", "ada", "/api/{tenant}/files/{name}"),
-        ("flask.streamed", "ada", "/stream/{name}"),
         ("analytics.page_view", "ada", "/stream/{name}"),
+        ("flask.streamed", "ada", "/stream/{name}"),
         ("flask.failed", "ada", "/fail/{name}"),
     ]
 

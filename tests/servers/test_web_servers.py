@@ -98,7 +98,7 @@ def check(records: list[dict[str, Any]], visits: Visits) -> None:
     for found, answered in ((started, visits.started), (viewed, visits.viewed)):
         users = Counter(int(it["identity"].removeprefix("u-")) for it in found)
         assert set(users.values()) == {1}
-        assert answered <= set(users) <= answered | visits.failed
+        assert answered <= set(users) <= answered | visits.failed, found[0]["event_name"]
 
 
 def test_every_event_arrives_once_with_its_user(site: Site) -> None:
