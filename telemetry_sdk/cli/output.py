@@ -7,12 +7,15 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["FAILED", "MISUSED", "OK", "Output", "safe"]
+from telemetry_sdk import terminal
+
+__all__ = ["FAILED", "MISUSED", "OK", "Output", "complain", "safe"]
 
 OK: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 _SHOWN_CHARACTERS: Final = 200
+_LONGEST_COMPLAINT: Final = 2000
 
 
 def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
@@ -21,6 +24,11 @@ def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return visible.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong."""
+    terminal.write(f"{safe(text, _LONGEST_COMPLAINT)}\n")
 
 
 class Output:
