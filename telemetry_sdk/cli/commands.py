@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import terminal
 from telemetry_sdk.cli import show
 from telemetry_sdk.cli.checks import PROBLEM
 from telemetry_sdk.cli.doctor import examine
-from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, safe
+from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, safe, without_home
 from telemetry_sdk.cli.progress import progress
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.model import Level, Outcome
@@ -32,6 +33,14 @@ def _tell(lines: Iterable[str]) -> None:
         output.line(safe(line, _LONGEST_LINE))
 
 
+def _here(telemetry: Telemetry, text: str) -> str:
+    return without_home(text, telemetry._engine.world.environ)
+
+
+def _tell_here(telemetry: Telemetry, lines: Iterable[str]) -> None:
+    _tell(_here(telemetry, line) for line in lines)
+
+
 def _tell_json(value: object) -> None:
     Output().line(show.as_json(value))
 
@@ -42,15 +51,17 @@ def status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     if arguments.telemetry_json:
         _tell_json(show.status_value(found))
     else:
-        _tell(show.status_lines(found, arguments.telemetry_prog))
+        _tell_here(telemetry, show.status_lines(found, arguments.telemetry_prog))
     return OK
 
 
 def on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Store that the user agrees to detailed analytics; fails when it is not on disk."""
     receipt = telemetry.opt_in()
-    found = telemetry.status()
-    if found.consent is not True or found.state_problem:
+    found, rooms = telemetry.status(), telemetry._engine.rooms
+    if rooms.is_log:
+        return _could_not(f"{show.variable_of(found)}=log stores nothing")
+    if found.consent is not True or not rooms.installation.is_kept("telemetry_enabled"):
         return _could_not(found.state_problem or receipt.reason or found.reason)
     lines = [f"Stored: you agreed to detailed analytics{_since(found)}."]
     if arguments.telemetry_alone:
@@ -74,7 +85,7 @@ def off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     if not certain:
         return _could_not(found.state_problem or found.reason)
     lines = ["No detailed analytics leave this machine from now on; what waited of them is destroyed."]
-    if found.consent is False:
+    if found.consent is False and not telemetry._engine.rooms.is_log:
         lines.append(f"Stored: you declined{_since(found)}.")
     if found.level is Level.OFF:
         lines.append(f"Nothing else is sent either: {found.reason}.")
@@ -150,7 +161,12 @@ def reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: 
     """Begin as a new install; fails when the old id may still be there."""
     install_id = telemetry.reset_install_id()
     if install_id is not None:
-        _tell([f"New install id: {install_id}. What waited under the old one is destroyed; your consent stays."])
+        _tell(
+            [
+                f"New install id: {install_id}. What waited under the old one is destroyed; your decision stays.",
+                "What was sent under it stays with the sink's owner, who cannot join it with what is sent from now on.",
+            ]
+        )
         return OK
     found = telemetry.status()
     is_gone = telemetry._engine.rooms.installation.is_kept("install_id")
@@ -195,7 +211,8 @@ def doctor(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Check everything telemetry needs, and say what to do; fails when there is a problem."""
     checks = examine(telemetry, ask=not arguments.telemetry_no_request)
     if arguments.telemetry_json:
-        _tell_json(show.checks_value(checks))
+        # Often shown to others, so the home directory is left out here too.
+        _tell_json(show.checks_value([replace(it, found=_here(telemetry, it.found)) for it in checks]))
     else:
-        _tell(show.check_lines(checks))
+        _tell_here(telemetry, show.check_lines(checks))
     return FAILED if any(check.result is PROBLEM for check in checks) else OK

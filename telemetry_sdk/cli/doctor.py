@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.checks import GOOD, SKIPPED, WARNING, Check
 from telemetry_sdk.cli.sink_checks import setting_checks, way_checks
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["examine"]
 
+_SHOWN: Final = "records are shown on standard error instead"
+
 
 def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
     """Look at everything that telemetry needs on this machine and on the way to the sink.
@@ -30,7 +33,9 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
     """
     engine = telemetry._engine
     decision = engine.rooms.gate.right()
-    if engine.rooms.gate.is_switched_off():
+    if engine.rooms.is_log or engine.rooms.gate.is_switched_off():
+        if engine.rooms.is_log:
+            decision = replace(decision, decided_by=f"{engine.prefix}_TELEMETRY", reason=_SHOWN)
         advice = f"nothing is read, stored or sent; unset {decision.decided_by} if that is not what you want"
         return [
             Check("switches", WARNING, decision.reason, advice),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import terminal
 
-__all__ = ["FAILED", "MISUSED", "OK", "Output", "complain", "safe"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FAILED", "MISUSED", "OK", "Output", "complain", "safe", "without_home"]
 
 OK: Final = 0
 FAILED: Final = 1
@@ -24,6 +27,12 @@ def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return visible.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def without_home(text: str, environ: Mapping[str, str]) -> str:
+    """Return *text* with ``~`` for the user's home directory, whose name is often the user's."""
+    home = (environ.get("HOME") or environ.get("USERPROFILE") or "").rstrip("/\\")
+    return text.replace(home, "~") if len(home) > 1 else text
 
 
 def complain(text: str) -> None:

@@ -150,7 +150,7 @@ def preview_lines(preview: Preview, layers: Sequence[str], sink: str | None) -> 
         elif preview.level is Level.FULL:
             yield f"Detailed analytics{where}:" if records else "Detailed analytics: nothing waits."
         else:
-            yield f"Detailed analytics, only after you agree{where}:" if records else "Detailed analytics: nothing."
+            yield f"Detailed analytics{where}, only after you agree:" if records else "Detailed analytics: nothing."
         for record in records:
             yield from _record_lines(record)
     if preview.removed:

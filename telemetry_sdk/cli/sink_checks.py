@@ -28,6 +28,7 @@ __all__ = ["setting_checks", "way_checks"]
 # No record at all: Collectors accept it, Loki and fluent-bit refuse it as empty, after they let it in.
 _EMPTY_REQUEST: Final = b'{"resourceLogs":[]}'
 _SKEW_NOTED: Final = 60.0
+_SHORTEST_SECRET: Final = 6
 _ADVICE: Final = {
     301: "the sink is elsewhere, and a redirect is never followed: set the endpoint to the final address",
     401: "the token is missing or wrong: set the one that belongs to this sink",
@@ -175,10 +176,11 @@ def _judged(answer: Answer, sink: Sink) -> Check:
 def _masked(text: str, sink: Sink) -> str:
     """Return *text* without the sink's secrets: some servers say in their answer what they were sent."""
     for _, value in sink.headers:
-        secret = value.rpartition(" ")[2]
+        secrets = [value.rpartition(" ")[2]]
         with contextlib.suppress(binascii.Error, ValueError):
-            text = text.replace(base64.b64decode(secret, validate=True).decode().rpartition(":")[2] or secret, "***")
-        text = text.replace(secret or "***", "***")
+            secrets += base64.b64decode(secrets[0], validate=True).decode().split(":")[1:]
+        for secret in secrets:
+            text = text.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else text
     return text
 
 
