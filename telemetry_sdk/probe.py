@@ -44,7 +44,7 @@ def find_addresses(host: str, port: int, wait_s: float) -> Finding:
         except (OSError, UnicodeError) as error:
             return Finding(problem=_words(error))
         count = len({answer[4][0] for answer in answers})
-        return Finding(f"{count} address{'es' if count > 1 else ''}")
+        return Finding(f"{count} address{'' if count == 1 else 'es'}")
 
     return _within(wait_s, look)
 

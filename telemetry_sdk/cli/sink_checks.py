@@ -38,16 +38,18 @@ _ADVICE: Final = {
     410: "the sink's owner has stopped this version: update the program",
     429: "the sink asks to be left alone for now: records wait and leave later",
 }
+# The first that is named says most: a proxy that is gone is a refused connection too.
 _CAUSES: Final = {
-    "NameResolutionError": "the host's name cannot be found",
+    "InvalidSchema": "the proxy is of a kind that needs another package: check HTTPS_PROXY and ALL_PROXY",
     "ProxyError": "the proxy does not let it through: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
     "SSLError": "see tls",
-    "InvalidSchema": "the proxy is of a kind that needs another package: check HTTPS_PROXY and ALL_PROXY",
-    "ConnectTimeout": "no answer: a firewall may be in the way",
+    "NameResolutionError": "the host's name cannot be found: check the endpoint",
+    "ConnectTimeout": "a firewall may be in the way",
     "ReadTimeout": "it takes the request and does not answer: ask the sink's owner",
     "NewConnectionError": "nothing listens there: check the endpoint, and that the sink runs",
     "timeout": "no answer in time: a firewall may be in the way",
 }
+_UNKNOWN_CAUSE: Final = "check the endpoint, and that the sink runs"
 
 
 def setting_checks(settings: Settings, variable: str) -> list[Check]:
@@ -152,8 +154,8 @@ def _ask(sender: HttpSender, right: Callable[[], Decision], wait_s: float) -> An
 def _judged(answer: Answer, sink: Sink) -> Check:
     status, acknowledged = answer.status, otlp.read_success(answer)[0]
     if status is None:
-        causes = [_CAUSES[word] for word in answer.error.split(": ") if word in _CAUSES]
-        advice = causes[-1] if causes else "check the endpoint, and that the sink runs"
+        named = answer.error.split(": ")
+        advice = next((advice for cause, advice in _CAUSES.items() if cause in named), _UNKNOWN_CAUSE)
         return Check("request", PROBLEM, f"no answer ({answer.error})", advice)
     judged = verdict.judge(answer, records=1, acknowledged=acknowledged)
     said = _masked(verdict.explain(judged, answer, ""), sink)

@@ -175,7 +175,10 @@ def _outbox(rooms: Rooms) -> Check:
         pending = rooms.outbox.counts().pending + rooms.outbox.aside_count()
     except StoreError as error:
         return Check("outbox", PROBLEM, str(error), "close the program that holds it, or try again")
-    return Check("outbox", GOOD, f"{pending} records wait")
+    if not rooms.outbox.database.durable:
+        advice = "update this program, if it is older than the state; until this is mended, records wait in memory only"
+        return Check("outbox", PROBLEM, rooms.outbox.database.problem, advice)
+    return Check("outbox", GOOD, f"{pending} record{'' if pending == 1 else 's'} wait{'s' if pending == 1 else ''}")
 
 
 def _set_aside(directory: Path) -> list[Check]:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,15 @@ def test_a_mistake_of_the_host_is_told_and_not_raised(capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_the_exit_codes(notes, command):
-    """Each command's help says what it does and which exit codes it has."""
-    said = notes.run(command, "--help").out
+def test_help_tells_the_exit_codes(capsys, command):
+    """Each command's help says which exit codes it has."""
+    parser = argparse.ArgumentParser()
+    add_telemetry_commands(parser, lambda: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        parse(parser, command, "--help")
 
-    assert re.search(r"Exit codes: 0 \S.+, 1 .+, 2\s", said.replace("\n", " "))
+    assert ended.value.code == 0
+    assert re.search(r"Exit codes: 0 \S.+, 1 .+, 2\s", " ".join(capsys.readouterr().out.split()))
 
 
 @pytest.mark.parametrize(
@@ -364,8 +369,6 @@ for words in range(199):
     telemetry.track_event("note.created", {"words": words})
 """
     notes.end([sys.executable, "-c", fill])
-    import threading
-
     gate = threading.Event()
     sink.script = [Reply(), Reply(hang=gate)]
     with notes.on_terminal("flush", OPTIONS=options) as terminal:
@@ -424,7 +427,7 @@ def test_an_interrupt_ends_a_flush(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
-        while b"base_telemetry" not in hanging.received and child.poll() is None:
+        while b"POST " not in hanging.received and child.poll() is None:
             os.sched_yield()
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=GUARD)
