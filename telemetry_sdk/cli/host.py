@@ -65,7 +65,8 @@ def add_telemetry_commands(
     if isinstance(parser, argparse.ArgumentParser):
         own = parser
     else:
-        own = parser.add_parser(name, help="what this program reports, and your say in it", epilog=EXIT_CODES)
+        own = parser.add_parser(name, help="what this program reports, and your say in it")
+    own.epilog = own.epilog or EXIT_CODES
     nine = own.add_subparsers(title="commands", dest="telemetry_command", metavar="COMMAND", required=True)
     add_each(nine, partial(_make, telemetry), dest=dest)
     for command in nine.choices.values():
