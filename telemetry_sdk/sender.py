@@ -74,6 +74,17 @@ class HttpSender:
         if line is not None:
             line.close()
 
+    def route(self) -> tuple[str, str]:
+        """Return the proxy a request would take and the file or directory of CAs it would trust; sends nothing.
+
+        The proxy is a URL that may carry credentials; empty when there is none.
+        """
+        line = _Line(self._sink)
+        try:
+            return line.route()
+        finally:
+            line.close()
+
     def _own_line(self) -> _Line | None:
         """Return the line unless it came over a fork: then it is the parent's, perhaps with a request under way."""
         line = self._line
@@ -144,6 +155,15 @@ class _Line:
         )
         with contextlib.closing(response):
             return _answer(response, time.monotonic() + timeout)
+
+    def route(self) -> tuple[str, str]:
+        import requests
+
+        url, trusted = self._sink.url, self._sink.ca_file or True
+        chosen = self._session.merge_environment_settings(url, {}, None, trusted, None)
+        proxy = requests.utils.select_proxy(url, chosen["proxies"])
+        bundle = chosen["verify"]
+        return proxy or "", bundle if isinstance(bundle, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
 
     def cut(self) -> None:
         """Break the connection under the thread that is using it."""
