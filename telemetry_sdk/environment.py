@@ -5,7 +5,6 @@ Only coarse facts that the base schema names: no host name, no user name, no pat
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import UNKNOWN, Facts
+from telemetry_sdk.hush import hushed_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,9 +144,8 @@ def _timezone() -> str:
 def _zone_name() -> str | None:
     import tzlocal
 
-    # It warns of doubtful files of the system, and a warning that no program's logging takes is printed.
-    logging.getLogger("tzlocal").addHandler(logging.NullHandler())
-    return tzlocal.get_localzone_name()
+    with hushed_logs():  # of the system's files, some of which it doubts
+        return tzlocal.get_localzone_name()
 
 
 def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:

@@ -7,6 +7,8 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
+from telemetry_sdk.hush import hushed_logs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -43,13 +45,15 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     """
     lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
-        lock.acquire(poll_interval=0.005)
+        with hushed_logs():
+            lock.acquire(poll_interval=0.005)
     except (OSError, NotImplementedError) as error:
         raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
     try:
         yield
     finally:
-        lock.release()
+        with hushed_logs():
+            lock.release()
 
 
 @functools.cache

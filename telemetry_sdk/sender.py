@@ -8,6 +8,7 @@ lookup or handshake still holds.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import os
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from telemetry_sdk._version import __version__
+from telemetry_sdk.hush import hushed_logs, hushed_warnings
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
 from telemetry_sdk.settings import is_loopback
@@ -48,6 +50,14 @@ class HttpSender:
         may `abandon` it. Redirects are not followed, cookies not kept, ``.netrc`` not read. System proxies and CA
         settings are honoured, except that a plain http sink on this machine is reached directly.
         """
+        with hushed_logs():
+            try:
+                _load_requests()
+                return self._send(body, permit, timeout)
+            except (ImportError, Warning) as error:  # an installation that does not fit together
+                return Answer(None, error=type(error).__name__)
+
+    def _send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
         line = self._line = self._own_line() or _Line(self._sink)
@@ -78,6 +88,13 @@ class HttpSender:
         """Return the line unless it came over a fork: then it is the parent's, perhaps with a request under way."""
         line = self._line
         return line if line is not None and line.pid == os.getpid() else None
+
+
+@functools.cache
+def _load_requests() -> None:
+    """Import requests, which warns of versions of other libraries that it does not know."""
+    with hushed_warnings():
+        import requests  # noqa: F401
 
 
 class _Line:
@@ -261,7 +278,8 @@ def _put_gate(manager: Any, gate: _Gate) -> None:
         fresh = False
 
         def connect(self) -> None:
-            super().connect()  # type: ignore[misc]
+            with hushed_warnings():  # of a clock that is far off
+                super().connect()  # type: ignore[misc]
             self.fresh = True
 
         def request(self, *args: Any, **options: Any) -> None:

@@ -16,10 +16,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import urllib3
 from process_tools import GUARD, Program
 from sink_server import Reply, SinkServer
 
@@ -834,6 +836,14 @@ def test_an_unusable_ca_file_is_no_answer(serve, sender_to, context, tmp_path, c
 
     assert send(sender_to(wire.url, ca_file=str(tmp_path / ca_file))).status is None
     assert b"".join(wire.received) == b""
+
+
+def test_a_clock_that_is_far_off_is_not_warned_of(serve, sender_to, certificates, context, monkeypatch):
+    """urllib3's warning of a clock that is years behind does not reach a host, nor become an error there."""
+    monkeypatch.setattr(urllib3.connection, "RECENT_DATE", date(2999, 1, 1))
+    sender = sender_to(serve(answering(OK), context=context).url, ca_file=str(certificates / "sink.pem"))
+
+    assert send(sender).status == 200
 
 
 def test_a_client_certificate_is_shown(serve, sender_to, certificates, context):
