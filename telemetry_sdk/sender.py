@@ -41,7 +41,8 @@ class HttpSender:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._line: _Line | None = None
+        self._idle: _Line | None = None
+        self._in_use: list[_Line] = []
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         """Send *body*.
@@ -60,34 +61,47 @@ class HttpSender:
     def _send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
-        line = self._line = self._own_line() or _Line(self._sink)
+        line = self._take()
+        is_fit = True
         try:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
             return Answer(None, error=str(error) or "not permitted")
         except (RequestException, BaseHTTPError, OSError, ValueError) as error:
-            self._line = None
+            is_fit = False
             return Answer(None, error=_cause(error))
         finally:
-            if self._line is not line:
-                line.close()
+            self._give_back(line, is_fit=is_fit)
 
     def abandon(self) -> None:
-        """Close the connection under a running attempt; the next attempt opens a new one."""
-        line, self._line = self._own_line(), None
-        if line is not None:
-            line.cut()
+        """Break the connection of a running attempt, or close that of one that just ended; the next opens a new one."""
+        in_use, self._in_use = self._in_use, []
+        for line in in_use:
+            if line.is_own:
+                line.cut()
+        self.close()
 
     def close(self) -> None:
         """Close idle connections."""
-        line, self._line = self._own_line(), None
-        if line is not None:
+        line, self._idle = self._idle, None
+        if line is not None and line.is_own:
             line.close()
 
-    def _own_line(self) -> _Line | None:
-        """Return the line unless it came over a fork: then it is the parent's, perhaps with a request under way."""
-        line = self._line
-        return line if line is not None and line.pid == os.getpid() else None
+    def _take(self) -> _Line:
+        """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
+        line, self._idle = self._idle, None
+        if line is None or line.is_cut or not line.is_own:
+            line = _Line(self._sink)
+        self._in_use.append(line)
+        return line
+
+    def _give_back(self, line: _Line, *, is_fit: bool) -> None:
+        with contextlib.suppress(ValueError):  # it was abandoned
+            self._in_use.remove(line)
+        if is_fit and not line.is_cut and self._idle is None:
+            self._idle = line
+        else:
+            line.close()
 
 
 @functools.cache
@@ -105,8 +119,8 @@ class _Line:
 
         import requests
 
-        self.pid = os.getpid()
         self._sink = sink
+        self._pid = os.getpid()
         self._adapter = _gated_adapter()
         self._session = requests.Session()
         self._session.headers.clear()
@@ -162,8 +176,18 @@ class _Line:
         with contextlib.closing(response):
             return _answer(response, time.monotonic() + timeout)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of this process: over a fork came the parent's, perhaps with a request under way."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `cut` was called."""
+        return self._adapter.gate.is_cut  # type: ignore[no-any-return]
+
     def cut(self) -> None:
-        """Break the connection under the thread that is using it."""
+        """Break the connection under the thread that is using it, which then closes it."""
         self._adapter.gate.cut()
 
     def close(self) -> None:
@@ -219,20 +243,20 @@ class _Gate:
         self.reused = False
         self._connection: Any = None
         self._socket: Any = None
-        self._is_cut = False
+        self.is_cut = False
 
     def attach(self, connection: Any, *, reused: bool) -> None:
         self._connection = connection
         # Kept apart: the connection forgets its socket when an answer is its last one, while that is still being read.
         self._socket = connection.sock
         self.reused = reused
-        if self._is_cut:
+        if self.is_cut:
             raise NotPermittedError("abandoned")
 
     def cut(self) -> None:
         import socket
 
-        self._is_cut = True
+        self.is_cut = True
         if self._socket is not None:
             plain = getattr(self._socket, "socket", self._socket)  # below TLS within TLS
             with contextlib.suppress(OSError, ValueError):

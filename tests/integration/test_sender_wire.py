@@ -25,6 +25,7 @@ import urllib3
 from process_tools import GUARD, Program
 from sink_server import Reply, SinkServer
 
+from telemetry_sdk import sender as sender_module
 from telemetry_sdk.local_sinks import FileSender
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
@@ -670,6 +671,46 @@ def test_an_answer_that_takes_too_long_as_a_whole_is_none(serve, sender_to, head
     answer = send(sender_to(serve(dripping(head)).url), timeout=0.5)
 
     assert (answer.status, answer.error) == (None, "TimeoutError")
+
+
+def test_an_attempt_that_was_left_behind_does_not_meet_the_next_one(serve, sender_to, monkeypatch):
+    """Two attempts at once, the older one abandoned before it had a connection: each is asked for by its own permit."""
+    wire = serve(answering(OK))
+    sender = sender_to(wire.url)
+    send(sender)
+    sender.close()
+    importing, go_on = threading.Event(), threading.Event()
+    load = sender_module._load_requests
+
+    def slow() -> None:
+        if threading.current_thread() is thread:
+            importing.set()
+            assert go_on.wait(GUARD)
+        load()
+
+    monkeypatch.setattr(sender_module, "_load_requests", slow)
+    answers: list[Answer] = []
+    refused = Permit("its time is up")
+    thread = threading.Thread(target=lambda: answers.append(send(sender, b'{"old":1}', refused)))
+    thread.start()
+    assert importing.wait(GUARD)
+    sender.abandon()
+
+    lookup = socket.getaddrinfo
+
+    def meet(*arguments: object, **options: object) -> object:
+        if threading.current_thread() is not thread:
+            go_on.set()
+            thread.join(GUARD)
+        return lookup(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", meet)
+    allowed = Permit()
+
+    assert send(sender, b'{"new":1}', allowed).status == 200
+    assert (refused.asked, allowed.asked) == (1, 1)
+    assert answers == [Answer(None, error="its time is up")]
+    assert not [data for data in wire.received if b"old" in data]
 
 
 def test_an_attempt_abandoned_while_it_looks_up_the_name_writes_nothing(serve, sender_to, monkeypatch):
