@@ -13,20 +13,24 @@ from uuid import UUID
 
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.properties import Converter, UnencodableError, is_reserved, plain, property_name, safe_text, shown
+from telemetry_sdk.request_path import clean_route
+from telemetry_sdk.scrub import ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry_sdk.model import Limits
+    from telemetry_sdk.scrub import Scrubber, Tally
 
 __all__ = [
-    "DELETION",
+    "DELETION_REQUESTED",
     "IDENTIFY",
     "INSTALL",
     "PAGE_VIEW",
     "Event",
     "build",
     "check_name",
+    "hashed_identity",
     "identity_of",
     "request_context",
 ]
@@ -34,7 +38,7 @@ __all__ = [
 PAGE_VIEW: Final = "analytics.page_view"
 IDENTIFY: Final = "analytics.identify"
 INSTALL: Final = "analytics.install"
-DELETION: Final = "analytics.deletion_requested"
+DELETION_REQUESTED: Final = "analytics.deletion_requested"
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
@@ -50,18 +54,24 @@ class Event:
     Attributes:
         payload: Names and values, all encodable by `otlp.any_value`.
         dropped: Names of the properties that were left out, dotted when nested.
-        removed: What scrubbing took out, counted by kind.
+        scrubbed: What the scrubber removed: kinds and how often, never a value.
     """
 
     payload: dict[str, object]
     dropped: tuple[str, ...] = ()
-    removed: Mapping[str, int] = field(default_factory=dict)
+    scrubbed: dict[str, int] = field(default_factory=dict)
 
     def explain(self, reason: str) -> str:
-        """Return *reason* with the names of what was left out."""
-        names = ", ".join(self.dropped[:_MOST_NAMED])
-        more = f" and {len(self.dropped) - _MOST_NAMED} more" if len(self.dropped) > _MOST_NAMED else ""
-        return f"{reason}; left out: {names}{more}".removeprefix("; ")
+        """Return *reason* with the names of what was left out and the kinds of what was scrubbed, if anything was."""
+        left_out = _listed(list(self.dropped))
+        scrubbed = _listed([f"{kind} ({times})" for kind, times in self.scrubbed.items()])
+        parts = [reason, left_out and f"left out: {left_out}", scrubbed and f"scrubbed: {scrubbed}"]
+        return "; ".join(filter(None, parts))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def check_name(name: object) -> str:
@@ -78,8 +88,8 @@ def check_name(name: object) -> str:
         raise InvalidEventError(short, "names are dotted lower snake case, for example timer.started")
     if name.startswith("base_telemetry."):
         raise InvalidEventError(short, "base_telemetry.* is reserved for the base layer")
-    if name == DELETION:
-        raise InvalidEventError(short, "is sent by forget() alone")
+    if name == DELETION_REQUESTED:
+        raise InvalidEventError(short, "is the SDK's own: forget() alone sends it")
     return name
 
 
@@ -99,10 +109,24 @@ def identity_of(user_id: object) -> str | None:
         raise InvalidEventError("user_id", "is too large a number") from None
 
 
-def request_context(context: Mapping[str, object]) -> dict[str, str]:
+def hashed_identity(user: str, secret: bytes) -> str:
+    """Return what stands for *user* where the id itself must not leave: one of its own for every *secret*.
+
+    The same user has the same one as long as the secret stays, and without the secret nobody can tell whose it is or
+    try whether it is a certain person's: HMAC-SHA256.
+    """
+    import hmac
+
+    return f"u_{hmac.digest(secret, user.encode('utf-8', 'replace'), 'sha256').hex()}"
+
+
+def request_context(
+    context: Mapping[str, object], scrubber: Scrubber | None = None, tally: Tally | None = None
+) -> dict[str, str]:
     """Return the request context to add: of ``path``, ``browser`` and ``device`` those that are given.
 
-    Of a path only the path is kept: no scheme, host, query or fragment.
+    Of a path only the route is kept: no scheme, host, query or fragment, and no segment that looks like an id. With a
+    *scrubber* all are scrubbed, a path as a route, and what was removed is counted in *tally*.
 
     Raises:
         InvalidEventError: Another name is given, or a value that is not a string.
@@ -112,28 +136,38 @@ def request_context(context: Mapping[str, object]) -> dict[str, str]:
         if not isinstance(name, str) or name not in ("path", "browser", "device") or not isinstance(value, str):
             raise InvalidEventError("context", "may hold path, browser and device, as strings")
         text = str.__str__(value)
-        checked[name] = safe_text(_path_only(text) if name == "path" else text, _LONGEST_CONTEXT)
+        if name == "path":
+            text = "[path]" if text.strip()[:5].lower() == "file:" else clean_route(text)
+        if scrubber is not None:
+            text = scrubber.text(text, tally, ROUTE if name == "path" else "")
+        checked[name] = safe_text(text, _LONGEST_CONTEXT)
     return checked
 
 
-def _path_only(text: str) -> str:
-    path = re.split(r"[?#;]", text.strip(), maxsplit=1)[0]
-    return re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*", "", path) or "/"
-
-
-def build(name: str, properties: Mapping[str, object] | None, *, own: Mapping[str, str], limits: Limits) -> Event:
+def build(
+    name: str,
+    properties: Mapping[str, object] | None,
+    *,
+    own: Mapping[str, str],
+    limits: Limits,
+    context: Mapping[str, object] | None = None,
+    scrubber: Scrubber | None = None,
+) -> Event:
     """Return the checked event *name*.
 
     Args:
         name: The event's name, checked by `check_name`.
         properties: The host's properties; not changed and not kept.
-        own: What the SDK adds: install id, version, request context.
+        own: What the SDK adds: install id, version. Never scrubbed.
         limits: The bounds.
+        context: The request context; see `request_context`.
+        scrubber: Removes from properties and context what must not leave.
 
     Raises:
-        InvalidEventError: *properties* is no mapping, or it names a reserved property.
+        InvalidEventError: *properties* is no mapping, it names a reserved property, or *context* is not as it must be.
     """
-    converter = Converter(limits)
+    converter = Converter(limits, scrubber)
+    around = request_context({} if context is None else context, scrubber, converter.scrubbed)
     for key, value in _items(name, "properties", properties):
         checked = property_name(key)
         if checked is None:
@@ -142,7 +176,7 @@ def build(name: str, properties: Mapping[str, object] | None, *, own: Mapping[st
             raise InvalidEventError(name, f"the property name {checked} is reserved; choose another")
         else:
             converter.add(checked, value)
-    return Event({**own, **converter.kept}, tuple(converter.dropped))
+    return Event({**own, **around, **converter.kept}, tuple(converter.dropped), converter.scrubbed)
 
 
 def _items(event: str, what: str, given: object) -> list[tuple[object, object]]:

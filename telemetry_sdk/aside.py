@@ -58,7 +58,7 @@ class Aside:
         assert self._folder is not None  # noqa: S101 - names() found it there
         try:
             return _read((self._folder / name).read_bytes())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def remove(self, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -61,7 +62,8 @@ class Permit:
         lock_path: See `sending_lock`.
         deadline: When the attempt is given up, by the monotonic clock.
 
-    `refusal` says why the request did not leave, if it did not. `cancelled` is set by the supervisor that gave up.
+    `refusal` says why the request did not leave, if it did not; `is_lock_lost` whether the lock was the reason.
+    `cancelled` is set by the supervisor that gave up.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Permit:
     ) -> None:
         self.refusal = ""
         self.cancelled = False
+        self.is_lock_lost = False
         self._right = right
         self._grants = grants
         self._lock_path = lock_path
@@ -79,10 +82,12 @@ class Permit:
     def __enter__(self) -> None:
         if self._grants and not self._is_held:
             try:
-                wait = self._deadline - time.monotonic()
+                # Not to the very end: the refusal is to be heard before the attempt is given up.
+                wait = (self._deadline - time.monotonic()) * 0.8
                 self._stack.enter_context(sending_lock(self._lock_path, wait))
                 self._is_held = True
             except StateError as error:
+                self.is_lock_lost = True
                 self._refuse(str(error))
         decision = self._right()
         if self.cancelled:
@@ -116,11 +121,24 @@ class _Attempt:
 
     def run(self) -> None:
         try:
-            self.answer = self._job()
+            with _untraced():
+                self.answer = self._job()
         except BaseException as error:  # noqa: BLE001 - handed to the supervisor, which raises it
             self.error = error
         self.is_done = True
         self.over.set()
+
+
+def _untraced() -> contextlib.AbstractContextManager[None]:
+    """Keep a request out of the host's traces, and the host's trace ids and baggage out of the request.
+
+    OpenTelemetry's instrumentations of HTTP clients act on every session of the process, unless told not to by this
+    function of theirs; where it was not imported, nothing is instrumented.
+    """
+    instrumentation = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppressed: Callable[[], contextlib.AbstractContextManager[None]]
+    suppressed = getattr(instrumentation, "suppress_instrumentation", contextlib.nullcontext)
+    return suppressed()
 
 
 class NoThreadError(RuntimeError):

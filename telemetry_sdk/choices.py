@@ -42,7 +42,8 @@ class Choices:
         return rooms.consent.record(enabled=True, now_ns=self._world.now_ns(), catalog_version=self._catalog_version())
 
     def _catalog_version(self) -> str | None:
-        return None
+        catalog = self._options.catalog
+        return str(catalog.version) if catalog else None
 
     def withdraw(self, rooms: Rooms) -> bool:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.

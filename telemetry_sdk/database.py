@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.files import file_lock, prepare_directory
+from telemetry_sdk.files import LockTimeoutError, file_lock, identity_of, make_file, prepare_directory
 from telemetry_sdk.store_errors import (
     DamagedError,
     InterruptedStoreError,
@@ -31,6 +30,7 @@ from telemetry_sdk.store_errors import (
     is_passing,
     reason,
 )
+from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,7 +45,7 @@ _inherited: list[object] = []
 BUSY_WAIT: Final = 2.0
 _ONE_WAIT: Final = 0.25
 _PAUSE: Final = 0.005  # some of SQLite's refusals come at once
-_LOCK_WAIT: Final = 5.0
+_LOCK_WAIT: Final = 1.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
 
 
@@ -60,11 +60,12 @@ class Database:
         self.generation = 0
         self._schema = schema
         self._version = version
-        self._file_id: tuple[int, int] | None = None
+        self._file_id: tuple[int, ...] | None = None
+        self._log_id: tuple[int, ...] | None = None
         self._in_memory = path is None
         self._busy = False
         self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
-        self._lock = threading.RLock()
+        self._turn = Turn()
 
     @property
     def durable(self) -> bool:
@@ -84,7 +85,7 @@ class Database:
         Raises:
             StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
-        if not self._lock.acquire(timeout=_LOCK_WAIT):
+        if not self._turn.take(max(patience, _ONE_WAIT)):
             raise LockedError("the outbox is busy in another thread")
         try:
             if self._busy:
@@ -94,7 +95,7 @@ class Database:
             finally:
                 self._catch_up()
         finally:
-            self._lock.release()
+            self._turn.give()
 
     def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do as `run`, but wait for another program only a quarter of a second, for the caller has another way.
@@ -147,7 +148,7 @@ class Database:
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
-        with self._lock:
+        with self._turn:
             if not self._busy and (for_good or not self._in_memory):
                 self._disconnect()
 
@@ -159,7 +160,7 @@ class Database:
         Raises:
             StoreError: It cannot be deleted.
         """
-        with self._lock:
+        with self._turn:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             self._disconnect()
@@ -184,7 +185,7 @@ class Database:
 
     def before_fork(self) -> bool:
         """Close the connection and hold the lock over a fork; SQLite must not be carried into a child."""
-        held = self._lock.acquire(timeout=_LOCK_WAIT)
+        held = self._turn.take(_LOCK_WAIT)
         if held and not self._busy and not self._in_memory:
             self._disconnect()
         return held
@@ -192,11 +193,11 @@ class Database:
     def after_fork_in_parent(self, *, held: bool) -> None:
         """Undo `before_fork`."""
         if held:
-            self._lock.release()
+            self._turn.give()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: the parent's lock and connection mean nothing here."""
-        self._lock = threading.RLock()
+        self._turn = Turn()
         self._busy = False
         if self._connection is not None:
             # Never closed: closing it here would act on the parent's file.
@@ -207,7 +208,7 @@ class Database:
         """Fold the write-ahead log into the file and empty it, so that deleted content is gone from the disk."""
         import sqlite3
 
-        with self._lock, contextlib.suppress(sqlite3.Error):
+        with self._turn, contextlib.suppress(sqlite3.Error):
             if self._connection is not None and not self._busy:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -231,7 +232,7 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         import sqlite3
 
-        if self._connection is not None and (self._in_memory or self._file_id == self._current_file_id()):
+        if self._connection is not None and (self._in_memory or self._is_in_place()):
             return self._connection
         self._disconnect()
         self.generation += 1
@@ -239,10 +240,15 @@ class Database:
             try:
                 self._connection = self._open_file()
                 self._file_id = self._current_file_id()
+                self._log_id = None
                 self.problem = ""
                 return self._connection
+            except LockTimeoutError as error:
+                raise LockedError(reason(error)) from None
             except (OSError, StoreError) as error:
                 self.problem = reason(error)
+                if is_passing(error):
+                    raise LockedError(self.problem) from None
             except sqlite3.DatabaseError as error:
                 if is_passing(error):
                     raise
@@ -256,15 +262,14 @@ class Database:
 
         assert self.path is not None  # noqa: S101 - _in_memory is true without a path
         prepare_directory(self.path.parent)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        os.close(os.open(self.path, flags, 0o600))
+        make_file(self.path)
         try:
             return self._prepare(str(self.path))
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
         self._set_aside(self._current_file_id())
-        os.close(os.open(self.path, flags, 0o600))
+        make_file(self.path)
         return self._prepare(str(self.path))
 
     def _prepare(self, name: str) -> sqlite3.Connection:
@@ -316,7 +321,7 @@ class Database:
         self._disconnect()
         self._set_aside(found)
 
-    def _set_aside(self, found: tuple[int, int] | None) -> None:
+    def _set_aside(self, found: tuple[int, ...] | None) -> None:
         """Rename the file *found* and its companions, unless another process has already put a new one there."""
         assert self.path is not None  # noqa: S101 - only called for a file
         with contextlib.suppress(OSError), file_lock(self.path.with_name("outbox.lock"), _LOCK_WAIT):
@@ -327,9 +332,15 @@ class Database:
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{self.path}{suffix}.corrupt-{stamp}")
 
-    def _current_file_id(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self.path)  # type: ignore[arg-type]
-        except OSError:
-            return None
-        return (found.st_dev, found.st_ino)
+    def _is_in_place(self) -> bool:
+        """Tell whether the file and its log are still those the connection has open."""
+        if self._file_id != self._current_file_id():
+            return False
+        before, self._log_id = self._log_id, identity_of(f"{self.path}-wal", sized=True)
+        # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
+        return before is None or (
+            self._log_id is not None and self._log_id[:2] == before[:2] and self._log_id >= before
+        )
+
+    def _current_file_id(self) -> tuple[int, ...] | None:
+        return identity_of(str(self.path))

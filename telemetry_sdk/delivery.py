@@ -6,7 +6,6 @@ and ``manual`` mode the caller supervises, in ``background`` mode a daemon threa
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from telemetry_sdk.attempt import NoThreadError, Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
+from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.tables import Fate
+from telemetry_sdk.turn import Turn
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Tally"]
 
-_log: Final = logging.getLogger("telemetry_sdk")
 _FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
+_LOCK_WAIT: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -71,24 +72,27 @@ class Delivery:
         self._on_leaving = on_leaving
         self._on_delivered = on_delivered
         self._worker = Worker()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._awaited: dict[str, tuple[str, str] | None] = {}
-        self._outage = False
+        self._outage = OutageLog()
         self._supervisor = 0
         self._stopped: bool | None = None
+        self._analytics_wait_until = 0.0
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
-        if self._turn.acquire(blocking=False):
-            self._worker.join(FORK_WAIT)
-            self._turn.release()
+        if self._supervisor != threading.get_ident() and self._turn.take(0.0):
+            try:
+                self._worker.join(FORK_WAIT)
+            finally:
+                self._turn.give()
 
     def after_fork(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
         self._worker = Worker()
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._supervisor = 0
         self._awaited = {}
         self._sender.abandon()
@@ -121,7 +125,7 @@ class Delivery:
             # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
             tally.reason = "this thread is sending already"
             return tally
-        if not self._turn.acquire(timeout=max(budget, 0.0)):
+        if not self._turn.take(budget):
             tally.reason = "another thread is sending"
             return tally
         try:
@@ -131,7 +135,7 @@ class Delivery:
             tally.reason = str(error)
         finally:
             self._supervisor = 0
-            self._turn.release()
+            self._turn.give()
         return tally
 
     def is_stopped(self) -> bool:
@@ -141,14 +145,14 @@ class Delivery:
         return self._stopped
 
     def is_idle(self, wait_s: float) -> bool:
-        """Tell whether no thread is delivering, waiting up to *wait_s* seconds for that."""
-        idle = self._turn.acquire(timeout=wait_s)
-        if idle:
-            self._turn.release()
-        return idle
+        """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
+        if self._supervisor == threading.get_ident() or not self._turn.take(wait_s):
+            return False
+        self._turn.give()
+        return True
 
     def interrupt(self) -> None:
-        """Break off the running attempt, from another thread; its records are kept."""
+        """Break off the running attempt; its records are kept."""
         self._sender.abandon()
         self._worker.leave()
 
@@ -159,7 +163,7 @@ class Delivery:
 
     def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
         while time.monotonic() < deadline:
-            claim = self._claim(force=force)
+            claim = self._claim(deadline, force=force)
             if claim.blocked == BUSY and wait_for_lease:
                 time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
                 continue
@@ -174,7 +178,7 @@ class Delivery:
                 self._outbox.release()
         tally.reason = "the time was up"
 
-    def _claim(self, *, force: bool) -> Claim:
+    def _claim(self, deadline: float, *, force: bool) -> Claim:
         now = self._now()
         plan = self.plan
 
@@ -183,9 +187,12 @@ class Delivery:
             self._stopped = circuit.stopped_for == plan.app_version
             closed = plan.blocked(circuit, now=now, force=force) or plan.blocked(self._unsettled, now=now, force=force)
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
+            if not force and time.monotonic() < self._analytics_wait_until:
+                return Terms(frozenset(), blocked=blocked)
             return Terms(decision.grants, decision.destroys_others, blocked)
 
-        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN)
+        patience = max(deadline - time.monotonic(), 0.0)
+        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN, patience=patience)
 
     def _send_all(self, claim: Claim, tally: Tally, deadline: float) -> bool:
         """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
@@ -221,12 +228,14 @@ class Delivery:
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
-        grants = frozenset(record.grant for record in present if record.grant is not None)
-        if grants:
+        if grants := frozenset(record.grant for record in present if record.grant is not None):
             self._on_leaving()
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)
         self.withheld = "" if permit.cancelled else permit.refusal
+        if permit.is_lock_lost:
+            # Whoever holds the lock may do so for long; base records need not wait for it.
+            self._analytics_wait_until = time.monotonic() + _LOCK_WAIT
         if self.withheld:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
@@ -302,7 +311,7 @@ class Delivery:
         if judgement.verdict is Verdict.STOP:
             self._stopped = True
             self._outbox.purge(STOPPED)
-        self._announce(judgement)
+        self._outage.note(judgement, loud=self.plan.loud)
         self._count(fates, rejected, judgement.reason, tally)
         return after
 
@@ -316,16 +325,6 @@ class Delivery:
                 self._awaited[record.uid] = ("kept" if end == "put off" else end, why)
             if record.derived and end == "delivered":
                 self._on_delivered(record)
-
-    def _announce(self, judgement: Judgement) -> None:
-        """Log the begin of an outage, once; at WARNING only to a host that chose the sink itself."""
-        failed = judgement.verdict in (Verdict.RETRY, Verdict.HOLD, Verdict.STOP)
-        if failed and not self._outage:
-            level = logging.WARNING if self.plan.loud else logging.DEBUG
-            fate = "dropped" if judgement.verdict is Verdict.STOP else "kept"
-            _log.log(level, "the telemetry sink does not take records now (%s); they are %s", judgement.reason, fate)
-        if judgement.verdict is not Verdict.SPLIT:
-            self._outage = failed
 
     def _now(self) -> float:
         return self._clock() / NANOSECONDS

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
+_AFTER_A_BUG: Final = 60.0
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
 
 
-def _no_delay(_: str) -> float | None:
-    return None
+def _later(_: str) -> float | None:
+    return _AFTER_A_BUG
 
 
 class Engine:
@@ -138,8 +139,13 @@ class Engine:
         rooms = self.rooms
         if rooms.gate.is_switched_off():
             return Preview(Level.OFF, rooms.gate.right().reason)
-        install_id = rooms.installation.read().install_id or NO_ID
-        shown = self.sending.draft(event, lambda: install_id, properties, user_id) if event is not None else None
+        state, catalog, shown = rooms.installation.read(), self.options.catalog, None
+        if event is not None:
+            # Before a consent it is shown as it would be sent after one given now.
+            given = self.sending.covers(state, rooms.gate.right().grants) if state.telemetry_enabled else None
+            covers = given or (catalog.version if catalog else None)
+            user = self.sending.shown_user(state, user_id)
+            shown = self.sending.draft(event, lambda: state.install_id or NO_ID, properties, user, covers=covers)
         return look_ahead(rooms, self.sending, self.options, self.world, shown)
 
     def forget(self) -> Forgotten:
@@ -240,7 +246,7 @@ class Engine:
         for ticker in tickers:
             (ticker.after_fork_in_parent if moment == "parent" else ticker.after_fork_in_child)()
 
-    @shielded(_no_delay)
+    @shielded(_later)
     def _heartbeat_step(self) -> float | None:
         rooms = self.rooms
         phase = rooms.installation.read().heartbeat_phase_s if rooms.gate.right().level is not Level.OFF else None
@@ -249,7 +255,7 @@ class Engine:
         now = self.world.now_ns() / NANOSECONDS
         return heartbeat_step(now, phase, partial(self.sending.base, rooms, HEARTBEAT))
 
-    @shielded(_no_delay)
+    @shielded(_later)
     def _background_step(self) -> float | None:
         """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
         rooms = self.rooms

@@ -1,6 +1,7 @@
 """Facts about the platform, read once into a frozen value. Nothing here raises.
 
-Only coarse facts that the base schema names: no host name, no user name, no path, no address.
+Only coarse facts that the base schema names: no host name, no user name, no path, no address. The names of user and
+host are looked at by `own_words` alone, so that the scrubber can remove them from what a host passes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from telemetry_sdk.hush import hushed_logs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["detect", "detect_deployment", "process_is_gone"]
+__all__ = ["detect", "detect_deployment", "own_words", "process_is_gone"]
 
 # The values of OpenTelemetry's os.type and host.arch; what is not listed is passed on in lower case.
 _PLATFORMS: Final = {"sunos": "solaris", "cygwin": "windows", "msys": "windows", "hp-ux": "hpux"}
@@ -56,6 +57,9 @@ _CI_VARIABLES: Final = (
     "DRONE",
     "CIRRUS_CI",
 )
+_USER_VARIABLES: Final = ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
+_HOST_VARIABLES: Final = ("HOSTNAME", "COMPUTERNAME", "HOST")
+_HOME_VARIABLES: Final = ("HOME", "USERPROFILE")
 _NO: Final = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -181,6 +185,27 @@ def _kernel_is_wsl(base: Path) -> bool:
         return "microsoft" in (base / "proc/sys/kernel/osrelease").read_text("ascii", "replace").lower()
     except OSError:
         return False
+
+
+def own_words(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of this machine's user and host, for the scrubber: what may occur in no record.
+
+    The user database is asked only when no variable names the user, for it may be one of the network. No name is
+    looked up there; a host's name is what the machine calls itself, whole and up to its first dot.
+    """
+    users = [environ.get(name, "") for name in _USER_VARIABLES]
+    if not any(users):
+        users.append(_ask(_user_of_process))
+    homes = [re.split(r"[\\/]", environ.get(name, "").rstrip("\\/"))[-1] for name in _HOME_VARIABLES]
+    hosts = [environ.get(name, "") for name in _HOST_VARIABLES] + [_ask(lambda: os.uname().nodename)]
+    words = (*users, *homes, *hosts, *(host.partition(".")[0] for host in hosts))
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+
+
+def _user_of_process() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def process_is_gone(pid: int) -> bool:

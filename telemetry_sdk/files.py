@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
+import threading
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.hush import hushed_logs
@@ -15,11 +17,23 @@ if TYPE_CHECKING:
 
     import filelock
 
-__all__ = ["StateError", "file_lock", "prepare_directory", "replace_file"]
+__all__ = [
+    "LockTimeoutError",
+    "StateError",
+    "file_lock",
+    "identity_of",
+    "make_file",
+    "prepare_directory",
+    "replace_file",
+]
 
 
 class StateError(OSError):
     """The state directory cannot be used the way it was asked for."""
+
+
+class LockTimeoutError(StateError):
+    """A lock was not free in time; the file system is fine."""
 
 
 def prepare_directory(directory: Path) -> None:
@@ -29,7 +43,12 @@ def prepare_directory(directory: Path) -> None:
         StateError: It cannot be created or written to.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not directory.is_dir():
+            missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in reversed(missing):
+                folder.chmod(0o700)  # whatever the umask left of it
+                _give_to_owner(folder)
     except OSError as error:
         raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -43,10 +62,15 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     Raises:
         StateError: It was not free within *wait_s* seconds, or this file system has no locks.
     """
+    is_new = not path.exists()
     lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
         with hushed_logs():
             lock.acquire(poll_interval=0.005)
+        if is_new:
+            _give_to_owner(path)
+    except TimeoutError:
+        raise LockTimeoutError(f"another process holds {path.name}") from None
     except (OSError, NotImplementedError) as error:
         raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
     try:
@@ -87,10 +111,12 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
     descriptor = os.open(temporary, flags, 0o600)
     try:
         with open(descriptor, "wb") as file:
+            os.chmod(temporary, 0o600)  # whatever the umask left of it
             file.write(data)
             file.flush()
             if synced:
                 os.fsync(file.fileno())
+        _give_to_owner(temporary)
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -98,6 +124,47 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
         raise
     if synced:
         _sync_directory(path.parent)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file with mode 0600 unless *path* is there.
+
+    An existing one is not even opened: closing a file gives up all locks of this process on it, SQLite's too.
+
+    Raises:
+        StateError: Something other than a regular file is there.
+        OSError: It cannot be made.
+    """
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise StateError(f"{path.name} is not a regular file")
+    except FileNotFoundError:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600))
+        try:
+            temporary.chmod(0o600)
+            _give_to_owner(temporary)
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink()
+
+
+def identity_of(path: str, *, sized: bool = False) -> tuple[int, ...] | None:
+    """Return what tells this file from another one of its name, *sized* with its length; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size) if sized else (found.st_dev, found.st_ino)
+
+
+def _give_to_owner(path: Path) -> None:
+    """Give *path*, made by root, to whoever owns its directory: a run under sudo must not lock the user out."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = os.stat(path.parent)
+        if owner.st_uid != 0:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _sync_directory(directory: Path) -> None:

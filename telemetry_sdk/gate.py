@@ -54,7 +54,13 @@ class Gate:
     def inputs(self) -> Inputs:
         """Return the switches as they are now; the state file is not looked at."""
         do_not_track, app_switch, sdk_disabled = policy.read_switches(self._environ, self._prefix)
-        return replace(self._switches, do_not_track=do_not_track, app_switch=app_switch, sdk_disabled=sdk_disabled)
+        return replace(
+            self._switches,
+            do_not_track=do_not_track,
+            app_switch=app_switch,
+            sdk_disabled=sdk_disabled,
+            every_program=self._environ.get("TELEMETRY_SDK_DISABLED", "").strip().lower(),
+        )
 
     def right(self) -> Decision:
         """Return what may leave now."""
@@ -68,6 +74,7 @@ class Gate:
             inputs,
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
+            readable=state.is_readable,
             notice_due=self.is_notice_due(state),
         )
         decision = policy.decide(inputs, prefix=self._prefix)

@@ -66,7 +66,7 @@ class Ticker:
     def wake(self) -> None:
         """Have the step called soon; starts the thread if need be."""
         bell = self._bell
-        if bell is not None:
+        if bell is not None and bell.empty():
             bell.put(True)
         self.start()
 

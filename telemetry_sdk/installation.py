@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.files import StateError, file_lock, prepare_directory, replace_file
+from telemetry_sdk.files import LockTimeoutError, StateError, file_lock, prepare_directory, replace_file
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "Installation", "State", "locate"]
 
 FILE_NAME: Final = "installation.json"
-LOCK_WAIT: Final = 3.0
+LOCK_WAIT: Final = 1.0
+_LOCK_AVOIDED_S: Final = 10.0
 
 _LARGEST: Final = 1024 * 1024
 _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
@@ -80,6 +82,7 @@ class Installation:
         self._read_only = read_only
         self.problem = "" if directory else "there is no home directory to keep state in"
         self._overlay: dict[str, object] = {}
+        self._avoid_lock_until = 0.0
         # What was read, and the file's signature then. Replaced as one, without a lock: a reader may be interrupted by
         # a signal handler that reads too, or hold up a thread that reads inside a transaction.
         self._seen: tuple[object, State] = (None, State())
@@ -125,7 +128,7 @@ class Installation:
                 raw = _read_raw(path)[0]
             except OSError:
                 # Not remembered: what is in the way may pass without a change to the file.
-                raw, signature = {"telemetry_enabled": False}, None
+                return State(is_readable=False)
             before, state = state, known(raw)
             self._yield_to_disk(before, state)
             self._seen = (signature, state)
@@ -157,7 +160,7 @@ class Installation:
             return self.read()
         try:
             prepare_directory(self.directory)
-            with _locked(self.directory, must_lock=must_lock) as locked:
+            with self._locked(self.directory, must_lock=must_lock) as locked:
                 if locked:
                     _sweep(self.directory)
                 changes = _rewrite(self.directory / FILE_NAME, change)
@@ -183,7 +186,7 @@ class Installation:
             return True
         path = self.directory / FILE_NAME
         try:
-            with _locked(self.directory, must_lock=False) as locked:
+            with self._locked(self.directory, must_lock=False) as locked:
                 for leftover in [*self.directory.glob(f"{FILE_NAME}.*"), path]:
                     leftover.unlink(missing_ok=True)
                 if declined:
@@ -192,6 +195,22 @@ class Installation:
             self.problem = f"installation.json cannot be deleted ({type(error).__name__})"
             return False
         return locked
+
+    @contextlib.contextmanager
+    def _locked(self, directory: Path, *, must_lock: bool) -> Iterator[bool]:
+        """Hold the lock, or go on without it; yield which. One that was not free is not waited for again so soon."""
+        wait_s = 0.0 if time.monotonic() < self._avoid_lock_until else LOCK_WAIT
+        with contextlib.ExitStack() as stack:
+            locked = True
+            try:
+                stack.enter_context(file_lock(directory / "installation.lock", wait_s))
+            except StateError as error:
+                if isinstance(error, LockTimeoutError):
+                    self._avoid_lock_until = time.monotonic() + _LOCK_AVOIDED_S
+                if must_lock:
+                    raise
+                locked = False
+            yield locked
 
     def _hold_here(self, change: Callable[[State], Mapping[str, object]]) -> State:
         self._overlay |= change(self.read())
@@ -233,32 +252,28 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
     """Return the file's object, and whether the file is there but corrupt; a corrupt one declines consent.
 
     Raises:
-        OSError: It cannot be read at the moment (a bad disk, no free descriptor), which says nothing about it.
+        OSError: It cannot be read (no right to, a bad disk, no free descriptor), which says nothing about it.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
+        data = _content(path)
+        if data is None or len(data) > _LARGEST:
             return {"telemetry_enabled": False}, True
         return parse(data), False
     except (FileNotFoundError, NotADirectoryError):
         return {}, False
-    except (PermissionError, IsADirectoryError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return {"telemetry_enabled": False}, True
 
 
-@contextlib.contextmanager
-def _locked(directory: Path, *, must_lock: bool) -> Iterator[bool]:
-    """Hold the lock, or go on without it; yield which."""
-    with contextlib.ExitStack() as stack:
-        locked = True
-        try:
-            stack.enter_context(file_lock(directory / "installation.lock", LOCK_WAIT))
-        except StateError:
-            if must_lock:
-                raise
-            locked = False
-        yield locked
+def _content(path: Path) -> bytes | None:
+    """Return what a regular file holds, cut at the limit; None for anything else, which is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read(_LARGEST + 1)
 
 
 def _sweep(directory: Path) -> None:

@@ -13,6 +13,8 @@ from telemetry_sdk.notice import Notice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from telemetry_sdk.catalog import Catalog
+
 __all__ = ["DELIVERY_MODES", "Options", "check"]
 
 DELIVERY_MODES: Final = ("sync", "background", "manual")
@@ -40,6 +42,9 @@ class Options:
     on_consent_change: Callable[[bool], object] | None
     strict: bool
     notice: Notice | None = None
+    catalog: Catalog | None = None
+    scrub: bool = True
+    hash_user_ids: bool = False
 
 
 def check(options: Options) -> Options:
@@ -65,6 +70,7 @@ def check(options: Options) -> Options:
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
     if options.notice is not None and not isinstance(options.notice, Notice):
         raise ConfigError("notice", "must be a telemetry_sdk.Notice")
+    _check_switches(options)
     _check_limits(options.limits)
     return options
 
@@ -82,6 +88,12 @@ def _check_seconds(name: str, value: object, least: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value <= _LONGEST_TIMEOUT:  # type: ignore[operator]
         raise ConfigError(name, f"must be a number of seconds from {least:g} to {_LONGEST_TIMEOUT:g}")
+
+
+def _check_switches(options: Options) -> None:
+    for name in ("scrub", "hash_user_ids"):
+        if not isinstance(getattr(options, name), bool):
+            raise ConfigError(name, "must be True or False")
 
 
 def _check_limits(limits: object) -> None:

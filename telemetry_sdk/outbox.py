@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.arrivals import Arrivals, Put
-from telemetry_sdk.database import Database
+from telemetry_sdk.database import BUSY_WAIT, Database
 from telemetry_sdk.lease import is_free
 from telemetry_sdk.model import NANOSECONDS, timestamp
 from telemetry_sdk.reports import SentRequest
@@ -75,10 +75,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Records to send now. With records the lease is held, until `Outbox.release` or its expiry.
+    """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
 
     Attributes:
-        records: Ordered by time.
+        records: The records.
         circuit: The circuit as it is.
         blocked: Why there are no records although some may wait; empty when the outbox has none to send.
     """
@@ -104,23 +104,20 @@ class Outbox:
         return self._database
 
     def has_waiting(self) -> bool:
-        """Tell whether records wait; False where that cannot be found out. Makes no file."""
+        """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
         try:
-            return self.aside_count() > 0 or ((self.is_open() or self.exists()) and self.counts().pending > 0)
+            return self.aside_count() > 0 or (self.is_there() and self.counts().pending > 0)
         except StoreError:
-            return False
+            return True
 
     def aside_count(self) -> int:
         """Return how many records are set aside until the file is free."""
         return len(self._arrivals.aside.names())
 
-    def exists(self) -> bool:
-        """Tell whether the file is there, without opening it; False where the directory may not be looked into."""
-        return self._database.path is not None and os.path.exists(self._database.path)
-
-    def is_open(self) -> bool:
-        """Tell whether the file, or its stand-in in memory, is open in this process."""
-        return self._database.generation > 0
+    def is_there(self) -> bool:
+        """Tell whether there is a file, or its stand-in in memory, without opening one."""
+        path = self._database.path
+        return self._database.generation > 0 or (path is not None and os.path.exists(path))
 
     def is_durable(self) -> bool:
         """Tell whether records survive this process, opening the file if need be."""
@@ -133,14 +130,16 @@ class Outbox:
         self._database.after_fork_in_child()
 
     def put(self, record: Record, *, replaces: bool = False) -> Put:
-        """Store *record*; see `Arrivals.put`."""
+        """Store *record*; see there."""
         return self._arrivals.put(record, replaces=replaces)
 
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""
         return self._database.run(lambda db: has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
 
-    def claim(self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float) -> Claim:
+    def claim(
+        self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float, patience: float = BUSY_WAIT
+    ) -> Claim:
         """Take the lease and the oldest records that may leave now, up to the batch limits.
 
         When there are none the lease is given back in the same transaction, so that a record stored by another
@@ -151,6 +150,7 @@ class Outbox:
                 consent was, so terms asked for now know that consent, and terms asked for earlier may not.
             now: Seconds since 1970.
             lease_s: How long the lease lasts unless renewed.
+            patience: Seconds to wait while another program holds the file.
         """
         cleared_for: list[frozenset[str] | None] = [self._cleared_for]
         aside = self._arrivals.aside.names()
@@ -174,7 +174,7 @@ class Outbox:
             db.execute("UPDATE lease SET owner = ?, until = ?", (owner, until))
             return Claim(records, circuit)
 
-        claim = self._database.run(work)
+        claim = self._database.run(work, patience=min(patience, BUSY_WAIT))
         self._arrivals.aside.remove(aside)
         self._cleared_for = cleared_for[0]
         return claim

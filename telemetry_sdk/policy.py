@@ -2,7 +2,8 @@
 
 This module decides; it reads no file and no environment, it is given them. The first rule that speaks wins:
 
-1. ``DO_NOT_TRACK`` set to anything but empty, 0, false, no, off      -> OFF
+1. ``DO_NOT_TRACK``, or ``TELEMETRY_SDK_DISABLED`` (every program that
+   uses this SDK), set to anything but empty, 0, false, no, off       -> OFF
 2. ``<APP>_TELEMETRY`` is off, 0, false, no, disabled or unknown      -> OFF
 3. ``OTEL_SDK_DISABLED=true``, or no sink is configured               -> OFF
    the first-run notice the host asked for was not shown yet, and
@@ -57,8 +58,10 @@ class Inputs:
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
         consent_id: The stored consent's identity (the moment it was given), or None.
+        readable: Whether the stored consent could be read; if not, it may be either.
         notice_due: Whether the first-run notice was asked for and not shown yet.
         to_log: Whether this is about what goes to standard error under ``<APP>_TELEMETRY=log``, not to the sink.
+        every_program: ``TELEMETRY_SDK_DISABLED``, or empty.
     """
 
     do_not_track: str = ""
@@ -67,8 +70,10 @@ class Inputs:
     sink: bool = True
     consent: bool | None = None
     consent_id: str | None = None
+    readable: bool = True
     notice_due: bool = False
     to_log: bool = False
+    every_program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
     variable = f"{prefix}_TELEMETRY"
     switch = inputs.app_switch
-    revoked = inputs.consent is not True
+    revoked = inputs.consent is not True and inputs.readable
     if off := _switched_off(inputs, variable):
         return off
     if (switch == "log") != inputs.to_log:
@@ -131,7 +136,9 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
         return Decision(Level.BASE, variable, f"{variable}=base", destroys_others=revoked)
     own = {inputs.consent_id or "consent"} if inputs.consent else set()
     if switch == "full":
-        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), True)
+        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), inputs.readable)
+    if not inputs.readable:
+        return Decision(Level.BASE, "consent", "the stored consent cannot be read, which counts as no for now")
     if inputs.consent:
         return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
     if inputs.consent is None:
@@ -141,8 +148,8 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
 
 def _switched_off(inputs: Inputs, variable: str) -> Decision | None:
     switch = inputs.app_switch
-    if inputs.do_not_track not in _NOT_TRACKING:
-        return Decision(Level.OFF, "DO_NOT_TRACK", "DO_NOT_TRACK is set")
+    if name := _forbidding(inputs):
+        return Decision(Level.OFF, name, f"{name} is set")
     if switch in _OFF_WORDS:
         return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
     if not is_known_switch(switch):
@@ -155,6 +162,11 @@ def _switched_off(inputs: Inputs, variable: str) -> Decision | None:
 def is_switched_off(inputs: Inputs) -> bool:
     """Tell whether a switch, not the lack of a sink or of a notice, says OFF."""
     return _switched_off(inputs, "") is not None
+
+
+def _forbidding(inputs: Inputs) -> str:
+    words = {"DO_NOT_TRACK": inputs.do_not_track, "TELEMETRY_SDK_DISABLED": inputs.every_program}
+    return next((name for name, word in words.items() if word not in _NOT_TRACKING), "")
 
 
 def is_known_switch(value: str) -> bool:

@@ -40,7 +40,7 @@ def look_ahead(rooms: Rooms, sending: Sending, options: Options, world: World, s
     events: list[Pending | Record] = [r for r in waiting if r.layer is Layer.ANALYTICS]
     if state.install_ping_sent_at is None and INSTALL not in {record.name for record in waiting}:
         events.append(sending.draft(INSTALL, lambda: state.install_id or NO_ID).record)
-    events += [shown.record] if shown else []
+    events += [shown.record] if shown and not shown.withheld else []
 
     def body(records: Sequence[Pending | Record]) -> bytes:
         late_ns = late_after(options)
@@ -49,11 +49,11 @@ def look_ahead(rooms: Rooms, sending: Sending, options: Options, world: World, s
 
     return Preview(
         level=decision.level,
-        reason=decision.hold or decision.reason,
+        reason=(shown.withheld if shown else "") or decision.hold or decision.reason,
         base=body(base),
         analytics=body(events),
         next_request=body(batch) if decision.level and not decision.hold else b"",
-        removed=shown.event.removed if shown else {},
+        removed=shown.event.scrubbed if shown else {},
         left_out=shown.event.dropped if shown else (),
     )
 

@@ -16,6 +16,9 @@ refuse, for one such record loses its whole request.
 
 A property that holds more than 1000 values is left out. So is one whose name, or that of anything in its maps, a
 store could not tell from another name of the event: a store joins nested names with ``_`` and knows no other sign.
+
+With a scrubber nothing that `scrub` forbids is kept. A text is scrubbed before it is cut, so that no half of a secret
+passes for a word.
 """
 
 from __future__ import annotations
@@ -28,19 +31,23 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from telemetry_sdk.scrub import CUT_MARK, LONGEST_TEXT, NO_RULE, REMOVED, Tally
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from telemetry_sdk.model import Limits
+    from telemetry_sdk.scrub import NameRule, Scrubber
 
 __all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
-
-CUT_MARK: Final = "…[cut]"
 
 _PROPERTY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _LONGEST_NAME: Final = 128
 _DEEPEST: Final = 3
 _MOST_NODES: Final = 1000
+# How much text of one event is scrubbed, so that no event can hold the host up: many times what a record may hold.
+_TEXT_PER_BYTE: Final = 8
+_LEAST_TEXT: Final = 8 * 16 * 1024
 _HUGE_INT_BITS: Final = 996
 _INT64: Final = 2**63
 
@@ -64,20 +71,25 @@ class UnencodableError(Exception):
 class Converter:
     """Converts the properties of one event, one by one, and counts what they cost.
 
-    `kept` are the converted properties, `dropped` the names of what was left out, dotted when nested.
+    `kept` are the converted properties, `dropped` the names of what was left out, dotted when nested, and `scrubbed`
+    counts what the scrubber removed.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, scrubber: Scrubber | None = None) -> None:
         self.kept: dict[str, object] = {}
         self.dropped: list[str] = []
+        self.scrubbed = Tally()
         self._limits = limits
+        self._scrubber = scrubber
         self._bytes_left = limits.record_bytes
+        self._text_left = max(limits.record_bytes * _TEXT_PER_BYTE, _LEAST_TEXT)
         self._taken: set[str] = set()
         self._nodes = 0
+        self._tally = Tally()
 
     def drop(self, name: str) -> None:
         """Leave out *name*."""
-        self.dropped.append(name)
+        self.dropped.append(name if self._scrubber is None else self._scrubber.text(name))
 
     def add(self, name: str, value: object) -> None:
         """Convert and keep *value* under *name*, a name that `property_name` returned, or leave it out."""
@@ -85,9 +97,10 @@ class Converter:
             self.drop(name)
             return
         self._nodes = _MOST_NODES
+        self._tally = Tally()
         already_dropped = len(self.dropped)
         try:
-            converted = self._convert(value, name, 0)
+            converted = self._convert(value, name, 0, self._rule(name))
         except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
             del self.dropped[already_dropped:]
             self.drop(name)
@@ -101,24 +114,54 @@ class Converter:
         self._bytes_left -= size
         self._taken |= names
         self.kept[name] = converted
+        self.scrubbed.add(self._tally)
 
-    def _convert(self, value: object, name: str, depth: int) -> object:
+    def _rule(self, name: str, parent: str = "") -> NameRule:
+        """Return what *name* says about its value.
+
+        Raises:
+            UnencodableError: It holds a secret itself.
+        """
+        if self._scrubber is None:
+            return NO_RULE
+        rule = self._scrubber.rule(name, parent)
+        if rule.unclean:
+            self.scrubbed.count("name")
+            raise UnencodableError
+        return rule
+
+    def _convert(self, value: object, name: str, depth: int, rule: NameRule) -> object:
         self._nodes -= 1
         if self._nodes < 0:
             raise UnencodableError
+        if rule.denied and rule.denies(value):
+            self._tally.count(f"name: {rule.denied}")
+            return REMOVED
         kind = type(value)
         if kind is str:
-            return safe_text(value, self._limits.string_bytes)  # type: ignore[arg-type]
+            return self._text(value, rule)  # type: ignore[arg-type]
         if kind is bool or (kind is int and -_INT64 <= value < _INT64):  # type: ignore[operator]
-            return value
+            return self._number(value, rule)  # type: ignore[arg-type]
         if isinstance(value, (dict, list, tuple)):
-            return self._convert_container(value, name, depth)
+            return self._convert_container(value, name, depth, rule)
         if isinstance(value, Enum):
-            return self._convert_enum(value, name, depth)
-        text = plain(value)
-        return safe_text(text, self._limits.string_bytes) if isinstance(text, str) else text
+            return self._convert_enum(value, name, depth, rule)
+        scalar = plain(value)
+        return self._text(scalar, rule) if isinstance(scalar, str) else self._number(scalar, rule)
 
-    def _convert_container(self, value: object, name: str, depth: int) -> object:
+    def _text(self, text: str, rule: NameRule) -> str:
+        if self._scrubber is not None:
+            self._text_left -= min(len(text), LONGEST_TEXT)
+            if self._text_left < 0:
+                self._nodes = -1
+                raise UnencodableError
+            text = self._scrubber.text(text, self._tally, rule.reading)
+        return safe_text(text, self._limits.string_bytes)
+
+    def _number(self, value: float, rule: NameRule) -> str | float:
+        return value if self._scrubber is None else self._scrubber.number(value, self._tally, rule.reading)
+
+    def _convert_container(self, value: object, name: str, depth: int, rule: NameRule) -> object:
         if depth >= _DEEPEST:
             raise UnencodableError
         if isinstance(value, dict):
@@ -127,7 +170,7 @@ class Converter:
         converted = []
         for position, item in enumerate(list(items)):
             try:
-                converted.append(self._convert(item, f"{name}.{position}", depth + 1))
+                converted.append(self._convert(item, f"{name}.{position}", depth + 1, rule))
             except UnencodableError:
                 self._skip(f"{name}.{position}")
         return converted
@@ -135,13 +178,14 @@ class Converter:
     def _convert_dict(self, value: dict[object, object], name: str, depth: int) -> dict[str, object]:
         converted: dict[str, object] = {}
         stored: set[str] = set()
+        parent = name.rstrip("0123456789.").rpartition(".")[2]
         for key, item in list(dict.items(value)):
             checked = property_name(key)
             if checked is None:
                 self._skip(f"{name}.{shown(key)}")
                 continue
             try:
-                result = self._convert(item, f"{name}.{checked}", depth + 1)
+                result = self._convert(item, f"{name}.{checked}", depth + 1, self._rule(checked, parent))
             except UnencodableError:
                 self._skip(f"{name}.{checked}")
                 continue
@@ -158,14 +202,14 @@ class Converter:
             raise UnencodableError
         self.drop(name)
 
-    def _convert_enum(self, value: Enum, name: str, depth: int) -> object:
+    def _convert_enum(self, value: Enum, name: str, depth: int, rule: NameRule) -> object:
         try:
-            return self._convert(value._value_, name, depth)
+            return self._convert(value._value_, name, depth, rule)
         except UnencodableError:
-            return safe_text(str(value._name_), self._limits.string_bytes)
+            return self._text(str(value._name_), rule)
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> str | float:
     """Return a scalar as str, bool, int or float, by the table above.
 
     Unbound methods do it, for subclasses may lie.
@@ -179,7 +223,7 @@ def plain(value: object) -> object:
     raise UnencodableError
 
 
-def _integer(value: int) -> object:
+def _integer(value: int) -> str | int:
     number = int.__index__(value)
     if -_INT64 <= number < _INT64:
         return number
@@ -209,7 +253,7 @@ def _moment(value: datetime) -> str:
     return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
 
 
-_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
+_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], str | float]], ...]] = (
     (str, str.__str__),
     (int, _integer),
     (float, _real),

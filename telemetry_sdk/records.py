@@ -106,7 +106,7 @@ class RecordMaker:
 
         It needs no consent, so it is stored with the base records and outlasts a withdrawal.
         """
-        now_ns, name = self._world.now_ns(), analytics_event.DELETION
+        now_ns, name = self._world.now_ns(), analytics_event.DELETION_REQUESTED
         uid = derived_uid(install_id, "deletion")
         payload = {"install_id": install_id}
         body = otlp.encode_record(name=name, uid=uid, identity=install_id, made_ns=now_ns, payload=payload)

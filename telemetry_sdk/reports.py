@@ -131,6 +131,7 @@ class Status:
         next_attempt_at: When the next attempt may be made, RFC 3339 UTC; None when at any time.
         catalog_version: The version of the catalogue the program has; None without one.
         consent_catalog_version: The version the user's consent is about.
+        unagreed: Events and properties of the catalogue that are newer than the user's consent; ask him again.
     """
 
     level: Level
@@ -156,3 +157,4 @@ class Status:
     next_attempt_at: str | None = None
     catalog_version: int | None = None
     consent_catalog_version: str | None = None
+    unagreed: tuple[str, ...] = ()

@@ -143,7 +143,7 @@ class Rooms:
 
     def sending_lock_path(self) -> Path | None:
         """Return the lock that requests with analytics hold, or None where there is no directory to keep it in."""
-        directory = self.installation.directory
+        directory = None if self.is_log else self.installation.directory
         return directory / "sending.lock" if directory and self.installation.check_writable() else None
 
     def _note_analytics(self) -> None:
@@ -152,7 +152,7 @@ class Rooms:
 
     def has_outbox(self) -> bool:
         """Tell whether there is an outbox, without making one."""
-        return self.outbox.is_open() or self.outbox.exists() or self.outbox.aside_count() > 0
+        return self.outbox.is_there() or self.outbox.aside_count() > 0
 
     def has_waiting(self) -> bool:
         """Tell whether records wait, without making an outbox."""

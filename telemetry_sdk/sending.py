@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk import analytics_event, identity
+from telemetry_sdk import analytics_event, environment, identity
 from telemetry_sdk.analytics_event import INSTALL
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.event_loop import LoopWarning
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import Put, StoreError
+from telemetry_sdk.policy import OPERATOR_GRANT
+from telemetry_sdk.properties import is_reserved
 from telemetry_sdk.schedule import is_due, utc_day
+from telemetry_sdk.scrub import Scrubber
 from telemetry_sdk.shield import shielded
 from telemetry_sdk.verdict import STOPPED
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.options import Options
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
+    from telemetry_sdk.state import State
 
 __all__ = ["ASIDE", "Draft", "Sending", "note"]
 
@@ -35,10 +40,11 @@ _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_a
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event that fits the rules, and the record of it that would be stored."""
+    """An event that fits the rules, the record of it that would be stored, and why it is withheld, if it is."""
 
     event: Event
     record: Record
+    withheld: str = ""
 
 
 class Sending:
@@ -67,6 +73,8 @@ class Sending:
         self._on_stored = on_stored
         self._wake = wake
         self._unkept_id = ""
+        self._scrubber: Scrubber | None = None
+        self._loop_warning = LoopWarning()
 
     def base(self, rooms: Rooms, name: str, *, now: bool = True) -> Receipt:
         """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
@@ -114,18 +122,23 @@ class Sending:
         self,
         rooms: Rooms,
         name: str,
-        properties: Mapping[str, object] | None,
-        user_id: object,
-        context: Mapping[str, object],
+        properties: Mapping[str, object] | None = None,
+        user_id: object = None,
+        context: Callable[[], Any] = dict,
     ) -> Receipt:
         """Make, store and dispatch an analytics event. Without consent not even its name is looked at."""
         decision = rooms.gate.right()
         if decision.level < Level.FULL:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         made_when_needed = partial(self.install_id, rooms)
-        draft = self.draft(name, made_when_needed, properties, user_id, context, grant=decision.grant)
+        covers = self.covers(rooms.installation.read(), decision.grants) if self._options.catalog else None
+        user = self._sent_user(rooms, user_id)
+        draft = self.draft(name, made_when_needed, properties, user, context, grant=decision.grant, covers=covers)
+        if draft.withheld:
+            return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(rooms, draft.record)
-        return replace(receipt, reason=draft.event.explain(receipt.reason)) if draft.event.dropped else receipt
+        is_whole = not (draft.event.dropped or draft.event.scrubbed)
+        return receipt if is_whole else replace(receipt, reason=draft.event.explain(receipt.reason))
 
     def draft(
         self,
@@ -133,22 +146,70 @@ class Sending:
         find_id: Callable[[], str],
         properties: Mapping[str, object] | None = None,
         user_id: object = None,
-        context: Mapping[str, object] = MappingProxyType({}),
+        context: Callable[[], Any] = dict,
         *,
         grant: str | None = None,
+        covers: int | None = None,
     ) -> Draft:
-        """Make an analytics event and its record, and store neither.
+        """Make an analytics event and its record, and store neither. *covers* is the consent's catalogue version.
 
         Raises:
             InvalidEventError: It does not fit the rules.
         """
         checked = analytics_event.check_name(name)
         user = analytics_event.identity_of(user_id)
-        added = analytics_event.request_context(context)
         install_id = find_id()
-        own = self.maker.own_attributes(install_id) | added
-        event = analytics_event.build(checked, properties, own=own, limits=self._options.limits)
-        return Draft(event, self.maker.analytics(checked, event, install_id, user, grant))
+        own = self.maker.own_attributes(install_id)
+        limits, scrubber = self._options.limits, self._scrub_with()
+        event = analytics_event.build(checked, properties, own=own, limits=limits, context=context(), scrubber=scrubber)
+        event, withheld = self._admitted(checked, event, covers)
+        return Draft(event, self.maker.analytics(checked, event, install_id, user, grant), withheld)
+
+    def _scrub_with(self) -> Scrubber | None:
+        if self._scrubber is None and self._options.scrub:
+            self._scrubber = Scrubber(environment.own_words(self._world.environ))
+        return self._scrubber
+
+    def shown_user(self, state: State, user_id: object) -> object:
+        """Return the user id as it would leave, for a preview: hashed, where there is no secret yet, under none."""
+        user = analytics_event.identity_of(user_id)
+        if user is None or not self._must_hash(user):
+            return user
+        return analytics_event.hashed_identity(user, (state.user_id_secret or "").encode())
+
+    def _sent_user(self, rooms: Rooms, user_id: object) -> object:
+        """Return the user id as it leaves. The secret it may be hashed under is made when first needed."""
+        user = analytics_event.identity_of(user_id)
+        if user is None or not self._must_hash(user):
+            return user
+        fresh = (self._world.new_id() + self._world.new_id()).replace("-", "")
+        state = rooms.installation.update(lambda it: {} if it.user_id_secret else {"user_id_secret": fresh})
+        return analytics_event.hashed_identity(user, (state.user_id_secret or fresh).encode())
+
+    def _must_hash(self, user: str) -> bool:
+        """Tell whether the host wants user ids hashed, or this one looks like something secret."""
+        scrubber = self._scrub_with()
+        return self._options.hash_user_ids or (scrubber is not None and not scrubber.is_clean(user))
+
+    def _admitted(self, name: str, event: Event, covers: int | None) -> tuple[Event, str]:
+        """Return *event* as the catalogue admits it, and why it may not leave at all, if it may not."""
+        catalog = self._options.catalog
+        if catalog is None:
+            return event, ""
+        given = {key: value for key, value in event.payload.items() if not is_reserved(key)}
+        admission = catalog.admit(name, given, covers, today=utc_day(self._world.now_ns() / NANOSECONDS))
+        if admission.outcome is Outcome.REFUSED:
+            raise InvalidEventError(name, admission.reason)
+        ours = {key: value for key, value in event.payload.items() if is_reserved(key)}
+        payload = {**ours, **admission.kept}
+        return replace(event, payload=payload, dropped=event.dropped + admission.dropped), admission.reason
+
+    def covers(self, state: State, grants: frozenset[str]) -> int | None:
+        """Return the version of the catalogue that the consent is about; an operator's is about all of it."""
+        catalog = self._options.catalog
+        if catalog is None or OPERATOR_GRANT in grants:
+            return catalog.version if catalog else None
+        return catalog.covered(state.consent_catalog_version)
 
     def _accept(self, rooms: Rooms, record: Record) -> Receipt:
         receipt = self._store(rooms, record)
@@ -191,6 +252,7 @@ class Sending:
         if self._options.delivery == "background":
             self._wake()
             return "kept", ""
+        self._loop_warning.check(self._options.timeout)
         return rooms.delivery.deliver_one(uid, self._options.timeout)
 
 

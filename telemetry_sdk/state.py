@@ -37,6 +37,7 @@ class State:
         notice_version_shown: The newest first-run notice that was shown.
         user_id_secret: The local secret under which user ids are hashed; never sent.
         heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
+        is_readable: Whether the file could be read, if there is one; not part of it.
     """
 
     install_id: str | None = None
@@ -51,9 +52,10 @@ class State:
     notice_version_shown: str | None = None
     user_id_secret: str | None = None
     heartbeat_phase_s: float | None = None
+    is_readable: bool = True
 
 
-_TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s"}
+_TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}
 
 
 def parse(data: bytes) -> dict[str, object]:

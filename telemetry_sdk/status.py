@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.rooms import Rooms
+    from telemetry_sdk.state import State
 
 __all__ = ["gather"]
 
@@ -24,6 +25,7 @@ def gather(engine: Engine) -> Status:
     switches = {
         "DO_NOT_TRACK": inputs.do_not_track,
         f"{engine.prefix}_TELEMETRY": inputs.app_switch,
+        "TELEMETRY_SDK_DISABLED": inputs.every_program,
         "OTEL_SDK_DISABLED": inputs.sdk_disabled,
         "sink": rooms.sink.host if rooms.sink else "",
     }
@@ -35,7 +37,7 @@ def gather(engine: Engine) -> Status:
         "waiting": decision.hold,
     }
     if not rooms.gate.is_switched_off():
-        known |= _state(rooms)
+        known |= _state(rooms) | _agreement(engine, rooms.installation.read())
         if engine.options.notice is not None:
             switches["notice"] = "not shown yet" if rooms.gate.is_notice_due(rooms.installation.read()) else "shown"
     if decision.level is not Level.OFF:
@@ -54,6 +56,14 @@ def _state(rooms: Rooms) -> dict[str, object]:
         "state_dir": str(directory) if directory else None,
         "state_problem": rooms.installation.problem,
     }
+
+
+def _agreement(engine: Engine, state: State) -> dict[str, object]:
+    catalog = engine.options.catalog
+    if catalog is None:
+        return {}
+    agreed = catalog.covered(state.consent_catalog_version)
+    return {"catalog_version": catalog.version, "unagreed": catalog.unagreed(agreed) if state.telemetry_enabled else ()}
 
 
 def _queue(engine: Engine, rooms: Rooms) -> dict[str, object]:

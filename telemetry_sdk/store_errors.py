@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.files import StateError
@@ -27,6 +28,7 @@ __all__ = [
 _DAMAGE: Final = frozenset({11, 18, 19, 20, 26})
 _SCHEMA_DAMAGE: Final = ("no such", "has no column", "malformed", "columns but", "already exists")
 _PASSING: Final = frozenset({5, 6, 7, 9})
+_SHORT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 _LOCKED: Final = frozenset({5, 6})
 _WORLD: Final = {
     3: "access denied",
@@ -76,7 +78,7 @@ def is_locked(error: Exception) -> bool:
 
 def is_passing(error: Exception) -> bool:
     """Tell whether the file itself is usable, only not now."""
-    return _code(error) in _PASSING
+    return _code(error) in _PASSING or getattr(error, "errno", None) in _SHORT_OF
 
 
 def is_expected(error: Exception) -> bool:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from telemetry_sdk import analytics_event, lifetime, options, status
+from telemetry_sdk import analytics_event, lifetime, options, wiring
+from telemetry_sdk.ambient import Ambient, RequestScope
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.control import UserControl, refused
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
-from telemetry_sdk.model import Level, Limits, Outcome, Receipt
+from telemetry_sdk.model import Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.records import World
-from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
+from telemetry_sdk.reports import FlushReport
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 
@@ -24,18 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from telemetry_sdk.catalog import Catalog
     from telemetry_sdk.notice import Notice
     from telemetry_sdk.permission import Sender
+    from telemetry_sdk.request_context import RequestContext
 
 __all__ = ["Telemetry"]
 
 logging.getLogger("telemetry_sdk").addHandler(logging.NullHandler())
-_bound_users: ContextVar[Mapping[str, str]] = ContextVar("telemetry_sdk_users")
-
-
-def _refused(reason: str) -> Receipt:
-    internal = reason.startswith("internal error")
-    return Receipt(Outcome.DROPPED if internal else Outcome.REFUSED, reason=reason)
 
 
 def _seconds(timeout: float | None, default: float) -> float:
@@ -43,15 +41,15 @@ def _seconds(timeout: float | None, default: float) -> float:
     return default if timeout is None else min(max(0.0, float(timeout)), 86_400.0)
 
 
-def _nothing(_: str) -> str | None:
-    return None
+def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog | None:
+    if argument is None:
+        return None
+    from telemetry_sdk.catalog_file import load
+
+    return load(argument)
 
 
-def _no_requests(_: str) -> list[SentRequest]:
-    return []
-
-
-class Telemetry:
+class Telemetry(UserControl):
     """Telemetry of one app on this machine. Safe to share between threads and over a fork.
 
     Nothing is opened, read or started by the constructor. No method raises after it, prints, or waits longer than
@@ -78,6 +76,12 @@ class Telemetry:
         limits: The bounds of what is kept and sent.
         late: ``restamp``: a record first sent late carries the time of that attempt, for stores that refuse old
             entries; ``occurred_at`` keeps the truth. ``preserve``: always its own time.
+        catalog: The catalogue of events: path of a ``telemetry.toml``, or a parsed one. What it does not declare does
+            not leave, nor what is newer than the user's consent; see `catalog`.
+        scrub: Remove from events what looks like an e-mail address, an IP address, a path, a token, a card number, a
+            name of this machine or its user, and what is named like a secret; see `scrub`.
+        hash_user_ids: Send an HMAC of each user id under a local secret instead of the id. One that looks like
+            something secret, an e-mail address say, is never sent as it is while `scrub` is on.
         notice: The first-run notice to show before anything leaves; see `Notice`.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
         environ: The environment, for tests.
@@ -109,6 +113,9 @@ class Telemetry:
         exit_timeout: float = 0.5,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         late: str = "restamp",
+        catalog: str | os.PathLike[str] | Catalog | None = None,
+        scrub: bool = True,
+        hash_user_ids: bool = False,
         notice: Notice | None = None,
         otel_env: bool = False,
         environ: Mapping[str, str] = os.environ,
@@ -131,21 +138,34 @@ class Telemetry:
                 limits=limits,
                 on_consent_change=on_consent_change,
                 notice=notice,
+                catalog=_load_catalog(catalog),
+                scrub=scrub,
+                hash_user_ids=hash_user_ids,
                 strict=strict,
             )
         )
         prefix = switch_prefix(app)
-        settings = resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+        find_sink = partial(resolve, prefix=prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+        directory = locate(app, prefix, environ, state_dir) if state_dir is not None else None
         self.strict = strict
         self._options = chosen
-        self._engine = Engine(
-            chosen,
-            settings,
-            World(environ, clock, new_id, draw),
-            state_dir=locate(app, prefix, environ, state_dir) if state_dir is not None else None,
-            sender=sender,
-        )
-        lifetime.watch(self._engine)
+        self._ambient = Ambient(app)
+        self._wiring = wiring.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
+        self._engine = self._make_engine()
+        wiring.watch(self)
+
+    def _make_engine(self) -> Engine:
+        it = wiring.current(self._wiring)
+        world = World(it.environ, it.clock, it.new_id, it.draw)
+        engine = Engine(it.options, it.find_sink(it.environ), world, state_dir=it.state_dir, sender=it.sender)
+        lifetime.watch(engine)
+        return engine
+
+    def _connect(self) -> None:
+        """Go on with an engine that works by the wiring that holds now; see `wiring.redirect`."""
+        before, self._engine = self._engine, self._make_engine()
+        lifetime.end([(before, 0.0)], for_good=True)
+        self.identify_user(None)
 
     def __enter__(self) -> Telemetry:
         self.start()
@@ -181,12 +201,12 @@ class Telemetry:
         """
         self._engine.close(_seconds(timeout, self._options.exit_timeout))
 
-    @shielded(_refused)
+    @shielded(refused)
     def send_base_first_seen(self) -> Receipt:
         """Send ``base_telemetry.first_seen``: once per install, ever, over all processes; else ``SUPPRESSED``."""
         return self._engine.sending.base(self._engine.rooms, FIRST_SEEN)
 
-    @shielded(_refused)
+    @shielded(refused)
     def send_base_heartbeat(self) -> Receipt:
         """Send ``base_telemetry.heartbeat``: once per UTC day and install, over all processes; else ``SUPPRESSED``."""
         return self._engine.sending.base(self._engine.rooms, HEARTBEAT)
@@ -195,7 +215,7 @@ class Telemetry:
         """Send today's heartbeat unless it was made already; for a scheduler that calls it as often as it likes."""
         return self.send_base_heartbeat()
 
-    @shielded(_refused)
+    @shielded(refused)
     def send_analytics_event(
         self,
         name: str,
@@ -215,82 +235,49 @@ class Telemetry:
         Returns:
             ``SUPPRESSED`` without consent; then not even the name is looked at.
         """
-        return self._send(name, properties, user_id, context or {})
+        return self._send(name, properties, user_id, lambda: context or {})
 
-    @shielded(_refused)
+    @shielded(refused)
     def track_event(
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send an event about the given or bound user; see `send_analytics_event`."""
-        return self._send(name, properties, self._bound(user_id), {})
+        """Send an event about the given or bound user and the bound request; see `send_analytics_event`."""
+        return self._send(name, properties, self._ambient.user_or(user_id), self._ambient.attributes)
 
-    @shielded(_refused)
+    @shielded(refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send ``analytics.page_view`` with *path*: a route or path; query, fragment, scheme and host are cut off."""
-        return self._send(analytics_event.PAGE_VIEW, properties, self._bound(user_id), {"path": path})
+        """Send ``analytics.page_view`` with *path*: a route, or a path of which `request_path` leaves no id."""
+        ambient, user = self._ambient, self._ambient.user_or(user_id)
+        return self._send(analytics_event.PAGE_VIEW, properties, user, lambda: ambient.attributes(path=path))
 
-    @shielded(_refused)
+    @shielded(refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
         """Bind the user for later calls in this context (task, thread, request), and send ``analytics.identify``.
 
         None unbinds and sends nothing.
         """
         user = analytics_event.identity_of(user_id)
-        others = {app: bound for app, bound in _bound_users.get({}).items() if app != self._options.app}
-        _bound_users.set({**others, self._options.app: user} if user else others)
+        self._ambient.bind_user(user)
         if user is None:
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
-        return self._send(analytics_event.IDENTIFY, properties, user, {})
+        return self._send(analytics_event.IDENTIFY, properties, user, self._ambient.attributes)
 
-    @shielded(lambda _: False)
-    def is_detailed_analytics_enabled(self) -> bool:
-        """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
-        self._announce()
-        return self._engine.rooms.gate.right().level is Level.FULL
+    @shielded(lambda _: RequestScope(""))
+    def request_context(
+        self,
+        context: RequestContext | Callable[[], RequestContext] | str | None = None,
+        *,
+        path: str | None = None,
+        browser: str | None = None,
+        device: str | None = None,
+    ) -> RequestScope:
+        """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`ambient`).
 
-    @shielded(_refused)
-    def opt_in(self) -> Receipt:
-        """Store that the user agreed to detailed analytics, and send the one install ping.
-
-        Returns:
-            The ping's receipt; ``SUPPRESSED`` when it was sent before, when the yes is stored but there is no sink or
-            ``<APP>_TELEMETRY=base`` holds it back, or when a switch says OFF (then nothing is stored). Ask
-            `is_detailed_analytics_enabled` for the state.
+        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone.
         """
-        rooms = self._engine.rooms
-        if rooms.gate.is_switched_off():
-            return Receipt(Outcome.SUPPRESSED, reason=rooms.gate.right().reason)
-        self._engine.choices.agree(rooms)
-        self._announce()
-        return self.check_and_send_telemetry()
-
-    @shielded(lambda _: False)
-    def opt_out(self) -> bool:
-        """Store that the user declines detailed analytics, and destroy the analytics records that wait.
-
-        Waits, at most ``timeout`` seconds, until no request with analytics is being written on this machine: from
-        then on none leaves it, from any thread or process.
-
-        Returns:
-            True when all of that is certain. When False because something could not be written, this process sends
-            none all the same, and `status` says what is wrong; when False because ``<APP>_TELEMETRY=full`` is set,
-            the operator's word stands and events still leave.
-        """
-        certain = self._engine.withdraw()
-        self._announce()
-        return certain
-
-    @shielded(_refused)
-    def check_and_send_telemetry(self) -> Receipt:
-        """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
-        if (
-            self._engine.rooms.gate.right().level is Level.FULL
-            and self._engine.rooms.installation.read().install_ping_sent_at
-        ):
-            return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
-        return self._send(analytics_event.INSTALL, None, None, {})
+        return self._ambient.request(context, path=path, browser=browser, device=device)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Deliver what waits, now, within *timeout* seconds, and count what became of it.
@@ -303,59 +290,8 @@ class Telemetry:
     def _flush(self, timeout: float) -> FlushReport:
         return self._engine.flush(_seconds(timeout, 5.0))
 
-    @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
-    def status(self) -> Status:
-        """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
-        return status.gather(self._engine)
-
-    @shielded(_no_requests)
-    def sent_log(self) -> list[SentRequest]:
-        """Return the newest requests, byte for byte, with how each ended; oldest first."""
-        return self._engine.sent_log()
-
-    @shielded(lambda reason: Preview(Level.OFF, reason))
-    def preview(
-        self, event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None
-    ) -> Preview:
-        """Return what would be sent, byte for byte and by layer, before any consent; with *event*, that event too.
-
-        Makes nothing: no request, no file, no id (a row of zeros stands for one that is not made yet). While a switch
-        says OFF there is nothing to show, and the reason says so.
-
-        Raises:
-            InvalidEventError: Under ``strict``: the event does not fit the rules. Else the reason says why.
-        """
-        return self._engine.preview(event, properties, user_id)
-
-    @shielded(_nothing)
-    def reset_install_id(self) -> str | None:
-        """Begin as a new install: destroy what waits, forget the old id, and return a new one.
-
-        The consent stays. Nothing that is sent from now on can be joined with what was sent before; what was sent
-        stays with the sink's owner (`forget` asks for its deletion). None when telemetry is off or an id cannot be
-        kept.
-        """
-        return self._engine.choices.reset_identity(self._engine.rooms)
-
-    @shielded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
-    def forget(self) -> Forgotten:
-        """Delete everything on this machine: id, consent, waiting records, sent log; under off-switches too.
-
-        Of the user's decisions only a no stays. When detailed analytics had been sent, ``analytics.deletion_requested``
-        with the old id alone is stored and sent like any record, so that the sink's owner can delete what he has. Waits
-        like `opt_out`. The next start is that of a new install.
-        """
-        return self._engine.forget()
-
     def _send(
-        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Mapping[str, object]
+        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Callable[[], Any] = dict
     ) -> Receipt:
         self._announce()
         return self._engine.sending.event(self._engine.rooms, name, properties, user_id, context)
-
-    def _bound(self, user_id: object) -> object:
-        return _bound_users.get({}).get(self._options.app) if user_id is None else user_id
-
-    @shielded(lambda _: None)
-    def _announce(self) -> None:
-        self._engine.choices.announce(self._engine.rooms)

@@ -23,11 +23,13 @@ from typing import Any
 import pytest
 from sink_server import Reply, SinkServer, attributes
 
-import telemetry_sdk
+import telemetry_sdk.web
 from telemetry_sdk import Telemetry
 from telemetry_sdk.base_payload import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+WEB_SERVERS = Path(__file__).parents[1] / "servers" / "test_web_servers.py"
+FOR_FRAMEWORKS = {"flask_app.py", "fastapi_app.py", "django_app.py", "click_app.py"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 PATIENCE_S = 60  # guards against a hang, asserts no speed
 BASE = ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
@@ -392,6 +394,41 @@ def test_desktop_app_needs_tkinter(run, tmp_path, sink):
     assert sink.requests == []
 
 
+def test_notebook_runs_as_a_script(run, sink, state_dir, settle):
+    """Run from top to bottom without a decision, the notebook's cells send the base layer only."""
+    settings = {"ACME_LAB_TELEMETRY_ENDPOINT": sink.url, "ACME_LAB_TELEMETRY_DIR": str(state_dir)}
+    printed = run("notebook.py", **settings)
+
+    assert printed == (
+        "telemetry: BASE, because the user has not agreed to detailed analytics\n"
+        "table.loaded: SUPPRESSED the user has not agreed to detailed analytics\n"
+    )
+    assert settle("acme-lab", "0.4.0") == BASE
+
+
+def test_click_app_counts_commands_after_a_yes(run, sink, state_dir, settle):
+    """The click program reports its commands between a yes and a no, and nothing while somebody decides."""
+    settings = {"ACME_CLICK_TELEMETRY_ENDPOINT": sink.url, "ACME_CLICK_TELEMETRY_DIR": str(state_dir)}
+
+    def click(*arguments: str, **expected: Any) -> str:
+        return run("click_app.py", *arguments, **expected, **settings)
+
+    assert "telemetry: BASE, because the user has not agreed" in click("telemetry", "status")
+    assert sink.requests == []
+    assert re.fullmatch(r"ends at \d\d:\d\d\n", click("start", "25"))
+    assert settle("acme-click", "1.0.0") == BASE
+
+    assert "telemetry: FULL, because the user agreed" in click("telemetry", "on")
+    click("start", "50")
+    click("start", "0", code=2, errors="Usage: .+")
+    assert settle("acme-click", "1.0.0") == [*BASE, PING, "timer.started"]
+
+    assert "telemetry: BASE, because the user declined" in click("telemetry", "off")
+    click("start", "75")
+    assert len(settle("acme-click", "1.0.0")) == 4
+    assert {attributes(it)["minutes"] for it in sink.accepted if it["eventName"] == "timer.started"} == {50}
+
+
 def test_daily_heartbeat_beats_once(run, sink, state_dir):
     """However often it is called, the heartbeat of a day arrives once, with exactly the base payload."""
     settings = {"ACME_BACKUP_TELEMETRY_ENDPOINT": sink.url, "ACME_BACKUP_TELEMETRY_DIR": str(state_dir)}
@@ -480,7 +517,9 @@ def test_grafana_cloud_shows_a_refusal(run, sink, status, hint):
     [
         ("command_line_app.py", ["add", "buy milk"], 0),
         ("command_line_app.py", ["telemetry", "on"], 1),
+        ("click_app.py", ["start", "25"], 0),
         ("daily_heartbeat.py", [], 0),
+        ("notebook.py", [], 0),
         ("grafana_cloud.py", [], 1),
     ],
 )
@@ -532,25 +571,27 @@ def test_the_seal_is_tight(sealed, deed, complaint):
 
 
 def test_every_example_is_run():
-    """Each file in examples/ is run by a test of this file, and introduced in the README there."""
+    """Each file in examples/ is run by a test of this file or by a web server, and introduced in the README there."""
     calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text("utf-8"))) if isinstance(node, ast.Call)]
     runs = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in ("run", "running")]
     started = {call.args[0].value for call in runs if call.args and isinstance(call.args[0], ast.Constant)}
+    served = re.findall(r'"(\w+_app):app\w*"\]', WEB_SERVERS.read_text("utf-8"))
 
-    assert started >= set(NAMES)
+    assert started | {f"{module}.py" for module in served} >= set(NAMES)
     introduced = re.findall(r"^- \[(\w+\.py)\]\(\1\): ", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(introduced) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_are_short_and_public(name):
-    """An example has at most 90 lines, says first what it prints, and imports nothing but the public names."""
+    """An example has at most 90 lines (60 for a framework), says first what it prints, and uses public names only."""
     text = (EXAMPLES / name).read_text("utf-8")
     tree = ast.parse(text)
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in froms if (node.module or "").startswith("telemetry_sdk")]
 
-    assert len(text.splitlines()) <= 90
+    assert len(text.splitlines()) <= (60 if name in FOR_FRAMEWORKS else 90)
     assert "print" in (ast.get_docstring(tree) or "").lower()
-    assert {node.module for node in ours} == {"telemetry_sdk"}
-    assert {alias.name for node in ours for alias in node.names} <= set(telemetry_sdk.__all__)
+    assert "telemetry_sdk" in {node.module for node in ours} <= {"telemetry_sdk", "telemetry_sdk.web"}
+    public = {*telemetry_sdk.__all__, *telemetry_sdk.web.__all__}
+    assert {alias.name for node in ours for alias in node.names} <= public

@@ -24,6 +24,7 @@ from sink_server import Reply, attributes
 
 import telemetry_sdk
 from telemetry_sdk import Outcome, Telemetry
+from telemetry_sdk.files import file_lock
 
 GUARD = 12.0  # seconds a call may take at most, with a wide margin for a loaded machine
 NOBODY = 54_321
@@ -373,6 +374,36 @@ telemetry.close()
     assert {path.name: path.read_bytes() for path in state.iterdir()} == before
 
 
+@only_root
+def test_a_run_as_root_does_not_lock_the_user_out(tmp_path, sink):
+    """What root makes in a user's directory belongs to the user, so that his next run goes on as before."""
+    home = tmp_path / "users-home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    for parent in home.parents[:3]:  # pytest's own directories are private
+        parent.chmod(0o755)
+    state = home / "share" / "telemetry"
+    source = (
+        BECOME
+        + """
+if ARGUMENT:
+    become_nobody()
+telemetry = make(delivery="manual")
+telemetry.start()
+telemetry.opt_in()
+say(telemetry.status().install_id, bool(telemetry.track_event("timer.started")), telemetry.status().state_problem)
+"""
+    )
+    said = [
+        Program(source, tmp_path, endpoint=sink.url, state_dir=state, argument=user).finish().split()
+        for user in (False, True, False, True)
+    ]
+
+    assert {words[0] for words in said} == {said[0][0]}
+    assert all(words[1:] == ["True"] for words in said)
+    assert {found.stat().st_uid for found in state.iterdir()} == {NOBODY}
+
+
 def outbox_with_records(make, sink, directory):
     """Fill a directory with consent, sent requests and twenty waiting events; return their uids."""
     sink.reply = Reply()
@@ -489,7 +520,7 @@ def test_damage_under_a_running_program(make, sink, state_dir):
 
 
 def test_locked_by_another_program(make, sink, state_dir):
-    """While another program holds the outbox, calls are bounded and say so; afterwards all is as before."""
+    """While another program holds the outbox, records are set aside and calls say so; afterwards all arrives once."""
     telemetry = make()
     telemetry.start()
     telemetry.opt_in()
@@ -500,22 +531,157 @@ def test_locked_by_another_program(make, sink, state_dir):
     db.execute("BEGIN IMMEDIATE")
     try:
         begun = time.monotonic()
-        receipt = telemetry.track_event("timer.started")
+        aside = [telemetry.track_event("timer.started") for _ in range(20)]
         assert time.monotonic() - begun < GUARD
-        assert receipt.outcome is Outcome.DROPPED
-        assert "locked" in receipt.reason
+        assert all(receipt.outcome is Outcome.QUEUED for receipt in aside)
+        assert "set aside" in aside[0].reason
         report = telemetry.flush(3)
         assert "locked" in report.reason
-        assert "locked" in problem_of(telemetry)
-        assert report.kept == 1
+        assert telemetry.status().ledger["set aside"] == 20
     finally:
         db.execute("ROLLBACK")
         db.close()
     sink.reply = Reply()
     assert telemetry.flush(10).kept == 0
     assert telemetry.track_event("timer.started").outcome is Outcome.DELIVERED
-    assert waiting.uid in sink.uids
+    assert {waiting.uid, *(receipt.uid for receipt in aside)} <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
     assert problem_of(telemetry) == ""
+    ledger = telemetry.status().ledger
+    assert ledger["accepted"] == ledger["delivered"]
+    assert "set aside" not in ledger
+
+
+def test_what_was_set_aside_survives_a_kill(tmp_path, make, sink, state_dir):
+    """A record that found the outbox locked is on disk all the same."""
+    with make() as telemetry:
+        telemetry.opt_in()
+    db = sqlite3.connect(state_dir / "outbox.sqlite3", isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    source = """
+    telemetry = make()
+    for n in range(5):
+        say("uid", telemetry.track_event("timer.started", {"n": n}).uid)
+    time.sleep(600)
+    """
+    program = Program(source, tmp_path, delivery="background", endpoint=sink.url, state_dir=state_dir)
+    uids = {program.wait_for("uid").split()[1] for _ in range(5)}
+    program.kill()
+    db.execute("ROLLBACK")
+    db.close()
+
+    assert make().flush(20).kept == 0
+
+    assert uids <= set(sink.uids)
+
+
+def test_a_background_thread_goes_on_after_a_lock(make, sink, state_dir):
+    """A program that starts while another holds the outbox delivers what waits once it is free, without any call."""
+    sink.reply = DOWN
+    with make(delivery="manual") as telemetry:
+        telemetry.opt_in()
+        uid = telemetry.track_event("timer.started").uid
+    sink.reply = Reply()
+    db = sqlite3.connect(state_dir / "outbox.sqlite3", isolation_level=None)
+    db.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+    db.execute("BEGIN EXCLUSIVE")
+    late = make(delivery="background", timeout=1)
+    late.start()
+    turns = late._engine._real.outbox.database
+    while "locked" not in turns.problem:
+        time.sleep(0.01)
+    db.execute("ROLLBACK")
+    db.close()
+
+    sink.wait_for(lambda: uid in sink.uids)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_state_file_that_cannot_be_read_for_a_while_costs_nothing(make, sink, state_dir, monkeypatch, error):
+    """While the consent cannot be read nothing of it leaves and nothing is destroyed; afterwards it holds again."""
+    sink.reply = DOWN
+    telemetry = make(delivery="manual")
+    telemetry.opt_in()
+    uids = {telemetry.track_event("timer.started").uid for _ in range(5)}
+    sink.reply = Reply()
+    before = len(sink.requests)
+    opened = os.open
+
+    def refused(name, *arguments, **options):
+        if str(name).endswith("installation.json"):
+            raise OSError(error, "injected")
+        return opened(name, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        os.utime(state_dir / "installation.json")
+        assert telemetry.track_event("timer.started").outcome is Outcome.SUPPRESSED
+        assert telemetry.flush(5).kept
+        assert not any(r.body.count(b"timer.started") for r in sink.requests[before:])
+    assert telemetry.is_detailed_analytics_enabled()
+    assert telemetry.flush(5)
+    assert uids <= set(sink.uids)
+    assert not list(state_dir.glob("*corrupt*"))
+
+
+@pytest.mark.parametrize("planted", ["fifo", "device", "directory"])
+def test_something_else_in_place_of_the_state_file(make, sink, state_dir, planted):
+    """A FIFO, a device or a directory named like the state file is not waited for; it counts as a corrupt one."""
+    state_dir.mkdir()
+    path = state_dir / "installation.json"
+    if planted == "fifo":
+        os.mkfifo(path)
+    elif planted == "device":
+        path.symlink_to("/dev/ptmx")
+    else:
+        path.mkdir()
+    telemetry = make()
+    exercise(telemetry)
+    assert telemetry.status().install_id
+
+
+def test_a_held_state_lock_is_waited_for_once(make, sink, state_dir):
+    """Another process that holds the lock of the state file for long costs one short wait, not one a call."""
+    state_dir.mkdir()
+    telemetry = make(delivery="manual")
+    with file_lock(state_dir / "installation.lock", 1):
+        begun = time.monotonic()
+        for _ in range(200):
+            telemetry.send_base_heartbeat()
+        assert time.monotonic() - begun < GUARD
+    assert telemetry.status().install_id is None
+
+
+def test_base_records_do_not_wait_for_a_held_sending_lock(make, sink, state_dir):
+    """While another process holds the lock for events, base records leave without them."""
+    telemetry = make(timeout=1)
+    telemetry.opt_in()
+    with file_lock(state_dir / "sending.lock", 1):
+        kept = telemetry.track_event("timer.started")
+        assert kept.outcome is Outcome.QUEUED
+        telemetry.send_base_heartbeat()
+        assert "base_telemetry.heartbeat" in sink.names
+        assert kept.uid not in sink.uids
+
+
+@pytest.mark.parametrize("umask", [0o777, 0o022, 0])
+def test_the_umask_changes_nothing(tmp_path, sink, umask):
+    """Files are 0600 and the directory 0700, whatever the umask."""
+    source = """
+    os.umask(ARGUMENT)
+    telemetry = make()
+    telemetry.start()
+    telemetry.opt_in()
+    assert telemetry.track_event("timer.started")
+    telemetry.close()
+    """
+    state = tmp_path / "state"
+    Program(source, tmp_path, endpoint=sink.url, state_dir=state, argument=umask).finish()
+
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert {found.name: oct(found.stat().st_mode & 0o777) for found in state.iterdir()} == {
+        found.name: "0o600" for found in state.iterdir()
+    }
 
 
 def test_opt_out_while_locked_by_another_program(make, sink, state_dir):

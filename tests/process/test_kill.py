@@ -158,3 +158,64 @@ def test_a_kill_after_opt_out_sends_nothing(tmp_path, sink):
     Program(LATER, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
 
     assert set(sink.names) == {"base_telemetry.first_seen", "base_telemetry.heartbeat"}
+
+
+def test_two_objects_in_one_process_lose_nothing_by_a_kill(tmp_path, sink):
+    """A second object that opens the outbox, and another process that closes it, take nothing from the first.
+
+    Closing any descriptor of a file gives up all locks of the process on it, SQLite's too; whoever closes it last then
+    deletes the log under the first one's feet.
+    """
+    source = """
+    first = make(delivery="manual")
+    first.opt_in()
+    second = make(delivery="manual")
+    say("uid", second.track_event("timer.started").uid)
+    say("opened")
+    wait_for_go()
+    for n in range(5):
+        say("uid", first.track_event("timer.started", {"n": n}).uid)
+    say("all")
+    time.sleep(600)
+    """
+    go = tmp_path / "go"
+    program = Program(source, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state", go=go)
+    lines = [program.wait_for("uid")]
+    program.wait_for("ready")
+    Program("make(delivery='manual').sent_log()", tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+    go.touch()
+    lines += [program.wait_for("uid") for _ in range(5)]
+    program.kill()
+    Program(LATER, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+
+    assert acknowledged("\n".join(lines)) <= set(sink.uids)
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_a_log_deleted_under_a_running_program_costs_only_what_was_in_it(tmp_path, sink, how):
+    """What is acknowledged after somebody deleted the write-ahead log survives a kill."""
+    source = """
+    telemetry = make(delivery="manual")
+    telemetry.opt_in()
+    telemetry.track_event("timer.started")
+    say("opened")
+    wait_for_go()
+    for n in range(5):
+        say("uid", telemetry.track_event("timer.started", {"n": n}).uid)
+    time.sleep(600)
+    """
+    go, log = tmp_path / "go", tmp_path / "state" / "outbox.sqlite3-wal"
+    program = Program(source, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state", go=go)
+    program.wait_for("ready")
+    assert log.stat().st_size
+    if how == "removed":
+        log.unlink()
+    else:
+        log.write_bytes(b"")
+    go.touch()
+    lines = [program.wait_for("uid") for _ in range(5)]
+    program.kill()
+    Program(LATER, tmp_path, endpoint=sink.url, state_dir=tmp_path / "state").finish()
+
+    assert acknowledged("\n".join(lines)) <= set(sink.uids)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from hostile import HostileSink
-from process_tools import Program
+from process_tools import GUARD, Program
 
 SOURCE = """
 import signal
@@ -93,6 +93,58 @@ def test_sigterm_handler_that_tracks_and_exits(tmp_path, sink, mode):
 
     assert sink.names.count("app.stopped") == 5
     assert uids <= set(sink.uids)
+
+
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_ctrl_c_at_any_moment_leaves_no_lock_behind(tmp_path, sink, mode):
+    """After hundreds of interrupts in the middle of calls, other threads still track and deliver."""
+    source = """
+    import faulthandler, signal
+    faulthandler.dump_traceback_later(40, exit=True)
+    telemetry = make(timeout=20)
+    telemetry.opt_in()
+    telemetry.track_event("timer.started")  # from here on none of the libraries we use takes a lock of its own
+    telemetry.flush(20)
+    interrupts, inside = 0, False
+    def interrupt(*_):
+        global inside
+        if inside:
+            inside = False
+            raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.0017)
+    while interrupts < 300:
+        try:
+            inside = True
+            telemetry.track_event("timer.started")
+            if SETTINGS["delivery"] == "manual":
+                telemetry.flush(0.01)
+            inside = False
+        except KeyboardInterrupt:
+            interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    results = []
+    def work():
+        receipt = telemetry.track_event("app.stopped")
+        results.append((receipt.uid, telemetry.flush(20), telemetry.status().ledger, telemetry.sent_log()[-3:]))
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    say(*results[0])
+    """
+    program = Program(
+        source,
+        tmp_path,
+        environ={"PYTHONWARNINGS": "ignore"},
+        measured=False,
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+    )
+    # Python itself reports an interrupt that came in one of its weak references' callbacks.
+    uid, *report = program.process.communicate(timeout=GUARD)[0].split()
+
+    assert uid in sink.uids, report
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs SIGPIPE")

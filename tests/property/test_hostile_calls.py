@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import Answer, Outcome, Receipt
 from telemetry_sdk.reports import FlushReport, SentRequest, Status
@@ -33,6 +34,7 @@ RESULTS: dict[str, Any] = {
     "track_event": Receipt,
     "track_page_view": Receipt,
     "identify_user": Receipt,
+    "request_context": RequestScope,
     "opt_in": Receipt,
     "check_and_send_telemetry": Receipt,
     "is_detailed_analytics_enabled": bool,
@@ -166,7 +168,7 @@ WRONG = st.one_of(
     st.sampled_from([10, 900, 5000]).map(deep),
     st.sampled_from([Shade.DARK, math.nan, math.inf, -math.inf, -(10**400), 1e308, 2**63, True, object()]),
     st.just(5000).map((10).__pow__),  # whose text Python refuses to make
-    st.sampled_from([Telemetry, print, len, math, ..., NotImplemented, type, Exception("x"), b"bytes", bytearray(3)]),
+    st.sampled_from([Telemetry, abs, len, math, ..., NotImplemented, type, Exception("x"), b"bytes", bytearray(3)]),
     st.sampled_from(
         ["x" * 200_000, "\ud800", "\0", "a.b", "a" * 300, "", " ", "base_telemetry.first_seen", "é.é", "%s{}"]
     ),
@@ -264,6 +266,9 @@ def test_nothing_escapes(host: Any, made: list[tuple[str, dict[str, Any]]]) -> N
     with redirect_stdout(out), redirect_stderr(err), Spite():
         for name, arguments in made:
             results.append((name, getattr(telemetry, name)(**arguments)))
+            if isinstance(results[-1][1], RequestScope):
+                with results[-1][1]:
+                    results.append(("track_event", telemetry.track_event("timer.reset")))
     accepted = [r.uid for _, r in results if isinstance(r, Receipt) and r.outcome is Outcome.QUEUED]
     kept = telemetry.is_detailed_analytics_enabled() and not any(
         name in ("forget", "reset_install_id") for name, _ in made

@@ -18,11 +18,13 @@ from telemetry_sdk.analytics_event import (
     Event,
     build,
     check_name,
+    hashed_identity,
     identity_of,
     request_context,
 )
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.model import Limits
+from telemetry_sdk.scrub import Scrubber, Tally
 
 OWN = {"install_id": "2ab2916d-a51f-4ac8-80ee-45ac31a28092", "app_version": "2.4.0"}
 
@@ -144,12 +146,15 @@ def test_impossible_identities(user_id: object) -> None:
         ("app+v1.x://host/deep/er", "/deep/er"),
         ("?q=secret", "/"),
         ("", "/"),
-        ("notes", "notes"),
-        ("/a//b", "/a//b"),
+        ("notes", "/notes"),
+        ("/a//b", "/a/b"),
+        ("/notes/17", "/notes/{id}"),
+        ("/notes/<int:note_id>", "/notes/{note_id}"),
+        ("/users/ada@example.org", "/users/{id}"),
     ],
 )
 def test_of_a_path_only_the_path_is_kept(path: str, kept_path: str) -> None:
-    """Neither host, credentials, query nor fragment leave with a page view."""
+    """Neither host, credentials, query nor fragment leave with a page view, nor what looks like an id."""
     assert request_context({"path": path}) == {"path": kept_path}
 
 
@@ -363,3 +368,71 @@ def test_own_attributes_come_first_and_unchanged() -> None:
 def test_a_receipt_names_what_was_left_out(dropped: tuple[str, ...], reason: str, text: str) -> None:
     """Up to ten names are told, the rest is counted."""
     assert text == Event({}, dropped).explain(reason)
+
+
+def test_what_was_scrubbed_is_explained() -> None:
+    """The explanation says by kind what the scrubber removed, never what it was."""
+    properties = {"note": "jane@example.com, joe@example.com", "password": "hunter2", "odd": None}
+    event = build("timer.started", properties, own=OWN, limits=Limits(), scrubber=Scrubber())
+
+    assert event.scrubbed == {"email": 2, "name: password": 1}
+    assert event.payload == OWN | {"note": "[email], [email]", "password": "[removed]"}
+    assert event.explain("stored") == "stored; left out: odd; scrubbed: email (2), name: password (1)"
+    assert Event({}, scrubbed={"ip": 1}).explain("") == "scrubbed: ip (1)"
+    assert Event({}).explain("stored") == "stored"
+
+
+def test_without_a_scrubber_nothing_is_removed() -> None:
+    """A host that turned the scrubber off gets what it passed."""
+    assert kept({"note": "jane@example.com", "ip": "192.0.2.7"}) == {"note": "jane@example.com", "ip": "192.0.2.7"}
+
+
+@pytest.mark.parametrize(
+    ("context", "becomes"),
+    [
+        ({"path": "/notes/{id}"}, {"path": "/notes/{id}"}),
+        ({"path": "https://jane:pw@example.com/notes?q=x"}, {"path": "/notes"}),
+        ({"path": "/data/export"}, {"path": "/data/export"}),
+        ({"path": "/home/jane/notes.txt"}, {"path": "[path]"}),
+        ({"path": "file:///home/jane"}, {"path": "[path]"}),
+        ({"path": "C:\\Users\\jane"}, {"path": "/{id}"}),
+        ({"path": "/verify/jane@example.com"}, {"path": "/verify/{id}"}),
+        ({"path": "/reset/da39a3ee5e6b4b0d3255bfef95601890"}, {"path": "/reset/{id}"}),
+        ({"browser": "Firefox/140", "device": "desktop"}, {"browser": "Firefox/140", "device": "desktop"}),
+        ({"browser": "from 192.0.2.7"}, {"browser": "from [ip]"}),
+    ],
+    ids=repr,
+)
+def test_the_request_context_is_scrubbed(context: dict[str, str], becomes: dict[str, str]) -> None:
+    """A path is read as a route, and what it or a header carries of a person is removed."""
+    tally = Tally()
+
+    assert request_context(context, Scrubber(), tally) == becomes
+    event = build("timer.started", {"n": 1}, own=OWN, limits=Limits(), context=context, scrubber=Scrubber())
+    assert event.payload == {**OWN, **becomes, "n": 1}
+    assert event.scrubbed == dict(tally)
+
+
+def test_a_file_is_no_page_without_a_scrubber_either() -> None:
+    """Of a ``file:`` URL nothing is left, for its path names directories of this machine."""
+    assert request_context({"path": "FILE:///home/jane/notes.txt"}) == {"path": "[path]"}
+
+
+def test_what_the_sdk_adds_is_not_scrubbed() -> None:
+    """Version and install id are ours: a version of four numbers is no address."""
+    own = OWN | {"app_version": "1.2.3.4"}
+    event = build("timer.started", {}, own=own, limits=Limits(), scrubber=Scrubber())
+
+    assert event == Event(own)
+
+
+def test_a_hashed_identity() -> None:
+    """It is the same for the same user and secret, another for any other, and says nothing of the id."""
+    secret, other = b"s" * 32, b"t" * 32
+    hashed = hashed_identity("jane@example.com", secret)
+
+    assert hashed == "u_6225381d982966c19d94580f725bcc5cd22f388d57682e3665ddebce4f71385f"
+    assert hashed == hashed_identity("jane@example.com", secret)
+    assert len({hashed, hashed_identity("jane@example.com", other), hashed_identity("joe@example.com", secret)}) == 3
+    assert hashed_identity("\ud800", secret) != hashed
+    assert Scrubber().is_clean(hashed)

@@ -188,7 +188,7 @@ def test_a_link_in_place_of_the_file_means_memory(database, path, tmp_path):
 
     add(database, "one")
 
-    assert (database.durable, database.problem) == (False, "the outbox cannot be opened (OSError)")
+    assert (database.durable, database.problem) == (False, "outbox.sqlite3 is not a regular file")
 
 
 def test_racing_objects_make_the_tables_once(path):

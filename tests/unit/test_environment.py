@@ -18,7 +18,7 @@ import pytest
 import tzlocal
 
 from telemetry_sdk.base_payload import UNKNOWN, Facts
-from telemetry_sdk.environment import detect, detect_deployment, process_is_gone
+from telemetry_sdk.environment import detect, detect_deployment, own_words, process_is_gone
 
 Machine = Callable[..., None]
 
@@ -393,3 +393,46 @@ def test_a_doubt_is_no_death(monkeypatch: pytest.MonkeyPatch, error: Exception) 
     monkeypatch.setattr(os, "kill", kill)
 
     assert not process_is_gone(4711)
+
+
+@pytest.mark.skipif(not hasattr(os, "uname"), reason="no such call")
+@pytest.mark.parametrize(
+    ("environ", "node", "words"),
+    [
+        ({"USER": "jsmith", "HOME": "/home/jsmith"}, "quaxbox", ["jsmith", "quaxbox"]),
+        ({"USER": "root", "SUDO_USER": "jsmith", "HOME": "/root"}, "quaxbox", ["root", "jsmith", "quaxbox"]),
+        ({"LOGNAME": "jsmith", "HOME": "/srv/people/jane/"}, "", ["jsmith", "jane"]),
+        ({"USER": "a"}, "quaxbox.corp.example", ["a", "quaxbox.corp.example", "quaxbox"]),
+        (
+            {"USERNAME": "Jane S", "USERPROFILE": "C:\\Users\\Jane S", "COMPUTERNAME": "QUAXBOX"},
+            "",
+            ["Jane S", "QUAXBOX"],
+        ),
+    ],
+)
+def test_own_words(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], node: str, words: list[str]) -> None:
+    """The names of user, home and host are found for the scrubber, each once, a host's also without its domain."""
+    monkeypatch.setattr(os, "uname", lambda: types.SimpleNamespace(nodename=node))
+
+    assert list(own_words(environ)) == words
+
+
+def test_own_words_of_this_machine() -> None:
+    """Without any variable the user database and the kernel are asked."""
+    words = own_words({})
+
+    assert all(words)
+    if hasattr(os, "uname"):
+        assert os.uname().nodename in words
+
+
+def test_own_words_are_found_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an entry and a system without the call leave nothing to remove, and nothing is raised."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(os, "uname", fail, raising=False)
+    monkeypatch.setitem(sys.modules, "pwd", types.SimpleNamespace(getpwuid=fail))
+
+    assert own_words({}) == ()

@@ -315,16 +315,16 @@ def test_a_passing_obstacle_neither_costs_the_file_nor_stays(installation, path,
     """While no file descriptor is free the file reads as a no and is not set aside; afterwards it counts again."""
     put(path, install_id=ID, **YES)
     times_of_change_are_old(monkeypatch)
-    opened = Path.open
+    opened = os.open
 
-    def no_descriptor(self: Path, *args: object, **options: object):
-        if self.name == FILE_NAME:
+    def no_descriptor(name: object, *args: object, **options: object):
+        if str(name).endswith(FILE_NAME):
             raise OSError(errno.EMFILE, "too many open files")
-        return opened(self, *args, **options)
+        return opened(name, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", no_descriptor)
-        assert installation.read() == State(telemetry_enabled=False)
+        patch.setattr(os, "open", no_descriptor)
+        assert installation.read() == State(is_readable=False)
         installation.update(setting(last_heartbeat_on="2026-05-30"))
         assert "cannot be written" in installation.problem
 
@@ -403,7 +403,7 @@ def test_an_unchanged_file_is_not_read_again(installation, path, monkeypatch):
     put(path, **YES)
     times_of_change_are_old(monkeypatch)
     installation.read()
-    monkeypatch.setattr(Path, "open", full_disk)
+    monkeypatch.setattr(os, "open", full_disk)
 
     for _ in range(10):
         assert installation.read() == State(**YES)
@@ -582,7 +582,7 @@ def test_a_held_lock_refuses_a_change_in_time(installation, path):
     """A change waits for the lock no longer than its bound, then holds for this process."""
     assert installation.update(setting(**YES)) == State(**YES)
 
-    assert installation.problem == "cannot lock installation.lock (Timeout)"
+    assert installation.problem == "another process holds installation.lock"
     assert not path.exists()
 
 

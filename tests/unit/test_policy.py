@@ -34,7 +34,7 @@ APP_SWITCH = {
 }
 SDK_DISABLED = {"enabled": ["", "false", "0", "1", "yes", "no"], "disabled": ["true"]}
 SINK = {"sink": [True], "no sink": [False]}
-CONSENT = {"yes": [True], "no": [False], "undecided": [None]}
+CONSENT = {"yes": [True], "no": [False], "undecided": [None], "unreadable": ["unreadable"]}
 NOTICE = {"no notice": [False], "notice due": [True]}
 ROAD = {"to sink": [False], "to log": [True]}
 
@@ -52,10 +52,16 @@ TABLE = [
     ("track",       "log",      "enabled",  ANY,       "yes",       ANY,          "to log",  Level.FULL, "consent",           OWN,      True),
     ("track",       "log",      "enabled",  ANY,       "no",        ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
     ("track",       "log",      "enabled",  ANY,       "undecided", ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
+    ("track",       "log",      "enabled",  ANY,       "unreadable", ANY,         "to log",  Level.BASE, "consent",           NONE,     False),
     ("track",       ANY,        "enabled",  ANY,       ANY,         ANY,          "to log",  Level.OFF,  SWITCH,              NONE,     False),
     ("track",       ANY,        "enabled",  "no sink", "yes",       ANY,          "to sink", Level.OFF,  "sink",              NONE,     False),
     ("track",       ANY,        "enabled",  "no sink", "no",        ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
     ("track",       ANY,        "enabled",  "no sink", "undecided", ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
+    ("track",       ANY,        "enabled",  "no sink", "unreadable", ANY,         "to sink", Level.OFF,  "sink",              NONE,     False),
+    ("track",       "base",     "enabled",  "sink",    "unreadable", ANY,         "to sink", Level.BASE, SWITCH,              NONE,     False),
+    ("track",       "full",     "enabled",  "sink",    "unreadable", ANY,         "to sink", Level.FULL, SWITCH,              OPERATOR, False),
+    ("track",       "neutral",  "enabled",  "sink",    "unreadable", "no notice", "to sink", Level.BASE, "consent",           NONE,     False),
+    ("track",       "neutral",  "enabled",  "sink",    "unreadable", "notice due", "to sink", Level.OFF, "notice",            NONE,     False),
     ("track",       "base",     "enabled",  "sink",    "yes",       ANY,          "to sink", Level.BASE, SWITCH,              NONE,     False),
     ("track",       "base",     "enabled",  "sink",    "no",        ANY,          "to sink", Level.BASE, SWITCH,              NONE,     True),
     ("track",       "base",     "enabled",  "sink",    "undecided", ANY,          "to sink", Level.BASE, SWITCH,              NONE,     True),
@@ -73,9 +79,12 @@ KINDS = list(itertools.product(*ALL))
 
 
 def made(
-    do_not_track: str, switch: str, disabled: str, sink: bool, consent: bool | None, notice: bool, to_log: bool
+    do_not_track: str, switch: str, disabled: str, sink: bool, consent: bool | str | None, notice: bool, to_log: bool
 ) -> Inputs:
-    return Inputs(do_not_track, switch, disabled, sink, consent, DECIDED_AT if consent else None, notice, to_log)
+    is_readable = consent != "unreadable"
+    decision = consent if is_readable else None
+    decided_at = DECIDED_AT if decision else None
+    return Inputs(do_not_track, switch, disabled, sink, decision, decided_at, is_readable, notice, to_log)
 
 
 def rule(kinds: tuple[str, ...]) -> int:
@@ -95,6 +104,17 @@ def test_the_first_rule_that_speaks_wins(kinds: tuple[str, ...]) -> None:
 
         decided = (decision.level, decision.decided_by, set(decision.grants), decision.destroys_others)
         assert TABLE[rule(kinds)][7:] == decided, inputs
+
+
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in DO_NOT_TRACK.items() for word in words])
+def test_one_switch_for_every_program(kind: str, word: str) -> None:
+    """``TELEMETRY_SDK_DISABLED`` is read like ``DO_NOT_TRACK``, and no consent or word raises what it lowers."""
+    for switch, consent in itertools.product(("", "full"), (True, None)):
+        decision = decide(Inputs(app_switch=switch, consent=consent, every_program=word))
+
+        assert (decision.decided_by == "TELEMETRY_SDK_DISABLED") is (kind == "do not")
+        assert (decision.level is Level.OFF) is (kind == "do not")
+        assert not decision.grants or kind == "track"
 
 
 def test_the_table_has_no_dead_row() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from telemetry_sdk.model import Limits
 from telemetry_sdk.otlp import any_value
 from telemetry_sdk.properties import CUT_MARK, Converter, property_name, safe_text, shown
+from telemetry_sdk.scrub import Scrubber
 
 LEFT_OUT = object()
 Point = namedtuple("Point", "x y")
@@ -348,3 +349,95 @@ def test_a_text_fits_its_limit_and_can_be_encoded(text: str, limit: int) -> None
     assert len(result.encode()) <= limit
     whole = text.encode("utf-8", "replace").decode()
     assert result == whole or len(whole.encode()) > limit
+
+
+# With a scrubber
+
+
+SCRUBBER = Scrubber(["jsmith"])
+
+
+def kept(
+    properties: dict[str, object], limits: Limits | None = None
+) -> tuple[dict[str, object], dict[str, int], list[str]]:
+    converter = Converter(limits or Limits(), SCRUBBER)
+    for name, value in properties.items():
+        converter.add(name, value)
+    return converter.kept, dict(converter.scrubbed), converter.dropped
+
+
+class Address(enum.Enum):
+    HOME = "jane@example.com"
+    JSMITH = object()
+
+
+@pytest.mark.parametrize(
+    ("properties", "becomes", "scrubbed"),
+    [
+        ({"note": "mail jane@example.com"}, {"note": "mail [email]"}, {"email": 1}),
+        ({"note": Text("jane@example.com")}, {"note": "[email]"}, {"email": 1}),
+        ({"note": Address.HOME}, {"note": "[email]"}, {"email": 1}),
+        ({"note": Address.JSMITH}, {"note": "[local]"}, {"own name": 1}),
+        ({"amount": Decimal("4111111111111111")}, {"amount": "[card]"}, {"card": 1}),
+        ({"amount": 4111111111111111}, {"amount": "[card]"}, {"card": 1}),
+        ({"amount": 4111111111111111.0}, {"amount": "[card]"}, {"card": 1}),
+        ({"took_ns": 4111111111111111}, {"took_ns": 4111111111111111}, {}),
+        ({"password": 1234}, {"password": "[removed]"}, {"name: password": 1}),
+        ({"password": object()}, {"password": "[removed]"}, {"name: password": 1}),
+        ({"password": {"a": ["x"]}}, {"password": "[removed]"}, {"name: password": 1}),
+        ({"has_password": True, "email": False}, {"has_password": True, "email": False}, {}),
+        ({"a": {"b": {"userEmail": "x"}}}, {"a": {"b": {"userEmail": "[removed]"}}}, {"name: email": 1}),
+        ({"users": [{"name": "Jane", "n": 1}]}, {"users": [{"name": "[removed]", "n": 1}]}, {"name: user name": 1}),
+        ({"smtp": {"pass": "x"}}, {"smtp": {"pass": "[removed]"}}, {"name: smtp pass": 1}),
+        ({"a": [[["x", "/home/jane"]]]}, {"a": [[["x", "[path]"]]]}, {"path": 1}),
+        ({"emails": ["a", "b"]}, {"emails": "[removed]"}, {"name: email": 1}),
+        ({"hosts": ["a", 1]}, {"hosts": ["[removed]", 1]}, {"name: host": 1}),
+        ({"versions": ["1.2.3.4"]}, {"versions": ["1.2.3.4"]}, {}),
+        ({"page": "/data/export"}, {"page": "/data/export"}, {}),
+        ({"when": datetime(2026, 5, 28, 20, 26, 40)}, {"when": "2026-05-28T20:26:40"}, {}),
+        ({"id": UUID(int=1)}, {"id": "00000000-0000-0000-0000-000000000001"}, {}),
+    ],
+)
+def test_what_must_not_leave_is_removed(
+    properties: dict[str, object], becomes: dict[str, object], scrubbed: dict[str, int]
+) -> None:
+    """Names and values are looked at in every type and nesting; what was removed is counted by kind."""
+    assert kept(properties) == (becomes, scrubbed, [])
+
+
+def test_no_half_of_a_secret_is_left_by_the_cut() -> None:
+    """A text is scrubbed before it is cut: wherever the limit falls, nothing of a secret is left."""
+    for start in range(20, 110):
+        (value,) = kept({"note": "." * start + " hunter2hunter2hunter2@secretplace.example"}, Limits(string_bytes=100))[
+            0
+        ].values()
+
+        assert len(str(value).encode()) <= 100
+        assert "hunter" not in str(value)
+
+
+def test_a_name_with_a_secret_in_it_is_left_out() -> None:
+    """A property whose name holds this machine's user is dropped, counted, and named without it; so is one in a map."""
+    properties = {"jsmith_notes": 1, "notes": {"jsmith": 2, "other": 3}, "counts": {"jane@example.com": 4}}
+
+    assert kept(properties) == (
+        {"notes": {"other": 3}, "counts": {}},
+        {"name": 2},
+        ["[local]_notes", "notes.[local]", "[email]"],
+    )
+
+
+def test_what_is_left_out_is_not_counted_as_scrubbed() -> None:
+    """Only what left the record's values is counted: a property that does not fit takes its count with it."""
+    limits = Limits(record_bytes=100)
+
+    assert kept({"note": "jane@example.com" + " x" * 100}, limits) == ({}, {}, ["note"])
+
+
+def test_the_text_of_one_event_is_bounded() -> None:
+    """An event with more text than could ever be kept is not scrubbed to its end: what was not looked at is left out."""
+    texts = {f"p{number}": [f"{'x ' * 4000}{n}" for n in range(5)] for number in range(10)}
+    values, _, dropped = kept(texts, Limits(string_bytes=4, record_bytes=16_384))
+
+    assert list(values) == ["p0", "p1", "p2"]
+    assert dropped == [f"p{number}" for number in range(3, 10)]

@@ -1,0 +1,57 @@
+"""A Django site in one file: page views and events with their route, browser, device and user, once /privacy has a yes.
+
+    gunicorn --preload --workers 4 django_app:application       prints its address; the processes are one install
+
+It sends in the background: no visitor waits for the sink. Django keeps the route on its own request object, so a
+middleware of two lines hands it on. Consent belongs to the install: in a real site /privacy is for the administrator,
+behind a login and the CSRF check, and the user comes from the session. Without a sink nothing is collected: set
+ACME_DJANGO_TELEMETRY_ENDPOINT. Needs ``pip install telemetry-sdk[web] django gunicorn``.
+"""
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+from telemetry_sdk import Telemetry
+from telemetry_sdk.web import ROUTE_KEY, WSGIMiddleware
+
+telemetry = Telemetry("acme-django", version="1.0.0", delivery="background")
+
+
+def telemetry_middleware(get_response):
+    """Say whose request this is, which holds for this request only, and which route it took."""
+
+    def handle(request):
+        if user := request.COOKIES.get("user"):
+            telemetry.identify_user(user)
+        return get_response(request)
+
+    handle.process_view = lambda request, *_: request.META.update({ROUTE_KEY: request.resolver_match.route})
+    return handle
+
+
+def show(_, timer_id):
+    return HttpResponse(f"<p>Timer {timer_id}</p>")
+
+
+def start(request):
+    telemetry.track_event("timer.started", {"minutes": int(request.POST.get("minutes", 25))})
+    return HttpResponse("started", status=201, content_type="text/plain")
+
+
+def decide(request):
+    if request.POST.get("wish") == "on":
+        telemetry.opt_in()
+    else:
+        telemetry.opt_out()
+    now = "on" if telemetry.is_detailed_analytics_enabled() else "off"
+    return HttpResponse(f"analytics are {now}", content_type="text/plain")
+
+
+urlpatterns = [path("timers", start), path("timers/<int:timer_id>", show), path("privacy", decide)]
+settings.configure(
+    ALLOWED_HOSTS=["127.0.0.1", "localhost"], ROOT_URLCONF=__name__, MIDDLEWARE=[f"{__name__}.telemetry_middleware"]
+)
+application = WSGIMiddleware(get_wsgi_application(), telemetry, page_views=True)
+telemetry.start()

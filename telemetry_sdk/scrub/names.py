@@ -1,0 +1,214 @@
+"""Which property names say that their value must not leave: a password, an address, a person. Pure.
+
+A name is read as words, however it is spelled (`userEmail`, `user_email`, `USER-EMAIL`, `user.email2`); a part of a
+word says nothing, so `author`, `shipped`, `passed` and `tokenizer` are no secrets. Five tables decide:
+
+| table         | denies                                                     | as in                                |
+|---------------|------------------------------------------------------------|--------------------------------------|
+| `_ANYWHERE`   | a word, wherever it stands in the name                     | `smtp_password_old`, `userEmail`     |
+| `_GLUED`      | a word that ends with one, with no sign between            | `useremail`, `accesstoken`           |
+| `_AT_THE_END` | a word that is only what it says when it comes last        | `client_ip`, not `ip_version`        |
+| `_ALONE`      | a word that is only what it says when it is the whole name | `user`, not `user_role`              |
+| `_AFTER`      | a general word after one that makes it personal or secret  | `api_key`, `first_name`, `smtp_pass` |
+
+The last word is what a name is about. So a name that ends in a quantity, a kind or a condition (`token_count`,
+`auth_method`, `email_verified`), or begins with one (`has_email`, `max_tokens`), is no secret, nor is a number under
+a plural (`emails: 3`), nor a bool under any name. In a map the name around counts as the word before:
+``{"smtp": {"pass": ...}}``. What these rules let pass is still searched for secret shapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+from telemetry_sdk.scrub.patterns import lazy
+
+__all__ = ["NO_RULE", "QUANTITY", "ROUTE", "VERSION", "NameRule", "name_rule"]
+
+VERSION: Final = "version"
+ROUTE: Final = "route"
+QUANTITY: Final = "quantity"
+
+_ANYWHERE: Final = frozenset(
+    (
+        *("password", "passwd", "passphrase", "passcode", "pincode", "pwd", "secret", "token", "apikey"),
+        *("credential", "authorization", "authorisation", "cookie", "sessionid", "jsessionid", "phpsessid"),
+        *("connectionstring", "email", "username", "firstname", "lastname", "fullname", "surname", "nickname"),
+        *("cardholder", "hostname", "filename", "phone", "telephone", "cellphone", "phonenumber", "msisdn"),
+        *("address", "addr", "ssn", "birth", "birthday", "birthdate", "creditcard", "cardnumber", "passport", "imei"),
+        *("iban",),
+    )
+)
+_GLUED: Final = (
+    *("password", "passwd", "secret", "token", "cookie", "apikey", "secretkey", "accesskey", "privatekey"),
+    *("email", "username", "hostname", "filename", "address"),
+)
+_AT_THE_END: Final = frozenset(
+    (
+        *("ip", "ipv", "mail", "host", "jwt", "otp", "csrf", "xsrf", "dsn", "cvv", "cvc", "dob", "bearer"),
+        *("postcode", "zipcode", "street", "fax", "tel"),
+    )
+)
+_ALONE: Final = frozenset(("user", "login", "auth"))
+_SERVICES: Final = (
+    *("db", "database", "mysql", "pg", "postgres", "redis", "mongo", "smtp", "imap", "ftp", "sftp", "ssh", "ldap"),
+    *("proxy", "http", "basic", "wifi", "sudo", "root", "admin", "system", "os", "unix", "windows", "remote"),
+)
+_AFTER: Final = {
+    "auth": frozenset((*_SERVICES, "x", "digest", "user")),
+    "card": frozenset(("credit", "debit", "bank")),
+    "code": frozenset(
+        ("zip", "postal", "pin", "security", "verification", "recovery", "auth", "mfa", "otp", "sms", "backup", "pass")
+    ),
+    "for": frozenset(("forwarded",)),
+    "id": frozenset(("session", "machine", "hardware", "national", "tax", "advertising")),
+    "key": frozenset(
+        (
+            *("api", "secret", "private", "access", "encryption", "decryption", "signing", "auth", "ssh", "gpg"),
+            *("pgp", "license", "licence", "activation", "recovery", "master", "session", "account", "storage"),
+            *("shared",),
+        )
+    ),
+    "login": frozenset((*_SERVICES, "user", "account", "github", "gitlab", "owner", "customer")),
+    "name": frozenset(
+        (
+            *("user", "first", "last", "full", "family", "given", "middle", "maiden", "real", "birth", "legal"),
+            *("person", "client", "customer", "contact", "employee", "patient", "student", "member", "owner"),
+            *("author", "guest", "sender", "recipient", "holder", "account", "login", "host", "computer", "machine"),
+            *("server", "device", "file", "upload", "attachment", "document"),
+        )
+    ),
+    "number": frozenset(
+        (
+            *("card", "cc", "mobile", "cell", "contact", "account", "bank", "routing", "license", "licence"),
+            *("serial", "security", "insurance", "national", "tax"),
+        )
+    ),
+    "pass": frozenset((*_SERVICES, "user", "mail", "key")),
+    "security": frozenset(("social",)),
+    "str": frozenset(("conn", "connection")),
+    "string": frozenset(("connection",)),
+    "token": frozenset(("access", "refresh", "auth", "api", "session", "bearer", "csrf", "reset", "push", "device")),
+    "user": frozenset((*_SERVICES, "login", "account", "current", "github", "gitlab")),
+}
+# These name something only as a string: a number under `user` is a number, and a map under `host` is looked into.
+_AS_STRINGS: Final = frozenset(("name", "user", "login", "host", "auth", "filename"))
+# What language models count.
+_COUNTED: Final = "tokens"
+
+_HARMLESS_ENDINGS: Final = frozenset(
+    (
+        *("count", "counts", "total", "length", "len", "size", "bytes", "chars", "limit", "limits", "quota"),
+        *("budget", "usage", "used", "cost", "rate", "ratio", "score", "strength", "index", "position", "age"),
+        *("version", "type", "types", "kind", "kinds", "method", "methods", "mode", "format", "provider", "strategy"),
+        *("scheme", "flow", "policy", "status", "state", "result", "error", "errors", "failure", "failures"),
+        *("failed", "success", "attempt", "attempts", "retries", "verified", "confirmed", "valid", "invalid"),
+        *("enabled", "disabled", "required", "optional", "present", "missing", "provided", "changed", "updated"),
+        *("created", "reset", "resets", "expired", "expires", "expiry", "expiration", "lifetime", "ttl", "seconds"),
+        *("secs", "ms", "minutes", "hours", "days", "duration", "time", "at", "sent", "received", "opened"),
+        *("clicked", "delivered", "bounced", "copied", "frequency", "consent", "accepted", "rejected", "banner"),
+        *("notification", "notifications", "preference", "model", "brand", "os", "visible", "shown", "hidden"),
+        *("feature", "template", "country", "region", "step", "screen", "page", "button", "viewed", "focused"),
+        *("toggled", "selected"),
+    )
+)
+_HARMLESS_BEGINNINGS: Final = frozenset(
+    ("has", "is", "num", "max", "min", "avg", "mean", "median", "total", "count", "needs", "requires", "supports")
+)
+
+_VERSIONS: Final = frozenset(("version", "versions", "ver", "release", "build", "semver", "firmware"))
+_ROUTES: Final = frozenset(
+    ("route", "routes", "endpoint", "page", "screen", "view", "url", "uri", "href", "link", "pathname", "referrer")
+)
+_ROUTE_PATHS: Final = frozenset(("url", "request", "route", "page", "api", "http"))
+_QUANTITIES: Final = frozenset(
+    (
+        *("ns", "us", "ms", "nanos", "micros", "millis", "ts", "timestamp", "time", "at", "bytes", "size"),
+        *("duration", "elapsed", "uptime", "offset", "count", "total", "seq", "sequence", "memory", "ticks"),
+        *("cycles", "length"),
+    )
+)
+
+_WORD: Final = lazy(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class NameRule:
+    """What a property's name says about its value.
+
+    Attributes:
+        denied: The words that forbid the value to leave; empty when it may.
+        strings_only: They forbid only strings: a number or a map under this name is something else.
+        numbers_pass: They are a plural, under which a number is a count.
+        reading: How the value's ambiguous shapes are read: `VERSION` (1.2.3.4 is no address), `ROUTE` (/data/export
+            is no file), `QUANTITY` (no number is a card's), or empty.
+        unclean: The name itself holds a secret.
+    """
+
+    denied: str = ""
+    strings_only: bool = False
+    numbers_pass: bool = False
+    reading: str = ""
+    unclean: bool = False
+
+    def denies(self, value: object) -> bool:
+        """Tell whether *value* must not leave under this name."""
+        # Not isinstance, which asks the object what it is.
+        kind = type(value)
+        if not self.denied or kind is bool or value is None:
+            return False
+        if self.strings_only:
+            return issubclass(kind, str)
+        return not (self.numbers_pass and issubclass(kind, (int, float)))
+
+
+NO_RULE: Final = NameRule()
+
+
+def name_rule(name: str, parent: str = "") -> NameRule:
+    """Return what *name* says about its value; *parent* is the name of the map around it, if any."""
+    words = _words(name)
+    if not words:
+        return NO_RULE
+    reading = _reading(words)
+    if words[-1] in _HARMLESS_ENDINGS or words[0] in _HARMLESS_BEGINNINGS:
+        return NameRule(reading=reading)
+    denied, plural = _denied(words, _words(parent)[-1:])
+    return NameRule(denied, denied.rpartition(" ")[2] in _AS_STRINGS, plural, reading)
+
+
+def _denied(words: list[str], parent: list[str]) -> tuple[str, bool]:
+    """Return the words that deny, and whether they are a plural."""
+    singles = [_singular(word) for word in words]
+    for word, single in zip(words, singles, strict=True):
+        if word != _COUNTED and (single in _ANYWHERE or single.endswith(_GLUED)):
+            return single, word != single
+    plural = words[-1] != singles[-1]
+    if singles[-1] in _AT_THE_END or (len(words) == 1 and words[0] in _ALONE):
+        return singles[-1], plural
+    chain = [*map(_singular, parent), *singles]
+    for before, word in itertools.pairwise(chain):
+        if before in _AFTER.get(word, ()):
+            return f"{before} {word}", plural
+    return "", False
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name.replace("IPv", "Ipv").replace("OAuth", "Oauth"))]
+
+
+def _singular(word: str) -> str:
+    if word.endswith("sses"):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def _reading(words: list[str]) -> str:
+    last = words[-1]
+    if not _VERSIONS.isdisjoint(words):
+        return VERSION
+    if last in _ROUTES or (last == "path" and _ROUTE_PATHS.intersection(words[-2:-1])):
+        return ROUTE
+    return QUANTITY if last in _QUANTITIES else ""

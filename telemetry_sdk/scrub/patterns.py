@@ -1,0 +1,29 @@
+"""Patterns that are compiled when they are first used: compiling all of them costs more than an import may. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+__all__ = ["lazy"]
+
+
+class _Pattern:
+    """Stands for a compiled pattern; after its first use it costs no more than that one."""
+
+    __slots__ = ("_source", "findall", "finditer", "fullmatch", "match", "search", "sub")
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def __getattr__(self, method: str) -> object:
+        """Compile, and keep the methods in their slots: called while those are empty only."""
+        compiled = re.compile(self._source)
+        for name in ("finditer", "findall", "fullmatch", "match", "search", "sub"):
+            setattr(self, name, getattr(compiled, name))
+        return getattr(compiled, method)
+
+
+def lazy(source: str) -> re.Pattern[str]:
+    """Return the pattern of *source*, not yet compiled."""
+    return cast("re.Pattern[str]", _Pattern(source))

@@ -1,0 +1,233 @@
+"""E-mail addresses, network addresses and the numbers of cards, accounts, persons and phones inside a text. Pure.
+
+Judged ambiguous, and why it is decided so:
+
+- 1.2.3.4 is an address, unless the text says version (``v1.2.3.4``, ``Chrome/120.0.0.0``) or the property's name does.
+- ``user@host`` is an e-mail address, ``app@1.2.3``, ``app@latest`` and ``icon@2x.png`` are none.
+- A number is a card's when its prefix and length are and the check digit fits. One in ten numbers with such a prefix
+  and length looks like that; times since 1970 in any unit begin with a 1 until 2033 and never do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.scrub.patterns import lazy
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable
+
+__all__ = ["is_card_number", "without_emails", "without_ips", "without_numbers"]
+
+# E-mail. What a local part cannot hold ends it; everything else, of any script, may stand in it.
+
+_AT: Final = r"@\uff20"
+_NO_LOCAL: Final = (
+    rf"\s{_AT}\"(),:;<>\[\]\\/=?&|{{}}`\u2018-\u201f\u00ab\u00bb\u2026\u3001\u3002\uff08\uff09\u300c\u300d"
+)
+_NO_LABEL: Final = (
+    rf"\s{_AT}\x00-,./:-?\[-^`{{-\x7f\u2018-\u201f\u00ab\u00bb\u2026\u3001\u3002\uff0c\uff08\uff09\u300c\u300d-"
+)
+_EMAIL: Final = lazy(
+    rf"(?:(?<![^{_NO_LOCAL}])(?:(?P<before>[^{_NO_LOCAL}]++):)?[^{_NO_LOCAL}]++|\"(?:[^\"\\\n]|\\.){{1,64}}+\")"
+    rf"[{_AT}](?:\[[0-9A-Za-z.:]{{2,64}}\]|(?P<host>[^{_NO_LABEL}]++(?:[.\u3002-]{{1,3}}[^{_NO_LABEL}]++)*+)(?!://))"
+)
+_LABELS: Final = frozenset(
+    (
+        *("mailto", "email", "e-mail", "mail", "from", "to", "cc", "bcc", "by", "contact", "author", "sender"),
+        *("recipient", "reply-to", "sip", "xmpp", "acct"),
+    )
+)
+_IS_VERSION: Final = lazy(
+    r"[v^~]?[0-9]+(?:\.(?:[0-9]+|x))*+(?:[-+.][\w.+-]*(?:[0-9]|alpha|beta|rc|dev|next|canary|t?gz|zip|js|css|whl))?"
+    r"|[1-9]x(?:\..*)?"
+)
+_IS_REVISION: Final = lazy(
+    r"(?i)latest|next|main|master|head|trunk|alpha|beta|canary|stable|edge|lts|dev|nightly|sha[0-9]+|v?[0-9].*"
+    r"|(?=[a-f]*[0-9])[0-9a-f]{6,}"
+)
+
+# Network addresses
+
+_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
+_QUAD: Final = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
+_IPV4: Final = lazy(rf"(?<![0-9])(?<![0-9]\.)(?<!\b[vV]){_QUAD}(?![0-9])(?!\.[0-9])")
+_DASHED_IPV4: Final = lazy(r"(?<![\w-])ip-[0-9]{1,3}(?:-[0-9]{1,3}){3}(?![\w-])")
+_OF_A_VERSION: Final = lazy(r"(?i:\b(?:version|ver|release|build)[ .:=]{0,3})\Z|(?:^|[\s(;,])[A-Z][\w.-]*/\Z")
+_OF_A_NETWORK: Final = lazy(r"(?:10|127|192\.168|169\.254|172\.(?:1[6-9]|2[0-9]|3[01]))\.")
+_VERSION_ONLY: Final = lazy(r"[vV]?[0-9]+(?:\.[0-9]+)+(?:[-+ ].*)?")
+_MAC: Final = lazy(
+    r"(?<![\w:-])(?:[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}"
+    r"|(?=[0-9-]*[A-Fa-f])[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5})(?![\w:-])"
+)
+_HEXES: Final = "[0-9A-Fa-f]{1,4}"
+_LAST_GROUPS: Final = rf"(?:(?:{_HEXES}:){{0,5}}{_QUAD}|{_HEXES}(?::{_HEXES}){{0,6}})"
+_IPV6_FORMS: Final = (
+    rf"(?:(?<![\w:])::{_LAST_GROUPS}"
+    # The first group has a digit or all four signs, for `abc::f1` is of a programming language.
+    rf"|(?<!\w)(?=[0-9A-Fa-f]{{4}}:|[A-Fa-f]{{0,3}}[0-9])(?=[A-Fa-f:]{{0,40}}[0-9])"
+    rf"{_HEXES}(?::{_HEXES}){{0,6}}::{_LAST_GROUPS}?"
+    # Eight pairs that end a longer row are a fingerprint.
+    rf"|(?<!\w)(?<!\b[0-9A-Fa-f]{{2}}:)(?:{_HEXES}:){{6}}(?:{_HEXES}:{_HEXES}|{_QUAD})"
+    r")(?!\w)(?!:[0-9A-Fa-f:])(?:%[\w.-]{1,32}+)?"
+)
+_IPV6: Final = lazy(rf"\[(?:{_IPV6_FORMS}|::)\]|{_IPV6_FORMS}|(?<!\S)::(?!\S)")
+
+# Numbers
+
+_MANY_DIGITS: Final = lazy(r"[0-9](?:[ \u00a0\u2013_()/-]{0,2}[0-9]){8}")
+_DIGITS: Final = lazy(r"(?<![0-9])(?<![0-9]\.)[0-9](?:[ \u00a0\u2013_-]?[0-9]){11,}+")
+_DECIMALS: Final = lazy(r"\.(?!0\b)[0-9]")
+_DIGIT_GROUP: Final = lazy(r"[0-9]+")
+_CARD_GROUPS: Final = frozenset(
+    ((4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (6, 13), (8, 8), *((n,) for n in range(13, 20)))
+)
+_FIRST_GROUPS: Final = frozenset(groups[0] for groups in _CARD_GROUPS)
+_MOST_GROUPS: Final = 5
+_CARD: Final = lazy(
+    r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}"
+    r"|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}"
+    r"|(?:6(?:011|4[4-9][0-9]|[2357][0-9]{2})|35(?:2[89]|[3-8][0-9])|5[0678][0-9]{2})[0-9]{12,15}"
+)
+_ALNUM_BEFORE: Final = lazy(r"[A-Za-z0-9]+\Z")
+_ALNUM_AFTER: Final = lazy(r"[A-Za-z0-9]*")
+_HEX: Final = lazy(r"[0-9A-Fa-f]+")
+_NEIGHBOURHOOD: Final = 64
+_SHORTEST_HASH: Final = 24
+_IBAN: Final = lazy(
+    r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)(?![A-Za-z0-9])"
+)
+_SSN: Final = lazy(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-])")
+_PHONE: Final = lazy(
+    r"(?<![\w.+-])\+[1-9](?:[0-9]{9,14}|(?=[0-9]{0,4}[ \u00a0()/-])(?:[ \u00a0()/-]{0,2}[0-9]){8,14})(?![\w.])"
+    r"|(?<![\w-])(?:\([0-9]{3}\) ?|[0-9]{3}-)[0-9]{3}-[0-9]{4}(?![\w-])"
+)
+
+
+def without_emails(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without e-mail addresses and ``user@host``, nor ``user:password@host``."""
+
+    def replace(found: re.Match[str]) -> str:
+        before, host = found["before"], found["host"]
+        if host is not None and not _is_mail_host(host):
+            return found.group()
+        quote = "'" if found.group().startswith("'") else ""
+        if before is None or before.lower() in _LABELS:
+            count("email")
+            return f"{quote}{before + ':' if before else ''}[email]"
+        count("token")
+        return f"{quote}[token]"
+
+    if "%40" in text:
+        plain = text.replace("%40", "@")
+        replaced = _EMAIL.sub(replace, plain)
+        return replaced if replaced != plain else text
+    return _EMAIL.sub(replace, text)
+
+
+def _is_mail_host(host: str) -> bool:
+    """Tell a host after an ``@`` from a version, a revision or the scale of an image."""
+    if _IPV4.fullmatch(host):
+        return True
+    if "." in host or "\u3002" in host:
+        return not _IS_VERSION.fullmatch(host)
+    return len(host) > 1 and not _IS_REVISION.fullmatch(host)
+
+
+def without_ips(text: str, count: Callable[[str], None], *, is_version: bool = False) -> str:
+    """Return *text* without network and hardware addresses; a whole text like 1.2.3.4 stays if it *is_version*."""
+
+    def replace(found: re.Match[str]) -> str:
+        before = text[max(0, found.start() - 32) : found.start()]
+        if _OF_A_VERSION.search(before) and not (before.endswith("/") and _OF_A_NETWORK.match(found.group())):
+            return found.group()
+        count("ip")
+        return "[ip]"
+
+    colons = text.count(":")
+    if colons >= 5 or text.count("-") >= 5:
+        text = _replaced(_MAC, "mac", text, count)
+    if "::" in text or colons >= 6:
+        text = _replaced(_IPV6, "ip", text, count)
+    if "ip-" in text:
+        text = _replaced(_DASHED_IPV4, "ip", text, count)
+    if text.count(".") < 3 or (is_version and _VERSION_ONLY.fullmatch(text)):
+        return text
+    return _IPV4.sub(replace, text)
+
+
+def _replaced(pattern: re.Pattern[str], kind: str, text: str, count: Callable[[str], None]) -> str:
+    def replace(_: re.Match[str]) -> str:
+        count(kind)
+        return f"[{kind}]"
+
+    return pattern.sub(replace, text)
+
+
+def without_numbers(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without the numbers of cards, bank accounts, persons and phones."""
+
+    def iban(found: re.Match[str]) -> str:
+        compact = found.group().replace(" ", "")
+        if int("".join(str(int(sign, 36)) for sign in compact[4:] + compact[:4])) % 97 != 1:
+            return found.group()
+        count("iban")
+        return "[iban]"
+
+    if not _MANY_DIGITS.search(text):
+        return text
+    text = _IBAN.sub(iban, text)
+    text = _DIGITS.sub(lambda found: _without_cards(found, count), text)
+    text = _replaced(_SSN, "ssn", text, count)
+    return _replaced(_PHONE, "phone", text, count)
+
+
+def _without_cards(found: re.Match[str], count: Callable[[str], None]) -> str:
+    """Return a run of digit groups without the card numbers in it."""
+    run = found.group()
+    if _is_in_hash(found):
+        return run
+    groups = [(group.start(), group.end()) for group in _DIGIT_GROUP.finditer(run)]
+    if _DECIMALS.match(found.string, found.end()):
+        groups.pop()  # it is the whole part of a decimal number
+    kept: list[str] = []
+    done = first = 0
+    while first < len(groups):
+        last = _card_at(run, groups, first)
+        if last is not None:
+            count("card")
+            kept += (run[done : groups[first][0]], "[card]")
+            done, first = groups[last][1], last
+        first += 1
+    return "".join((*kept, run[done:]))
+
+
+def _card_at(run: str, groups: list[tuple[int, int]], first: int) -> int | None:
+    """Return the last of the digit groups that from *first* on make up a card's number, or None."""
+    start, end = groups[first]
+    if end - start not in _FIRST_GROUPS:
+        return None
+    for last in range(first, min(first + _MOST_GROUPS, len(groups))):
+        taken = groups[first : last + 1]
+        lengths = tuple(end - start for start, end in taken)
+        if lengths in _CARD_GROUPS and is_card_number("".join(run[start:end] for start, end in taken)):
+            return last
+    return None
+
+
+def is_card_number(digits: str) -> bool:
+    """Tell whether *digits* have the prefix and length of a card's number, and its check digit fits (Luhn)."""
+    if not _CARD.fullmatch(digits):
+        return False
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
+
+
+def _is_in_hash(found: re.Match[str]) -> bool:
+    """Tell whether a number is a part of something hexadecimal, by the letters around it."""
+    text, start, end = found.string, found.start(), found.end()
+    before = _ALNUM_BEFORE.search(text[max(0, start - _NEIGHBOURHOOD) : start])
+    after = _ALNUM_AFTER.match(text[end : end + _NEIGHBOURHOOD])
+    around = (before.group() if before else "") + (after.group() if after else "")
+    return end - start + len(around) >= _SHORTEST_HASH and _HEX.fullmatch(found.group() + around) is not None

@@ -1,0 +1,203 @@
+"""Passwords, keys and tokens inside a text. Pure.
+
+Found by what stands around them (PEM blocks, ``Authorization:``, ``password=``, ``Bearer``), by the prefix their
+issuer gives them, or because no word looks like that: letters of both cases and digits change places all the time,
+over 20 characters and more. Base64 of a short word, identifiers, file names and slugs pass. So does hexadecimal of any
+length, which is the hash of something public (a commit, a release), and so do UUIDs, ULIDs and ``sha512-...``.
+"""
+
+from __future__ import annotations
+
+import binascii
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.scrub.patterns import lazy
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable
+
+__all__ = ["SHORTEST_RANDOM", "without_assigned", "without_known", "without_random"]
+
+# Said to be one
+
+_PEM: Final = lazy(r"-----BEGIN [^-\n]{1,64}-----(?:[^-]++|-(?!----END ))*+(?:-----END [^-\n]{1,64}-----)?")
+# What says nothing after "password:": words of prose, and a marker.
+_NOTHING: Final = (
+    r"(?:\[[a-z]{2,7}\][})\]]*(?:[\s&;,\"'<>\\]|\Z)"
+    r"|(?:required|missing|invalid|incorrect|wrong|expired|expires|revoked|empty|unset|changed|updated|reset|rejected"
+    r"|accepted|failed|failure|hidden|redacted|removed|sent|enabled|disabled|on|off|ok|valid|yes|no|none|null|nil|true"
+    r"|false|undefined|unknown|must|should|cannot|too|at|an?|the|is|was|not|and|or|for|your|please|\*+)"
+    r"(?![\w@$%^&+=-]|\.\w))"
+)
+_NOBODY: Final = r"(?:admin|anonymous|default|guest|nobody|root|system|test|user)(?![\w@.-])"
+_SECRET_WORDS: Final = (
+    *("pass", "secret", "token", "key", "auth", "cookie", "credential", "sess", "sid", "pwd", "jwt", "otp"),
+    *("cvv", "csrf", "xsrf", "signature"),
+)
+_USER_WORDS: Final = ("user", "login", "logname", "uid")
+_NAMED: Final = (
+    r"(?<!unexpected )(?!(?<=\[)token\])(?:pass(?:word|wd|phrase|code)|secret|token|api[ _-]?key|credentials?"
+    r"|(?:secret|access|private|account|shared|signing|license)[ _-]?key|session[ _-]?id|sessid"
+    r"|(?<![a-z])(?:pwd|jwt|otp|cvv|csrf|xsrf|sid|pass(?=[ \t]?=[ \t]?[^\s0-9]))|sharedaccesssignature)"
+    r"(?:[_-](?:base|id|value|hash|string))?"
+)
+_SIGN: Final = r"(?:\\?[\"'])?\]?[ \t]{0,3}(?:=>|:=|[:=]|%3D|(?<=\w)>)[ \t]{0,3}"
+# "the password is hunter2", and not "is required".
+_IS: Final = r"[ \t](?:is|was)[ \t](?=\S{6})(?=\S{0,40}[0-9!#$%^*])"
+_VALUE: Final = r"(?:\\\"[^\"\\]*+(?:\\\")?|\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|[^\s&;,\"'<>]++)"
+_HEADER: Final = lazy(
+    r"(?i)((?<![a-z])(?:(?:proxy-|x-)?authori[sz]ation|(?:set-)?cookie|passphrase"
+    r"|x-[a-z-]{0,30}(?:key|token|secret|auth))"
+    rf"\\?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}\\?[\"']?)(?!{_NOTHING})(?=\S)[^\"'\n\r]++"
+)
+_ASSIGNED: Final = lazy(
+    rf"(?i)({_NAMED}(?:{_SIGN}|{_IS})|(?<![\w-])--[a-z-]{{0,20}}?{_NAMED}[ \t]{{1,3}})(?!\\?[\"']?{_NOTHING}){_VALUE}"
+)
+_ASSIGNED_USER: Final = lazy(
+    r"(?i)((?<![a-z])(?:user(?:[ _-]?name)?|user id|login|logname|uid)"
+    r"(?:[ \t]?=[ \t]?|\\?[\"'][ \t]?[:=][ \t]?(?=\\?[\"'])|(?<=name):[ \t]?))"
+    rf"(?!\\?[\"']?(?:{_NOTHING}|{_NOBODY}|[0-9]+(?![\w(]))){_VALUE}"
+)
+_SCHEME: Final = lazy(r"(?i)(?<![a-z])(bearer|basic)([ \t]{1,3})([A-Za-z0-9._~+/=-]{6,}+)")
+_MIXED: Final = lazy(r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-9]+|.+=")
+_ABOUT_BEARERS: Final = lazy(
+    r"(?i)(?:tokens?|auth(?:entication|orization)?|schemes?|headers?|instruments?|security|securities|formats?"
+    r"|required|missing|invalid|expired|failed)[.]?"
+)
+
+# Known by its prefix
+
+_LONG_ENOUGH: Final = lazy(r"[\w-]{12}|eyJ")
+_KNOWN: Final = lazy(
+    r"(?<![A-Z0-9])(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA|ANVA|ABIA|ACCA)[A-Z0-9]{16}"
+    r"|(?<![A-Za-z0-9])(?:gh[opsur]_[A-Za-z0-9]{16,}+"
+    r"|(?:sk|rk|pk)_(?:live|test|prod)_(?:(?=[A-Za-z_]{0,40}[0-9])\w{8,}+|[A-Za-z]{14,}+)"
+    r"|sk-(?:(?=[a-zA-Z_-]{0,40}[0-9])[\w-]{16,}+|[A-Za-z]{20,}+)|eyJ[\w-]{6,}+(?:\.[\w=-]*+){0,4}"
+    r"|(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])|key-[0-9a-f]{32})"
+    r"|gl(?:pat|dt|rtr?|cbt|ptt|ft|imt|agent|wt|soat|ffct|oas)-[\w-]{16,}+|github_pat_\w{16,}+"
+    r"|glc_[\w+/=-]{16,}+|glsa_\w{16,}+|xox[a-z]-[\w-]{8,}+|xapp-[\w-]{8,}+|whsec_[\w+/=]{16,}+"
+    r"|AIza[\w-]{24,}+|ya29\.[\w-]{16,}+|GOCSPX-[\w-]{16,}+|SG\.[\w-]{16,}+\.[\w-]{16,}+|hv[sbr]\.[\w-]{20,}+"
+    r"|npm_[A-Za-z0-9]{24,}+|pypi-[\w-]{40,}+|hf_[A-Za-z0-9]{24,}+|do[opr]_v1_[0-9a-f]{32,}+|dapi[0-9a-f]{32}"
+    r"|shp[a-z]{2}_[0-9a-fA-F]{24,}+|sq0[a-z]{3}-[\w-]{16,}+|lin_api_\w{20,}+|dp\.(?:pt|st|ct|sa|scim)\.\w{20,}+"
+    r"|(?:ntn|sbp|pscale_[a-z]{2,10}|sntry[su])_[\w=+-]{20,}+|(?:NRAK|PMAK|ATATT3|AGE-SECRET-KEY-1)[\w=+-]{20,}+"
+    r"|(?<![0-9])[0-9]{8,10}:AA[\w-]{30,}+|(?<![\w-])(?=[A-Z-]{0,28}[0-9])(?:[A-Z0-9]{5}-){4}[A-Z0-9]{5}(?![\w-])"
+    r"|(?<=hooks\.slack\.com/)services/[\w/]++|(?<=/api/webhooks/)[\w/-]++"
+)
+
+# Random
+
+SHORTEST_RANDOM: Final = 20
+_RUN: Final = lazy(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{SHORTEST_RANDOM},}}+={{0,2}}")
+_PART: Final = lazy(r"[A-Za-z0-9]+")
+_PIECE: Final = lazy(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_HEX: Final = lazy(r"[0-9A-Fa-f]+")
+_PUBLIC_HASH: Final = lazy(r"sha(?:1|256|384|512)-[A-Za-z0-9+/]{27,88}={0,2}")
+_HASHES: Final = ("h1:", "sha1:", "sha256:", "SHA256:", "sha384:", "sha512:")
+_ULID: Final = lazy(r"01[0-9A-HJKMNP-TV-Z]{24}")
+_AWS_SECRET_LENGTH: Final = 40
+_AWS_SECRET_CHANGES: Final = 6
+_LONG: Final = 32
+
+
+def without_assigned(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without what is said to be a secret in it: PEM blocks, headers, assignments, flags, schemes."""
+
+    def value(kind: str) -> Callable[[re.Match[str]], str]:
+        def replace(found: re.Match[str]) -> str:
+            count(kind)
+            return f"{found[1]}[{kind}]"
+
+        return replace
+
+    def scheme(found: re.Match[str]) -> str:
+        name, space, credentials = found.groups()
+        if not _is_basic(credentials) if name.lower() == "basic" else _ABOUT_BEARERS.fullmatch(credentials):
+            return found.group()
+        count("token")
+        return f"{name}{space}[token]"
+
+    if "-----BEGIN " in text:
+        text = _replaced(_PEM, text, count)
+    # These patterns are slow, and most texts have none of the words.
+    lowered = text.lower()
+    if any(word in lowered for word in _SECRET_WORDS):
+        text = _HEADER.sub(value("token"), text)
+        text = _ASSIGNED.sub(value("token"), text)
+    if any(word in lowered for word in _USER_WORDS):
+        text = _ASSIGNED_USER.sub(value("user"), text)
+    return _SCHEME.sub(scheme, text) if " " in text or "\t" in text else text
+
+
+def _is_basic(credentials: str) -> bool:
+    """Tell ``user:password`` in base64 from what else a text may call basic: basic JavaScript."""
+    try:
+        decoded = binascii.a2b_base64(credentials + "==")
+    except binascii.Error:
+        decoded = b""
+    return (b":" in decoded and min(decoded) >= ord(" ")) or _MIXED.fullmatch(credentials) is not None
+
+
+def without_known(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without tokens that their prefix or form gives away."""
+    return _replaced(_KNOWN, text, count) if _LONG_ENOUGH.search(text) else text
+
+
+def without_random(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without long strings that look random."""
+
+    def replace(found: re.Match[str]) -> str:
+        run = found.group()
+        is_hash = found.string.endswith(_HASHES, 0, found.start())
+        if is_hash or _PUBLIC_HASH.fullmatch(run) or not _is_random(run):
+            return run
+        # A segment of a path, or base64 as a whole.
+        segments = ["[token]" if _is_random(segment) else segment for segment in run.split("/")]
+        found_tokens = segments.count("[token]")
+        for _ in range(found_tokens or 1):
+            count("token")
+        return "/".join(segments) if found_tokens else "[token]"
+
+    return _RUN.sub(replace, text)
+
+
+def _replaced(pattern: re.Pattern[str], text: str, count: Callable[[str], None]) -> str:
+    def replace(_: re.Match[str]) -> str:
+        count("token")
+        return "[token]"
+
+    return pattern.sub(replace, text)
+
+
+def _is_random(run: str) -> bool:
+    """Tell whether the kinds of characters change places in *run* more often than in any name made of words.
+
+    Random letters and digits change at every second character, names at every fifth or less.
+    """
+    if len(run) < SHORTEST_RANDOM:
+        return False
+    has_digit = any(map(str.isdigit, run))
+    changes = longest = 0
+    for part in _PART.findall(run):
+        if _HEX.fullmatch(part) or _ULID.fullmatch(part):
+            continue
+        changes_here = len(_PIECE.findall(part)) - 1
+        if len(part) >= SHORTEST_RANDOM and changes_here >= len(part) * _rate(part, has_digit=has_digit):
+            return True
+        changes += changes_here
+        longest = max(longest, len(part))
+    if not has_digit:
+        return False
+    if len(run) == _AWS_SECRET_LENGTH and changes >= _AWS_SECRET_CHANGES:
+        return True
+    # Signs of base64 split it.
+    return changes >= len(run) * 0.25 if len(run) >= _LONG else longest >= 8 and changes >= len(run) * 0.3
+
+
+def _rate(part: str, *, has_digit: bool) -> float:
+    """Return how many changes a character make *part* random: fewer where its alphabet allows fewer."""
+    if not has_digit:
+        return 0.3
+    if part.isupper():
+        return 0.16
+    return 0.25 if len(part) < _AWS_SECRET_LENGTH else 0.2

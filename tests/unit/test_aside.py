@@ -1,0 +1,178 @@
+"""Records that find the outbox locked: small files that the next delivery takes in, each once."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from telemetry_sdk import arrivals
+from telemetry_sdk.aside import MOST_ASIDE, Aside
+from telemetry_sdk.model import Layer, Limits, Record
+from telemetry_sdk.outbox import FILE_NAME, Outbox, Put, StoreError, Terms
+
+YES = frozenset({"yes"})
+
+
+def record(uid: str, *, layer: Layer = Layer.ANALYTICS, derived: bool = False, name: str = "timer.started") -> Record:
+    grant = "yes" if layer is Layer.ANALYTICS else None
+    return Record(uid, layer, name, 1000 + len(uid), b"E\xff", f"body {uid}".encode(), derived, grant)
+
+
+@pytest.fixture
+def outbox(state_dir):
+    return Outbox(state_dir, Limits(), "me")
+
+
+@pytest.fixture
+def locked(outbox, state_dir):
+    """The outbox, while another program holds its file; call the second to end that."""
+    outbox.counts()
+    db = sqlite3.connect(state_dir / FILE_NAME, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+
+    def free():
+        db.execute("ROLLBACK")
+        db.close()
+
+    yield outbox, free
+    db.close()
+
+
+def claim(outbox, *, destroy=True):
+    return outbox.claim(lambda _: Terms(YES, destroy), now=2.0, lease_s=10)
+
+
+def test_what_is_kept_is_what_is_loaded(state_dir):
+    """Every field of a record comes back as it was, whatever its bytes."""
+    aside = Aside(state_dir)
+    first, second = record("a"), record("bb", layer=Layer.BASE, derived=True)
+
+    assert aside.keep(first, replaces=False)
+    assert aside.keep(second, replaces=True)
+
+    assert [aside.load(name) for name in aside.names()] == [(first, False), (second, True)]
+
+
+def test_a_record_that_finds_the_outbox_locked_is_set_aside_and_taken_in_later(locked):
+    """It is accepted, waits visibly, and is part of the ledger and of a request once the file is free."""
+    outbox, free = locked
+
+    assert outbox.put(record("one")) is Put.ASIDE
+    assert outbox.put(record("two")) is Put.ASIDE
+    assert outbox.aside_count() == 2
+    assert outbox.has_waiting()
+    free()
+
+    assert [r.uid for r in claim(outbox).records] == ["one", "two"]
+    assert outbox.aside_count() == 0
+    assert outbox.counts().accepted == 2
+
+
+def test_the_next_records_do_not_try_the_locked_file_again(locked, monkeypatch):
+    """For a second after one was set aside, others are at once: a host that tracks a lot is not held up."""
+    outbox, free = locked
+    outbox.put(record("one"))
+    monkeypatch.setattr(outbox.database, "run_soon", None)
+
+    assert outbox.put(record("two")) is Put.ASIDE
+    free()
+
+
+def test_a_kill_between_taking_in_and_deleting_makes_no_second_record(locked, monkeypatch):
+    """A file that is still there although its record was taken in is not taken in again, delivered or not."""
+    outbox, free = locked
+    outbox.put(record("one"))
+    outbox.put(record("ping", derived=True))
+    free()
+    monkeypatch.setattr(Aside, "remove", lambda *_: None)
+    claim(outbox)
+    assert outbox.aside_count() == 2
+    monkeypatch.undo()
+
+    assert [r.uid for r in claim(outbox).records] == ["one", "ping"]
+    assert outbox.counts().accepted == 2
+    outbox.purge("delivered, say")
+    assert not claim(outbox).records
+
+
+def test_a_derived_record_is_taken_in_once(locked):
+    """Of two set aside under one derived uid, one is accepted."""
+    outbox, free = locked
+    outbox.put(record("ping", derived=True))
+    outbox.put(record("ping", derived=True))
+    free()
+
+    assert [r.uid for r in claim(outbox).records] == ["ping"]
+
+
+def test_a_withdrawal_destroys_what_is_set_aside(locked):
+    """Analytics records made under another consent go, base records stay."""
+    outbox, free = locked
+    outbox.put(record("event"))
+    outbox.put(record("beat", layer=Layer.BASE))
+
+    outbox.destroy_withdrawn(lambda: frozenset())
+
+    assert [name.split("-")[1] for name in outbox._arrivals.aside.names()] == ["beat.json"]
+    free()
+
+
+def test_what_was_withdrawn_meanwhile_is_not_taken_in(locked):
+    """A record set aside under a consent that no longer holds is destroyed by the delivery that takes it in."""
+    outbox, free = locked
+    outbox.put(record("event"))
+    free()
+
+    claimed = outbox.claim(lambda _: Terms(frozenset(), True), now=2.0, lease_s=10)
+
+    assert claimed.records == ()
+    assert outbox.counts().dropped == {"consent withdrawn": 1}
+    assert outbox.aside_count() == 0
+
+
+def test_purging_and_withdrawing_one_reach_what_is_set_aside(locked):
+    """`withdraw` takes one uid, `purge` everything."""
+    outbox, free = locked
+    for uid in ("one", "two", "three"):
+        outbox.put(record(uid))
+    with pytest.raises(StoreError):
+        outbox.withdraw("two", "consent withdrawn")
+    assert outbox.aside_count() == 2
+    free()
+
+    outbox.purge("stop")
+
+    assert outbox.aside_count() == 0
+
+
+def test_the_folder_is_bounded(state_dir, monkeypatch):
+    """When too many wait there already, one more is refused."""
+    aside = Aside(state_dir)
+    monkeypatch.setattr(aside, "names", lambda: ["x.json"] * MOST_ASIDE)
+
+    assert aside.keep(record("one"), replaces=False) is False
+
+
+def test_without_a_directory_nothing_is_set_aside():
+    """An outbox in memory has nowhere to set aside."""
+    aside = Aside(None)
+
+    assert aside.keep(record("one"), replaces=False) is False
+    assert aside.names() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"uid": 1}', b"\xff", b'{"replaces": true}'])
+def test_a_file_that_is_not_ours_is_no_record(outbox, state_dir, content):
+    """A torn or foreign file costs nothing and is cleared away."""
+    outbox.counts()
+    (state_dir / "aside").mkdir()
+    (state_dir / "aside" / "0-x.json").write_bytes(content)
+
+    assert claim(outbox).records == ()
+    assert outbox.aside_count() == 0
+
+
+def test_the_wait_is_short():
+    """The documented second."""
+    assert arrivals._AVOID_S == 1.0
