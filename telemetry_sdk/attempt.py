@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.policy import Decision
 
-__all__ = ["Permit", "Worker", "sending_lock"]
+__all__ = ["NoThreadError", "Permit", "Worker", "sending_lock"]
 
 _process_lock = threading.Lock()
 
@@ -141,6 +141,10 @@ def _untraced() -> contextlib.AbstractContextManager[None]:
     return suppressed()
 
 
+class NoThreadError(RuntimeError):
+    """A thread cannot be started: at shutdown, in an isolated subinterpreter, or where there are too many."""
+
+
 class Worker:
     """A daemon thread that makes one attempt after the other and can be left behind in the middle of one."""
 
@@ -150,11 +154,20 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def run(self, job: Callable[[], Answer], wait_s: float) -> Answer | None:
-        """Return the job's answer, or None when it was left behind."""
+        """Return the job's answer, or None when it was left behind.
+
+        Raises:
+            NoThreadError: No thread can be started.
+        """
         if self._jobs is None:
             jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
-            thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
-            thread.start()
+            try:
+                thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
+                thread.start()
+            except RuntimeError as error:
+                is_ending = "shutdown" in str(error)
+                why = "the interpreter is shutting down" if is_ending else "this interpreter cannot start threads"
+                raise NoThreadError(why) from None
             self._jobs, self._thread = jobs, thread
         attempt = self._current = _Attempt(job)
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import otlp, verdict
-from telemetry_sdk.attempt import Permit, Worker
+from telemetry_sdk.attempt import NoThreadError, Permit, Worker
 from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
@@ -272,11 +272,9 @@ class Delivery:
         answer = None
         try:
             answer = self._worker.run(job, budget)
-        except RuntimeError as error:
-            if "thread" not in str(error):
-                raise
+        except NoThreadError as error:
             # Not the sink's fault: nothing was tried, and the next run may try at once.
-            permit.refusal = "the interpreter is shutting down"
+            permit.refusal = str(error)
             answer = Answer(None, error=permit.refusal)
         finally:
             # Also when a Ctrl-C ended the wait: the attempt goes on without us and must not meet the next one.

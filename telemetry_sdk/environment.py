@@ -6,7 +6,6 @@ host are looked at by `own_words` alone, so that the scrubber can remove them fr
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import UNKNOWN, Facts
+from telemetry_sdk.hush import hushed_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,9 +148,8 @@ def _timezone() -> str:
 def _zone_name() -> str | None:
     import tzlocal
 
-    # It warns of doubtful files of the system, and a warning that no program's logging takes is printed.
-    logging.getLogger("tzlocal").addHandler(logging.NullHandler())
-    return tzlocal.get_localzone_name()
+    with hushed_logs():  # of the system's files, some of which it doubts
+        return tzlocal.get_localzone_name()
 
 
 def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:

@@ -9,6 +9,8 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
+from telemetry_sdk.hush import hushed_logs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -63,7 +65,8 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     is_new = not path.exists()
     lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
-        lock.acquire(poll_interval=0.005)
+        with hushed_logs():
+            lock.acquire(poll_interval=0.005)
         if is_new:
             _give_to_owner(path)
     except TimeoutError:
@@ -73,7 +76,8 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        with hushed_logs():
+            lock.release()
 
 
 @functools.cache

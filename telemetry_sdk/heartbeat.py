@@ -60,7 +60,8 @@ class Ticker:
                 self._thread, self._bell = thread, bell
                 thread.start()
             except RuntimeError:
-                return
+                if self._bell is bell:
+                    self._thread = self._bell = None
 
     def wake(self) -> None:
         """Have the step called soon; starts the thread if need be."""
@@ -86,7 +87,7 @@ class Ticker:
     def join(self, wait_s: float) -> None:
         """Wait at most *wait_s* seconds for the end of a thread that was told to stop."""
         thread = self._ending
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(max(wait_s, 0.0))
 
     def before_fork(self) -> None:

@@ -8,6 +8,7 @@ lookup or handshake still holds.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import os
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from telemetry_sdk._version import __version__
+from telemetry_sdk.hush import hushed_logs, hushed_warnings
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
 from telemetry_sdk.settings import is_loopback
@@ -39,7 +41,8 @@ class HttpSender:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._line: _Line | None = None
+        self._idle: _Line | None = None
+        self._in_use: list[_Line] = []
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         """Send *body*.
@@ -48,30 +51,40 @@ class HttpSender:
         may `abandon` it. Redirects are not followed, cookies not kept, ``.netrc`` not read. System proxies and CA
         settings are honoured, except that a plain http sink on this machine is reached directly.
         """
+        with hushed_logs():
+            try:
+                _load_requests()
+                return self._send(body, permit, timeout)
+            except (ImportError, Warning) as error:  # an installation that does not fit together
+                return Answer(None, error=type(error).__name__)
+
+    def _send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
-        line = self._line = self._own_line() or _Line(self._sink)
+        line = self._take()
+        is_fit = True
         try:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
             return Answer(None, error=str(error) or "not permitted")
         except (RequestException, BaseHTTPError, OSError, ValueError) as error:
-            self._line = None
+            is_fit = False
             return Answer(None, error=_cause(error))
         finally:
-            if self._line is not line:
-                line.close()
+            self._give_back(line, is_fit=is_fit)
 
     def abandon(self) -> None:
-        """Close the connection under a running attempt; the next attempt opens a new one."""
-        line, self._line = self._own_line(), None
-        if line is not None:
-            line.cut()
+        """Break the connection of a running attempt, or close that of one that just ended; the next opens a new one."""
+        in_use, self._in_use = self._in_use, []
+        for line in in_use:
+            if line.is_own:
+                line.cut()
+        self.close()
 
     def close(self) -> None:
         """Close idle connections."""
-        line, self._line = self._own_line(), None
-        if line is not None:
+        line, self._idle = self._idle, None
+        if line is not None and line.is_own:
             line.close()
 
     def route(self) -> tuple[str, str]:
@@ -79,16 +92,35 @@ class HttpSender:
 
         The proxy is a URL that may carry credentials; empty when there is none.
         """
+        _load_requests()
         line = _Line(self._sink)
         try:
             return line.route()
         finally:
             line.close()
 
-    def _own_line(self) -> _Line | None:
-        """Return the line unless it came over a fork: then it is the parent's, perhaps with a request under way."""
-        line = self._line
-        return line if line is not None and line.pid == os.getpid() else None
+    def _take(self) -> _Line:
+        """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
+        line, self._idle = self._idle, None
+        if line is None or line.is_cut or not line.is_own:
+            line = _Line(self._sink)
+        self._in_use.append(line)
+        return line
+
+    def _give_back(self, line: _Line, *, is_fit: bool) -> None:
+        with contextlib.suppress(ValueError):  # it was abandoned
+            self._in_use.remove(line)
+        if is_fit and not line.is_cut and self._idle is None:
+            self._idle = line
+        else:
+            line.close()
+
+
+@functools.cache
+def _load_requests() -> None:
+    """Import requests, which warns of versions of other libraries that it does not know."""
+    with hushed_warnings():
+        import requests  # noqa: F401
 
 
 class _Line:
@@ -99,8 +131,8 @@ class _Line:
 
         import requests
 
-        self.pid = os.getpid()
         self._sink = sink
+        self._pid = os.getpid()
         self._adapter = _gated_adapter()
         self._session = requests.Session()
         self._session.headers.clear()
@@ -165,8 +197,18 @@ class _Line:
         bundle = chosen["verify"]
         return proxy or "", bundle if isinstance(bundle, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of this process: over a fork came the parent's, perhaps with a request under way."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `cut` was called."""
+        return self._adapter.gate.is_cut  # type: ignore[no-any-return]
+
     def cut(self) -> None:
-        """Break the connection under the thread that is using it."""
+        """Break the connection under the thread that is using it, which then closes it."""
         self._adapter.gate.cut()
 
     def close(self) -> None:
@@ -222,20 +264,20 @@ class _Gate:
         self.reused = False
         self._connection: Any = None
         self._socket: Any = None
-        self._is_cut = False
+        self.is_cut = False
 
     def attach(self, connection: Any, *, reused: bool) -> None:
         self._connection = connection
         # Kept apart: the connection forgets its socket when an answer is its last one, while that is still being read.
         self._socket = connection.sock
         self.reused = reused
-        if self._is_cut:
+        if self.is_cut:
             raise NotPermittedError("abandoned")
 
     def cut(self) -> None:
         import socket
 
-        self._is_cut = True
+        self.is_cut = True
         if self._socket is not None:
             plain = getattr(self._socket, "socket", self._socket)  # below TLS within TLS
             with contextlib.suppress(OSError, ValueError):
@@ -281,7 +323,8 @@ def _put_gate(manager: Any, gate: _Gate) -> None:
         fresh = False
 
         def connect(self) -> None:
-            super().connect()  # type: ignore[misc]
+            with hushed_warnings():  # of a clock that is far off
+                super().connect()  # type: ignore[misc]
             self.fresh = True
 
         def request(self, *args: Any, **options: Any) -> None:

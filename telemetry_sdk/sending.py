@@ -18,6 +18,7 @@ from telemetry_sdk.policy import OPERATOR_GRANT
 from telemetry_sdk.properties import is_reserved
 from telemetry_sdk.schedule import is_due, utc_day
 from telemetry_sdk.scrub import Scrubber
+from telemetry_sdk.shield import shielded
 from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:
@@ -235,13 +236,24 @@ class Sending:
         """Let a stored record leave as the delivery mode says, and return what became of it."""
         if not receipt or receipt.uid is None or self._options.delivery == "manual":
             return receipt
+        if self._options.delivery != "background" and receipt.reason == ASIDE:
+            return receipt
+        fate, reason = self._let_go(rooms, receipt.uid)
+        return Receipt(_FATES[fate], receipt.uid, reason or receipt.reason)
+
+    @property
+    def strict(self) -> bool:
+        """Whether bugs are raised."""
+        return self._options.strict
+
+    @shielded(lambda reason: ("kept", reason))
+    def _let_go(self, rooms: Rooms, uid: str) -> tuple[str, str]:
+        """Return what became of the stored record *uid*: kept, should a bug end its way."""
         if self._options.delivery == "background":
             self._wake()
-        if self._options.delivery == "background" or receipt.reason == ASIDE:
-            return receipt
+            return "kept", ""
         self._loop_warning.check(self._options.timeout)
-        fate, reason = rooms.delivery.deliver_one(receipt.uid, self._options.timeout)
-        return Receipt(_FATES[fate], receipt.uid, reason)
+        return rooms.delivery.deliver_one(uid, self._options.timeout)
 
 
 def note(rooms: Rooms, name: str, now_ns: int) -> None:

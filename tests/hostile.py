@@ -88,6 +88,9 @@ class HostileSink:
             if self._stop.wait(0.2):
                 return
 
+    def _bad_header(self, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 2\r\n\r\n{}")
+
     def _drip_last_body(self, connection: socket.socket) -> None:
         self._drip_body(connection, b"HTTP/1.1 200 OK\r\nConnection: close")
 

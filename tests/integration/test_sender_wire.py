@@ -16,13 +16,16 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import urllib3
 from process_tools import GUARD, Program
 from sink_server import Reply, SinkServer
 
+from telemetry_sdk import sender as sender_module
 from telemetry_sdk.local_sinks import FileSender
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
@@ -670,6 +673,46 @@ def test_an_answer_that_takes_too_long_as_a_whole_is_none(serve, sender_to, head
     assert (answer.status, answer.error) == (None, "TimeoutError")
 
 
+def test_an_attempt_that_was_left_behind_does_not_meet_the_next_one(serve, sender_to, monkeypatch):
+    """Two attempts at once, the older one abandoned before it had a connection: each is asked for by its own permit."""
+    wire = serve(answering(OK))
+    sender = sender_to(wire.url)
+    send(sender)
+    sender.close()
+    importing, go_on = threading.Event(), threading.Event()
+    load = sender_module._load_requests
+
+    def slow() -> None:
+        if threading.current_thread() is thread:
+            importing.set()
+            assert go_on.wait(GUARD)
+        load()
+
+    monkeypatch.setattr(sender_module, "_load_requests", slow)
+    answers: list[Answer] = []
+    refused = Permit("its time is up")
+    thread = threading.Thread(target=lambda: answers.append(send(sender, b'{"old":1}', refused)))
+    thread.start()
+    assert importing.wait(GUARD)
+    sender.abandon()
+
+    lookup = socket.getaddrinfo
+
+    def meet(*arguments: object, **options: object) -> object:
+        if threading.current_thread() is not thread:
+            go_on.set()
+            thread.join(GUARD)
+        return lookup(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", meet)
+    allowed = Permit()
+
+    assert send(sender, b'{"new":1}', allowed).status == 200
+    assert (refused.asked, allowed.asked) == (1, 1)
+    assert answers == [Answer(None, error="its time is up")]
+    assert not [data for data in wire.received if b"old" in data]
+
+
 def test_an_attempt_abandoned_while_it_looks_up_the_name_writes_nothing(serve, sender_to, monkeypatch):
     """An attempt that was given up before its connection stood sends nothing when the lookup returns at last."""
     looking, go_on = threading.Event(), threading.Event()
@@ -834,6 +877,14 @@ def test_an_unusable_ca_file_is_no_answer(serve, sender_to, context, tmp_path, c
 
     assert send(sender_to(wire.url, ca_file=str(tmp_path / ca_file))).status is None
     assert b"".join(wire.received) == b""
+
+
+def test_a_clock_that_is_far_off_is_not_warned_of(serve, sender_to, certificates, context, monkeypatch):
+    """urllib3's warning of a clock that is years behind does not reach a host, nor become an error there."""
+    monkeypatch.setattr(urllib3.connection, "RECENT_DATE", date(2999, 1, 1))
+    sender = sender_to(serve(answering(OK), context=context).url, ca_file=str(certificates / "sink.pem"))
+
+    assert send(sender).status == 200
 
 
 def test_a_client_certificate_is_shown(serve, sender_to, certificates, context):

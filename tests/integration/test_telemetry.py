@@ -629,3 +629,35 @@ def test_wrong_clock_is_forgiven(make, sink, clock):
     )
     assert telemetry.track_event("timer.stopped").outcome is Outcome.DELIVERED
     assert telemetry.status().ledger["rejected"] == 0
+
+
+class BrokenSender:
+    """Has a bug."""
+
+    def send(self, body, permit, timeout):
+        raise KeyError("bug")
+
+    def abandon(self):
+        pass
+
+    close = abandon
+
+
+def test_a_bug_on_the_way_to_the_sink_leaves_a_stored_record_queued(make, sink):
+    """When an attempt fails by a bug of ours the record is stored all the same, and the receipt says so."""
+    telemetry = make(sender=BrokenSender(), strict=False)
+    receipts = [telemetry.opt_in(), telemetry.track_event("timer.started"), telemetry.send_base_heartbeat()]
+    telemetry.close()
+
+    assert [receipt.outcome for receipt in receipts] == [Outcome.QUEUED] * 3
+    assert receipts[0].reason == "internal error (KeyError)"
+    assert make().flush(30).delivered == 3
+    assert {receipt.uid for receipt in receipts} == set(sink.uids)
+
+
+def test_a_bug_on_the_way_to_the_sink_is_raised_when_strict(make):
+    """Under strict a bug in an attempt is seen, in the call."""
+    telemetry = make(sender=BrokenSender(), strict=True)
+
+    with pytest.raises(KeyError):
+        telemetry.opt_in()

@@ -180,3 +180,45 @@ def test_many_objects_end_together(tmp_path, mode):
     (line,) = program.finish().splitlines()
 
     assert time.time() - float(line.split()[1]) < 0.5 + MARGIN
+
+
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_an_interpreter_without_threads_keeps_its_records_and_says_why(tmp_path, sink, mode):
+    """In an isolated subinterpreter, which may start no thread of ours, records stay stored for the next program."""
+    source = """
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+    sub = interpreters.create() if sys.version_info >= (3, 13) else interpreters.create(isolated=True)
+    failed = interpreters.run_string(sub, ARGUMENT["inside"] % (sys.path, SETTINGS))
+    assert failed is None, failed
+    interpreters.destroy(sub)
+    """
+    inside = """
+import os, sys
+sys.path[:] = %r
+from telemetry_sdk import Telemetry
+telemetry = Telemetry("acme-notes", version="1", strict=True, **%r)
+telemetry.start()
+receipts = [telemetry.opt_in(), telemetry.track_event("timer.started")]
+report = telemetry.flush(5)
+reasons = {report.reason, telemetry.status().waiting, *(receipt.reason for receipt in receipts)} - {""}
+telemetry.close()
+assert all(receipts), receipts
+assert report.kept == 4, report
+os.write(1, repr(reasons).encode())
+"""
+    program = Program(
+        source,
+        tmp_path,
+        environ={"PYTHONWARNINGS": "default"},
+        measured=False,
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+        argument={"inside": inside},
+    )
+
+    assert program.finish() == repr({"this interpreter cannot start threads"})
+    assert sink.requests == []

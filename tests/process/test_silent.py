@@ -21,8 +21,13 @@ def world():
         "handlers": [repr(type(h)) for h in logging.getLogger().handlers],
         "level": logging.getLogger().level, "disabled": logging.root.manager.disable,
         "lastResort": logging.lastResort is not None,
-        # urllib3 and requests add filters, at their import, for warnings of their own.
-        "warnings": [repr(f) for f in warnings.filters if f[2].__module__.split(".")[0] not in ("urllib3", "requests")],
+        # urllib3 and requests add filters, at their import, for warnings of their own; one of ours may be there for a
+        # moment, which looks at our thread only.
+        "warnings": [
+            repr(f) for f in warnings.filters
+            if f[2].__module__.split(".")[0] not in ("urllib3", "requests")
+            and type(f[3]).__module__ != "telemetry_sdk.hush"
+        ],
         "signals": {int(s): repr(signal.getsignal(s)) for s in signal.valid_signals()},
         "excepthook": sys.excepthook is sys.__excepthook__,
         "unraisable": sys.unraisablehook is sys.__unraisablehook__,
@@ -211,3 +216,74 @@ def test_log_lines_name_no_secret(tmp_path, sink, kind):
             assert secret not in line
     for secret in ("token-secret", "MTIzNDU6", "value-secret", "user-secret"):
         assert secret not in run.stderr  # not even in the lines of libraries below us
+
+
+OWN_LOGGING_HOST = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(message)s")
+names = ("urllib3.connection", "urllib3.connectionpool", "filelock")
+from telemetry_sdk import Telemetry
+def speak(*_):
+    for name in names:
+        logging.getLogger(name).debug("heard")
+telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], timeout=5,
+                      on_consent_change=speak)
+telemetry.start()
+telemetry.opt_in()
+telemetry.track_event("timer.started")
+telemetry.close()
+speak()
+"""
+
+
+@pytest.mark.parametrize("kind", ["bad header", "close", "drip"])
+def test_the_libraries_below_say_nothing_of_our_work(tmp_path, kind):
+    """A host that logs everything sees no line of urllib3 or filelock about our requests and files, but all its own."""
+    hostile = HostileSink(kind)
+    command = [sys.executable, "-c", OWN_LOGGING_HOST, hostile.url, str(tmp_path / "state")]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    hostile.stop()
+
+    assert run.returncode == 0, run.stderr
+    assert hostile.connections
+    lines = [line for line in run.stderr.splitlines() if not line.startswith("telemetry_sdk ")]
+    assert lines == ["urllib3.connection heard", "urllib3.connectionpool heard", "filelock heard"] * 2
+
+
+MISMATCHED_HOST = """
+import sys, warnings
+before = list(warnings.filters)
+from telemetry_sdk import Telemetry
+telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], delivery=sys.argv[3])
+telemetry.opt_in()
+print(telemetry.track_event("timer.started").outcome.value, telemetry.flush().kept)
+telemetry.close()
+theirs = ("urllib3", "requests")  # they add some for warnings of their own
+assert before == [f for f in warnings.filters if f[2].__module__.split(".")[0] not in theirs], warnings.filters
+assert "requests" in sys.modules
+"""
+
+
+@pytest.mark.parametrize("option", ["default", "error"])
+@pytest.mark.parametrize("mode", ["sync", "background"])
+def test_libraries_that_warn_of_each_other_are_not_heard(tmp_path, sink, mode, option):
+    """An installation in which requests does not like a version it finds sends, and the host prints nothing of it."""
+    (tmp_path / "chardet.py").write_text('__version__ = "99.0.0"\n')
+    command = [sys.executable, "-W", option, "-c", MISMATCHED_HOST, sink.url, str(tmp_path / "state"), mode]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+
+    assert (run.stdout, run.stderr) == (f"{'delivered' if mode == 'sync' else 'queued'} 0\n", "")
+    assert len(sink.uids) == 2
+
+
+def test_an_installation_without_a_usable_requests_keeps_its_records(tmp_path, sink):
+    """Where requests cannot be imported nothing is sent and nothing is lost."""
+    (tmp_path / "requests.py").write_text('raise ImportError("broken")\n')
+    source = MISMATCHED_HOST.partition("theirs =")[0]
+    command = [sys.executable, "-c", source, sink.url, str(tmp_path / "state"), "sync"]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+
+    assert (run.stdout, run.stderr) == ("queued 2\n", "")

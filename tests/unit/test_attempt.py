@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from process_tools import GUARD, Program
 
-from telemetry_sdk.attempt import Permit, Worker, sending_lock
+from telemetry_sdk.attempt import NoThreadError, Permit, Worker, sending_lock
 from telemetry_sdk.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.permission import NotPermittedError
@@ -377,15 +377,22 @@ def test_joining_from_the_workers_own_thread_does_not_wait(worker):
     assert worker.run(job, GUARD) == OK
 
 
-def test_an_interpreter_that_starts_no_thread_is_heard(worker, monkeypatch):
-    """Where no thread can be started the supervisor is told; later, one can be."""
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("can't start new thread", "this interpreter cannot start threads"),
+        ("can't create new thread at interpreter shutdown", "the interpreter is shutting down"),
+    ],
+)
+def test_an_interpreter_that_starts_no_thread_is_heard(worker, monkeypatch, message, why):
+    """Where no thread can be started the supervisor is told why; later, one can be."""
 
     def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise RuntimeError(message)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="thread"):
+        with pytest.raises(NoThreadError, match=why):
             worker.run(lambda: OK, GUARD)
 
     assert worker.run(lambda: OK, GUARD) == OK
