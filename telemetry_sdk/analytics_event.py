@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits
 
 __all__ = [
+    "DELETION_REQUESTED",
     "IDENTIFY",
     "INSTALL",
     "PAGE_VIEW",
@@ -33,6 +34,7 @@ __all__ = [
 PAGE_VIEW: Final = "analytics.page_view"
 IDENTIFY: Final = "analytics.identify"
 INSTALL: Final = "analytics.install"
+DELETION_REQUESTED: Final = "analytics.deletion_requested"
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128

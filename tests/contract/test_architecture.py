@@ -21,10 +21,12 @@ FLOORS = [
     # words
     {"_version", "errors", "model"},
     # rules and builders, both pure
-    {"options", "policy", "properties", "schedule", "settings", "verdict"},
+    {"options", "policy", "properties", "schedule", "settings", "toml", "verdict"},
     {"analytics_event", "base_payload", "otlp", "plan", "state"},
+    {"catalog"},
+    {"catalog_docs", "catalog_format"},
     # effects
-    {"environment", "installation", "lifetime", "sender", "shield"},
+    {"catalog_file", "environment", "installation", "lifetime", "sender", "shield"},
     # state
     {"consent", "database", "gate", "identity"},
     {"tables"},
@@ -47,7 +49,7 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-PURE = set().union(*FLOORS[:3])
+PURE = set().union(*FLOORS[:5])
 
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {
@@ -61,6 +63,7 @@ ONE_DOOR = {
     "locale": {"environment"},
     "ctypes": {"environment"},
     "socket": {"sender", "collector.receiver"},
+    "tomllib": {"toml"},
     "http": {"sender", "collector.receiver"},
     "socketserver": {"collector.receiver"},
     "atexit": {"lifetime"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HEAVY = (
     *("requests", "urllib3", "sqlite3", "filelock", "tzlocal", "platformdirs", "asyncio", "importlib.metadata"),
     *("http.client", "http.cookiejar", "http.server", "email", "ssl", "socket", "locale", "ctypes", "subprocess"),
-    *("multiprocessing", "concurrent.futures", "argparse", "telemetry_sdk.collector", "telemetry_sdk.cli"),
+    *("multiprocessing", "concurrent.futures", "argparse", "tomllib", "telemetry_sdk.collector", "telemetry_sdk.cli"),
 )
 CONSTRUCT = 'telemetry = Telemetry("acme-notes", version="1", endpoint="http://127.0.0.1:9", strict=True)'
 

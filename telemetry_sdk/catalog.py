@@ -1,0 +1,279 @@
+"""What an app may send by name, and whether it may leave now. Pure.
+
+The catalogue lists every event of an app with its properties. `catalog_format` reads it from ``telemetry.toml``.
+
+1. An event that is not declared does not leave; nor does one that has expired.
+2. Consent is bound to the version of the catalogue it was given for: an event or property that came with a later
+   version stays here until the user is asked again.
+3. A property that is not declared, has another type than declared, or a value that is not among the allowed ones is
+   left out by name, at any depth. The rest of its event leaves.
+4. `OWN_EVENTS`, the SDK's, are declared without being written down. A host may declare properties for two of them.
+5. A consent given before there was a catalogue counts as one for version 1. A stored version that cannot be read
+   covers nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.analytics_event import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
+from telemetry_sdk.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = [
+    "LATEST_VERSION",
+    "OWN_EVENTS",
+    "SCALARS",
+    "TYPES",
+    "Admission",
+    "Catalog",
+    "EventSpec",
+    "PropertySpec",
+    "consented_version",
+    "unmarked",
+    "version_to_store",
+]
+
+SCALARS: Final = ("string", "bool", "int", "float")
+TYPES: Final = (*SCALARS, "list", "map")
+LATEST_VERSION: Final = 999_999_999
+
+_BEFORE_CATALOGUES: Final = 1
+_VERSION: Final = re.compile("[1-9][0-9]{0,8}")
+_PYTHON_TYPES: Final = {
+    "string": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "list": (list,),
+    "map": (dict,),
+}
+_INT64: Final = 2**63
+_MOST_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PropertySpec:
+    """One declared property.
+
+    Attributes:
+        name: Its name.
+        type: One of `TYPES`. A whole number is a ``float`` too.
+        description: What it holds.
+        values: The allowed values, of a list those of its items; empty when any value of the type is allowed.
+        since: The catalogue version it came with.
+        items: Of a list, the type of its items, one of `SCALARS`.
+        properties: Of a map, what may be in it.
+    """
+
+    name: str
+    type: str
+    description: str
+    values: tuple[object, ...] = ()
+    since: int = 1
+    items: str = ""
+    properties: tuple[PropertySpec, ...] = ()
+
+    def objection(self, value: object) -> str:
+        """Return why *value*, a scalar or an item of a list, is not allowed; empty when it is.
+
+        A value is what `properties` makes of a host's: exactly a str, bool, int or float.
+        """
+        kind = self.items or self.type
+        if type(value) not in _PYTHON_TYPES[kind] or (type(value) is int and not -_INT64 <= value < _INT64):
+            return f"is not of type {kind}"
+        if self.values and value not in self.values:
+            more = f" and {len(self.values) - _MOST_NAMED} more" if len(self.values) > _MOST_NAMED else ""
+            return f"is not one of {', '.join(map(str, self.values[:_MOST_NAMED]))}{more}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One declared event.
+
+    Attributes:
+        name: Its name.
+        description: When it is sent.
+        purpose: What it is for, one word: ``usage``, ``errors``, ``performance`` or the vendor's own.
+        since: The catalogue version it came with.
+        properties: What it may carry.
+        owner: Who answers questions about it.
+        expires: The first day on which it is not sent any more, ``YYYY-MM-DD``, or empty.
+    """
+
+    name: str
+    description: str
+    purpose: str
+    since: int = 1
+    properties: tuple[PropertySpec, ...] = ()
+    owner: str = ""
+    expires: str = ""
+
+
+OWN_EVENTS: Final = {
+    spec.name: spec
+    for spec in (
+        EventSpec(INSTALL, "The user agreed to detailed analytics on this install for the first time.", "usage"),
+        EventSpec(PAGE_VIEW, "A page was shown. Carries its path or route, without query, fragment and host.", "usage"),
+        EventSpec(IDENTIFY, "The program told which user of its own the following events are about.", "usage"),
+        EventSpec(
+            DELETION_REQUESTED,
+            "The user had everything about this install deleted. Asks whoever runs the sink to do the same.",
+            "privacy",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the catalogue says about one event.
+
+    Attributes:
+        kept: The properties that may leave.
+        dropped: Names of those that may not, dotted when nested.
+        outcome: None when the event may leave; ``REFUSED`` when it is not declared, which is a mistake of the
+            program; ``SUPPRESSED`` when the user has not agreed to it yet or it has expired.
+        reason: Why the event may not leave; empty when it may.
+    """
+
+    kept: dict[str, object] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The events of an app, all that may leave.
+
+    Attributes:
+        version: Raised whenever an event or property is added.
+        events: The declared events by name.
+        app: Name of the program, for the document; may be empty.
+    """
+
+    version: int
+    events: Mapping[str, EventSpec]
+    app: str = ""
+
+    def find(self, name: str) -> EventSpec | None:
+        """Return what is declared for *name*, by the host or else by the SDK."""
+        return self.events.get(name) or OWN_EVENTS.get(name)
+
+    def admit(
+        self, name: str, properties: Mapping[str, object], consented: int | None, *, today: str = ""
+    ) -> Admission:
+        """Say whether the event *name* may leave, and with which properties.
+
+        Args:
+            name: The event's name.
+            properties: The host's properties as `analytics_event.build` converted them, without what the SDK adds.
+            consented: The catalogue version the user agreed to, as `consented_version` returns it.
+            today: The UTC day, ``YYYY-MM-DD``; without it nothing has expired.
+        """
+        spec = self.find(name)
+        if spec is None:
+            return Admission(outcome=Outcome.REFUSED, reason="not declared in the catalogue")
+        agreed = _BEFORE_CATALOGUES if consented is None else consented
+        if spec.since > agreed:
+            reason = f"not part of what the user agreed to: it came with catalogue version {spec.since}; ask again"
+            return Admission(outcome=Outcome.SUPPRESSED, reason=reason)
+        if spec.expires and today >= spec.expires:
+            return Admission(outcome=Outcome.SUPPRESSED, reason=f"expired on {spec.expires}")
+        dropped: list[str] = []
+        kept = _admitted(spec.properties, properties, agreed, "", dropped)
+        return Admission(kept, tuple(dropped))
+
+    def unagreed(self, consented: int | None) -> tuple[str, ...]:
+        """Return what a user who agreed to version *consented* has not agreed to, to be asked about.
+
+        Events by name; new properties of other events as ``timer.started: source``. Empty: there is nothing to ask.
+        """
+        agreed = _BEFORE_CATALOGUES if consented is None else consented
+        found: list[str] = []
+        for spec in self.events.values():
+            newer = [path for path, since in _since(spec).items() if since > agreed]
+            found.extend([spec.name] if spec.since > agreed else newer)
+        return tuple(found)
+
+
+def consented_version(text: str | None) -> int | None:
+    """Return the catalogue version in ``consent_catalog_version`` of installation.json.
+
+    None, which counts as version 1, when there was no catalogue; 0, which covers nothing, when it cannot be read.
+    """
+    if text is None:
+        return None
+    return int(text) if _VERSION.fullmatch(text) else 0
+
+
+def version_to_store(stored: str | None, version: int | None) -> str | None:
+    """Return what ``consent_catalog_version`` becomes when the user says yes.
+
+    A yes to *version* (None: there is no catalogue) never takes back one that is *stored* for a newer version. A yes
+    after a no, or the first one, stores nothing but itself: give None for *stored* then.
+    """
+    agreed = consented_version(stored)
+    if version is None or (agreed is not None and agreed >= version):
+        return stored
+    return str(version)
+
+
+def unmarked(catalog: Catalog, released: Catalog) -> tuple[tuple[str, str], ...]:
+    """Return what would leave under a consent to *released* although that does not have it.
+
+    That is what *catalog* has, *released* has not, and whose ``since`` does not say so: names of events, and for each
+    what to do.
+    """
+    newest = released.version
+    found: list[tuple[str, str]] = []
+    for name, spec in catalog.events.items():
+        known = released.find(name)
+        before = _since(known) if known else {}
+        for path, since in _since(spec).items():
+            if path in before and since < before[path]:
+                found.append((name, f"{path} came with version {before[path]}, so its since cannot be {since}"))
+            elif path not in before and since <= newest:
+                found.append((name, f"{path} is not in version {newest}: write since = {newest + 1}, raise version"))
+            if not before:
+                break  # a new event is news enough
+    return tuple(found)
+
+
+def _since(spec: EventSpec) -> dict[str, int]:
+    """Return the versions that an event and each of its properties came with."""
+
+    def properties(specs: Sequence[PropertySpec], prefix: str) -> Iterator[tuple[str, int]]:
+        for it in specs:
+            yield f"{prefix}{it.name}", it.since
+            yield from properties(it.properties, f"{prefix}{it.name}.")
+
+    return {spec.name: spec.since, **dict(properties(spec.properties, f"{spec.name}: "))}
+
+
+def _admitted(
+    specs: Sequence[PropertySpec], given: Mapping[str, object], agreed: int, prefix: str, dropped: list[str]
+) -> dict[str, object]:
+    declared = {spec.name: spec for spec in specs if spec.since <= agreed}
+    kept: dict[str, object] = {}
+    for name, value in given.items():
+        spec, path = declared.get(name), f"{prefix}{name}"
+        if spec is None or type(value) not in _PYTHON_TYPES[spec.type]:
+            dropped.append(path)
+        elif isinstance(value, dict):
+            kept[name] = _admitted(spec.properties, value, agreed, f"{path}.", dropped)
+        elif isinstance(value, list):
+            refused = {position for position, item in enumerate(value) if spec.objection(item)}
+            dropped.extend(f"{path}.{position}" for position in sorted(refused))
+            kept[name] = [item for position, item in enumerate(value) if position not in refused]
+        elif spec.objection(value):
+            dropped.append(path)
+        else:
+            kept[name] = value
+    return kept

@@ -1,0 +1,270 @@
+"""``telemetry.toml``: what it says, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
+from telemetry_sdk.catalog_format import LARGEST, parse
+from telemetry_sdk.errors import ConfigError
+
+HEAD = """version = 3
+[events."timer.started"]
+description = "A timer was started."
+purpose = "usage"
+"""
+PROPERTIES = HEAD + '[events."timer.started".properties]\n'
+KEY = 'events."timer.started"'
+
+
+def problem_with(text: str) -> str:
+    """What is said about *text*, without the file's name."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "conf/telemetry.toml")
+    assert caught.value.setting == "conf/telemetry.toml"
+    return caught.value.problem
+
+
+def test_everything_at_once() -> None:
+    """Every key of the format arrives where it belongs."""
+    text = '''
+        version = 3
+        app = "acme-notes"
+        [events."timer.started"]
+        description = """A timer
+            was started."""
+        purpose = "usage"
+        since = 2
+        owner = "Timer team"
+        expires = 2027-06-30
+        [events."timer.started".properties]
+        source = { type = "string", description = "Where from.", values = ["cli", "gui"], since = 3 }
+        "plan.name" = { type = "bool", description = "A dotted name." }
+        tags = { type = "list", items = "int", description = "Tags.", values = [1, 2] }
+        [events."timer.started".properties.place]
+        type = "map"
+        description = "Where."
+        properties = { floor = { type = "float", description = "Which." } }
+        [events."note.created"]
+        description = "x"
+        purpose = "own-word_2"
+    '''
+
+    floor = PropertySpec("floor", "float", "Which.", since=2)
+    assert parse(text) == Catalog(
+        3,
+        {
+            "timer.started": EventSpec(
+                "timer.started",
+                "A timer was started.",
+                "usage",
+                2,
+                (
+                    PropertySpec("source", "string", "Where from.", ("cli", "gui"), 3),
+                    PropertySpec("plan.name", "bool", "A dotted name.", since=2),
+                    PropertySpec("tags", "list", "Tags.", (1, 2), 2, "int"),
+                    PropertySpec("place", "map", "Where.", (), 2, "", (floor,)),
+                ),
+                "Timer team",
+                "2027-06-30",
+            ),
+            "note.created": EventSpec("note.created", "x", "own-word_2"),
+        },
+        "acme-notes",
+    )
+
+
+def test_the_smallest_catalogue() -> None:
+    """A catalogue may have no event yet, a byte order mark, and the line ends of Windows."""
+    assert parse("version = 1") == Catalog(1, {})
+    assert parse("\ufeffversion = 1\r\n[events]\r\n") == Catalog(1, {})
+    assert parse(HEAD.replace("\n", "\r\n")) == parse(HEAD)
+
+
+def test_what_the_sdk_says_about_its_own_events() -> None:
+    """For an event of the SDK that a host declares, description and purpose may be left out."""
+    (spec,) = parse('version = 1\n[events."analytics.page_view"]').events.values()
+
+    assert spec.description
+    assert spec.purpose == "usage"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "version is missing: write version = 1 on the first line"),
+        ("version = 0", "line 1: version: must be a whole number from 1 to 999999999"),
+        ("\n\nversion = true", "line 3: version: must be"),
+        ('version = "1"', "line 1: version: must be"),
+        ("version = 1.0", "line 1: version: must be"),
+        (f"version = {10**9}", "line 1: version: must be"),
+        ('version = 1\n[event."a.b"]', "line 2: event: unknown key; did you mean events?"),
+        ("version = 1\nowner = 1", "line 2: owner: unknown key; known are version, app, events"),
+        ("version = 1\nevents = 3", "line 2: events: must be a table"),
+        ('version = 1\n[[events."a.b"]]', 'line 2: events."a.b": must be a table'),
+        ('version = 1\napp = "\\t"', "line 2: app: must be text of 1 to 64 characters"),
+        ("version = 1\n[events]\n\n'a.b' = 'x'", 'line 4: events."a.b": must be a table'),
+        ("version = 1\n[events.timer.started]\n", 'line 2: events.timer: .*needs quotes: [events."timer.started"]'),
+        ('version = 1\n[events."Timer.Started"]', 'line 2: events."Timer.Started": names are dotted lower snake case'),
+        ("version = 1\n[events.timer]", "line 2: events.timer: names are dotted lower snake case"),
+        ('version = 1\n[events."base_telemetry.x"]', "line 2: .*is reserved for the base layer"),
+        ('version = 1\n[events."analytics.install"]', "line 2: .*is the SDK's own"),
+        ('version = 1\n[events."analytics.deletion_requested"]', "line 2: .*is the SDK's own"),
+        ('version = 1\n[events."a.b"]\npurpose = "usage"', 'line 2: events."a.b": description is missing'),
+        ('version = 1\n[events."a.b"]\ndescription = "x"', 'line 2: events."a.b": purpose is missing'),
+        (HEAD.replace("A timer was started.", " \\t "), f"line 3: {KEY}.description: must be text of 1 to 500"),
+        (HEAD.replace("A timer was started.", "x" * 501), f"line 3: {KEY}.description: must be text"),
+        (HEAD.replace("A timer was started.", "\\u001b[2J"), f"line 3: {KEY}.description: must be text"),
+        (HEAD.replace("A timer was started.", "\\u202e"), f"line 3: {KEY}.description: must be text"),
+        (HEAD.replace('"usage"', '"Usage"'), f"line 4: {KEY}.purpose: must be one word in lower case"),
+        (HEAD.replace('"usage"', '"two words"'), f"line 4: {KEY}.purpose: must be one word"),
+        (HEAD.replace('"usage"', "1"), f"line 4: {KEY}.purpose: must be one word"),
+        (HEAD + "since = 4", f"line 5: {KEY}.since: 4 is above this catalogue's version; raise version, on top, to 4"),
+        (HEAD + "since = 0", f"line 5: {KEY}.since: must be a whole number from 1 to 3"),
+        (HEAD + "since = true", f"line 5: {KEY}.since: must be a whole number"),
+        (HEAD + "sinc = 1", f"line 5: {KEY}.sinc: unknown key; did you mean since?"),
+        (HEAD + 'owner = "\\n"', f"line 5: {KEY}.owner: must be text of 1 to 100"),
+        (HEAD + 'expires = "soon"', f"line 5: {KEY}.expires: must be a day, such as 2027-06-30"),
+        (HEAD + 'expires = "2027-02-30"', f"line 5: {KEY}.expires: must be a day"),
+        (HEAD + 'expires = ""', f"line 5: {KEY}.expires: must be a day"),
+        (HEAD + "expires = 2027-06-30T00:00:00Z", f"line 5: {KEY}.expires: must be a day"),
+        (HEAD + "properties = []", f"line 5: {KEY}.properties: must be a table"),
+        (HEAD + "\n".join(["", "x = 1"]), f"line 6: {KEY}.x: unknown key"),
+    ],
+)
+def test_wrong_catalogues_and_events(text: str, problem: str) -> None:
+    """The line, the key and what to do are named."""
+    pattern = re.escape(problem).replace(r"\.\*", ".*")
+
+    assert re.match(pattern, problem_with(text)), problem_with(text)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "problem"),
+    [
+        ('source = "string"', "source: must be a table, such as source = { type"),
+        ("source = {}", "source: type is missing: one of string, bool, int, float, list, map"),
+        ('source = { type = "string" }', "source: description is missing"),
+        ('source = { type = "str", description = "x" }', "source.type: is not a type; did you mean string?"),
+        ('source = { type = "integer", description = "x" }', "source.type: is not a type; did you mean int?"),
+        ('source = { type = "number", description = "x" }', "source.type: is not a type; did you mean float?"),
+        ('source = { type = "zzz", description = "x" }', "source.type: is not a type; known are string"),
+        ('source = { type = ["int"], description = "x" }', "source.type: is not a type"),
+        (
+            'source = { type = "int", description = "x", allowed = [1] }',
+            "source.allowed: unknown key; did you mean values?",
+        ),
+        (
+            'source.kind = { type = "int", description = "x" }',
+            'source.kind: unknown key; a name with a dot needs quotes: "source.kind"',
+        ),
+        ('"1st" = { type = "int", description = "x" }', "1st: a name begins with a letter"),
+        ('"a b" = { type = "int", description = "x" }', '"a b": a name begins with a letter'),
+        ('"" = { type = "int", description = "x" }', '"": a name begins with a letter'),
+        ('level = { type = "int", description = "x" }', "level: this name is reserved"),
+        ('"Trace.ID" = { type = "int", description = "x" }', '"Trace.ID": this name is reserved'),
+        ('path = { type = "string", description = "x" }', "path: this name is reserved"),
+        ('a = { type = "int", description = "x", values = [] }', "a.values: must be a list of at least one value"),
+        ('a = { type = "int", description = "x", values = 1 }', "a.values: must be a list"),
+        ('a = { type = "int", description = "x", values = [1, true] }', "a.values: value 2 is not of type int"),
+        (
+            'a = { type = "int", description = "x", values = [9223372036854775808] }',
+            "a.values: value 1 is not of type int",
+        ),
+        ('a = { type = "float", description = "x", values = [nan] }', "a.values: value 1 is not of type float"),
+        ('a = { type = "float", description = "x", values = [1, 1.0] }', "a.values: value 2 is there twice"),
+        ('a = { type = "string", description = "x", values = ["\\u0000"] }', "a.values: value 1 is over 128"),
+        ('a = { type = "string", description = "x", values = [["a"]] }', "a.values: value 1 is not of type string"),
+        ('a = { type = "list", description = "x" }', "a: items is missing: one of string, bool, int, float"),
+        ('a = { type = "list", items = "list", description = "x" }', "a.items: is not a type"),
+        (
+            'a = { type = "list", items = "int", description = "x", values = ["a"] }',
+            "a.values: value 1 is not of type int",
+        ),
+        ('a = { type = "int", items = "int", description = "x" }', "a.items: only a property of type list has items"),
+        (
+            'a = { type = "int", properties = {}, description = "x" }',
+            "a.properties: only a property of type map has properties",
+        ),
+        ('a = { type = "map", description = "x" }', "a: properties is missing"),
+        (
+            'a = { type = "map", description = "x", values = [1], properties = { b = { type = "int", description = "x" } } }',
+            "a.values: a map has none",
+        ),
+        (
+            'a = { type = "map", description = "x", since = 3, properties = { b = { type = "int", description = "x", since = 2 } } }',
+            "a.properties.b.since: cannot be below 3",
+        ),
+        ('a = { type = "int", description = "x", since = 4 }', "a.since: 4 is above"),
+        (
+            'install = { type = "map", description = "x", properties = { id = { type = "int", description = "x" } } }',
+            "install: a log store joins the names of a map",
+        ),
+        (
+            'a = { type = "map", description = "x", properties = { "b.c" = { type = "int", description = "x" }, b_c = { type = "int", description = "x" } } }',
+            "a: a log store joins the names of a map",
+        ),
+    ],
+)
+def test_wrong_properties(declaration: str, problem: str) -> None:
+    """A declaration under which nothing could be sent, or that says nothing, is an error on its line."""
+    expected = f"line 6: {KEY}.properties.{problem}"
+
+    assert problem_with(PROPERTIES + declaration)[: len(expected)] == expected
+
+
+def test_names_a_store_cannot_tell_apart() -> None:
+    """Two properties that become one in a log store are an error on the second one's line."""
+    for first, second in (("a.b", "a_b"), ("a-b", "a.b"), ("a_b", "a__b")):
+        text = f'{PROPERTIES}"{first}" = {{ type = "int", description = "x" }}\n"{second}" = {{ type = "int", description = "x" }}'
+
+        assert problem_with(text).startswith("line 7: ")
+        assert "cannot tell this from a property above" in problem_with(text)
+
+
+def test_maps_end_somewhere() -> None:
+    """Lists and maps stand three deep at most, as they can be sent, and no deeper nesting is a crash."""
+    inner = '{ type = "list", items = "int", description = "x" }'
+
+    def nested(depth: int) -> str:
+        return (
+            inner
+            if depth == 0
+            else f'{{ type = "map", description = "x", properties = {{ a = {nested(depth - 1)} }} }}'
+        )
+
+    assert parse(f"{PROPERTIES}a = {nested(2)}").events
+    for depth in (3, 4, 60):
+        assert "may stand at most 3 deep" in problem_with(f"{PROPERTIES}a = {nested(depth)}")
+    assert "nested too deeply" in problem_with(f"{PROPERTIES}a = {'[' * 9999}")
+
+
+def test_a_property_is_not_older_than_its_event() -> None:
+    """A property without a version of its own came with its event, and cannot have come before it."""
+    text = HEAD + 'since = 2\nproperties = { a = { type = "int", description = "x" } }'
+
+    assert parse(text).events["timer.started"].properties[0].since == 2
+    assert "since: cannot be below 2" in problem_with(text.replace('"x" }', '"x", since = 1 }'))
+
+
+@pytest.mark.parametrize(
+    "text", ["version = ", "version = 1\n[events", "\x00", 'a = "\\q"', "= 1", "a" * 100, "{}", "é = 1"]
+)
+def test_what_is_not_toml(text: str) -> None:
+    """A text that is no TOML is said to be none, and where."""
+    assert re.match(r"line 1(, column \d+)?: not TOML: |line 2: not TOML: ", problem_with(text))
+
+
+def test_a_file_that_is_no_catalogue_is_refused_early() -> None:
+    """Something of another size is not read."""
+    assert "is not a catalogue" in problem_with("#" * (LARGEST + 1))
+
+
+def test_names_in_messages_are_cut_and_plain() -> None:
+    """A key of any length and any characters is shown short and escaped."""
+    problem = problem_with(f'version = 1\n"\\u001b{"x" * 9999}" = 1')
+
+    assert len(problem) < 200
+    assert problem.isprintable()
