@@ -11,6 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from telemetry_sdk._version import __version__
+from telemetry_sdk.cli.catalog import add_catalog
 from telemetry_sdk.cli.receive import add_receive
 
 if TYPE_CHECKING:
@@ -36,4 +37,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telemetry_sdk {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_receive(commands)
+    add_catalog(commands)
     return parser

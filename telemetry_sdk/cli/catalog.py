@@ -1,0 +1,144 @@
+"""``catalog``: write the page about an app's events, and compare the catalogue with the app's source."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk import catalog_docs, catalog_file, source_check
+from telemetry_sdk.catalog import Catalog, unmarked
+from telemetry_sdk.catalog_format import parse
+from telemetry_sdk.cli.output import FAILED, OK, Output, safe
+from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import NANOSECONDS
+from telemetry_sdk.schedule import utc_day
+from telemetry_sdk.source_check import Finding
+from telemetry_sdk.toml import line_numbers
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+__all__ = ["add_catalog"]
+
+_PAGE: Final = "all_tracked_events.md"
+_MOST_LINES: Final = 20
+_WIDTH: Final = 300
+
+
+def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to *commands*."""
+    catalog = commands.add_parser(
+        "catalog",
+        help="document an app's events, and find those that are not declared",
+        description="Work with the catalogue of an app's events, telemetry.toml.",
+    )
+    inner = catalog.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    docs = inner.add_parser(
+        "docs",
+        help=f"write {_PAGE}",
+        description="Write the page that says everything the app may send.",
+    )
+    docs.add_argument("file", metavar="FILE", help="the catalogue")
+    docs.add_argument("--output", metavar="PATH", default=_PAGE, help="the page (default: %(default)s)")
+    docs.add_argument("--check", action="store_true", help="write nothing; fail if the page is not up to date")
+    docs.set_defaults(run=_docs)
+    check = inner.add_parser(
+        "check",
+        help="compare the catalogue with Python source",
+        description="Find events and properties that are sent and not declared, or declared and not sent.",
+    )
+    check.add_argument("file", metavar="FILE", help="the catalogue")
+    check.add_argument("paths", metavar="PATH", nargs="+", help="a Python file, or a directory of them")
+    check.add_argument(
+        "--released", metavar="FILE", help="the catalogue users agreed to last; finds news without since"
+    )
+    check.add_argument("--strict", action="store_true", help="fail on warnings too")
+    check.add_argument("--json", action="store_true", help="print what was found as JSON")
+    check.set_defaults(run=_check)
+
+
+def _docs(arguments: argparse.Namespace) -> int:
+    try:
+        page = catalog_docs.render(catalog_file.load(arguments.file), os.path.basename(arguments.file))
+    except ConfigError as error:
+        return _fail(str(error))
+    try:
+        if arguments.check:
+            return _compare(page, arguments)
+        with open(arguments.output, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
+        verb = "read" if arguments.check else "write"
+        return _fail(f"cannot {verb} {arguments.output}: {problem}")
+    Output().line(f"wrote {safe(arguments.output)}")
+    return OK
+
+
+def _compare(page: str, arguments: argparse.Namespace) -> int:
+    with open(arguments.output, "rb") as file:
+        # A checkout may have changed the line ends.
+        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
+    output = Output()
+    if found == page:
+        output.line(f"{safe(arguments.output)} is up to date")
+        return OK
+    _fail(f"{arguments.output} is not what {arguments.file} says; run catalog docs without --check")
+    lines = list(difflib.unified_diff(found.split("\n"), page.split("\n"), "page", "catalogue", n=0, lineterm=""))
+    for line in lines[:_MOST_LINES]:
+        output.line(safe(line, _WIDTH))
+    if len(lines) > _MOST_LINES:
+        output.line(f"... and {len(lines) - _MOST_LINES} more lines")
+    return FAILED
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        text = catalog_file.read(arguments.file)
+        catalog = parse(text, arguments.file)
+        released = catalog_file.load(arguments.released) if arguments.released is not None else None
+    except ConfigError as error:
+        return _fail(str(error))
+    lines = {keys[1]: line for keys, line in line_numbers(text).items() if keys[0] == "events" and len(keys) == 2}
+    today = utc_day(time.time_ns() / NANOSECONDS)
+    found = source_check.check(catalog, arguments.paths, where=arguments.file, lines=lines, today=today)
+    found += _unmarked(catalog, released, arguments.file, lines) if released else []
+    _print(found, as_json=arguments.json)
+    return FAILED if any(arguments.strict or not finding.is_warning for finding in found) else OK
+
+
+def _unmarked(catalog: Catalog, released: Catalog, where: str, lines: dict[str, int]) -> list[Finding]:
+    found = [Finding(where, lines.get(name, 0), "unmarked", problem) for name, problem in unmarked(catalog, released)]
+    if catalog.version < released.version:
+        problem = f"version {catalog.version} is older than the released {released.version}"
+        found.append(Finding(where, 0, "unmarked", problem))
+    return found
+
+
+def _print(found: Iterable[Finding], *, as_json: bool) -> None:
+    output, findings = Output(), list(found)
+    if as_json:
+        output.line(json.dumps([{**asdict(it), "is_warning": it.is_warning} for it in findings], indent=2))
+        return
+    for it in findings:
+        place = f"{it.path}:{it.line}" if it.line else it.path
+        output.line(
+            f"{safe(place, _WIDTH)}: {'warning' if it.is_warning else 'error'}: {safe(it.message, _WIDTH)} [{it.kind}]"
+        )
+    warnings = sum(it.is_warning for it in findings)
+    output.line(f"{_counted(len(findings) - warnings, 'error')}, {_counted(warnings, 'warning')}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _fail(problem: str) -> int:
+    print(f"error: {safe(problem, 2 * _WIDTH)}", file=sys.stderr)
+    return FAILED
