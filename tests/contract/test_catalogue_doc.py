@@ -1,0 +1,76 @@
+"""docs/catalogue.md and the examples' catalogue cannot drift from the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from telemetry_sdk import cli, source_check
+from telemetry_sdk.catalog_format import parse
+
+if TYPE_CHECKING:
+    import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "catalogue.md").read_text("utf-8")
+EXAMPLES = ROOT / "examples"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def test_the_format_example_is_a_catalogue() -> None:
+    """The TOML on the page is read as it stands, and says what the page says about it."""
+    catalog = parse(blocks("toml")[0])
+
+    assert catalog.version == 2
+    assert catalog.unagreed(1) == ("note.created: words", "note.exported")
+
+
+def test_every_key_is_described() -> None:
+    """The table of keys names every key the format knows, and no other."""
+    from telemetry_sdk import catalog_format as it
+
+    table = DOCUMENT.split("| key | of | what |")[1].split("\n\n")[0]
+    named = {
+        name for cells in re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cells)
+    }
+
+    assert named == {"version", "app", *it._EVENT_KEYS, *it._PROPERTY_KEYS}
+
+
+def test_the_check_prints_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of ``catalog check`` is what the command prints."""
+    monkeypatch.chdir(tmp_path)
+    Path("telemetry.toml").write_text(blocks("toml")[0], "utf-8")
+    Path("app.py").write_text(blocks("python")[1], "utf-8")
+
+    assert cli.main(["catalog", "check", "telemetry.toml", "app.py"]) == 1
+    assert capsys.readouterr().out == blocks("text")[0]
+
+
+def test_every_kind_is_described() -> None:
+    """The table of findings has every kind that the check's own page has, and the one of ``--released``."""
+    table = DOCUMENT.split("| kind | what")[1].split("\n\n")[0]
+    described = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
+
+    assert described == {*re.findall(r"^    ([a-z-]+)  ", source_check.__doc__ or "", re.MULTILINE), "unmarked"}
+
+
+def test_the_examples_send_what_their_catalogue_declares(capsys: pytest.CaptureFixture[str]) -> None:
+    """No example sends an undeclared event or property, and no declared event is dead."""
+    assert cli.main(["catalog", "check", str(EXAMPLES / "telemetry.toml"), str(EXAMPLES), "--strict"]) == 0
+    assert capsys.readouterr().out == "0 errors, 0 warnings\n"
+
+
+def test_the_page_of_the_examples_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    """examples/all_tracked_events.md is what its catalogue says."""
+    page = str(EXAMPLES / "all_tracked_events.md")
+
+    assert cli.main(["catalog", "docs", str(EXAMPLES / "telemetry.toml"), "--output", page, "--check"]) == 0
+    assert capsys.readouterr().out.endswith("is up to date\n")
