@@ -72,7 +72,7 @@ FLOORS = [
     {"collector.receiver"},
     {"collector"},
     {"source_check.files", "source_check.scopes"},
-    {"source_check.classes", "source_check.reading", "source_check.sources"},
+    {"source_check.classes", "source_check.leaves", "source_check.reading", "source_check.sources"},
     {"source_check.values"},
     {"source_check.calls", "source_check.literals"},
     {"source_check.comparison"},
