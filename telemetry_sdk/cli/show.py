@@ -78,7 +78,14 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
     # Where only the lack of a sink says OFF, and under no switch at all, state was looked at.
     if status.state_dir or status.state_problem or status.level is not Level.OFF:
         since = f", since {status.consent_decided_at}" if status.consent_decided_at else ""
-        yield f"Consent      {_CONSENTS[status.consent]}{since} (detailed analytics)"
+        about = (
+            f", to version {status.consent_catalog_version} of the list of events"
+            if status.consent_catalog_version
+            else ""
+        )
+        yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
+        if status.unagreed:
+            yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
         yield f"Install id   {status.install_id or 'not made yet'}"
     else:
         yield "Consent      not looked at while a switch says off"

@@ -209,6 +209,40 @@ def test_status_says_what_holds_and_who_decided(notes, sink):
     assert "ACME_NOTES_TELEMETRY=off " in said
 
 
+CATALOGUE = """
+version = {version}
+[events."note.created"]
+description = "A note was made."
+purpose = "usage"
+since = 1
+[events."note.shared"]
+description = "A note was shared."
+purpose = "usage"
+since = {version}
+"""
+
+
+def test_status_names_what_is_newer_than_the_yes(notes):
+    """After an update with new events the user sees which ones his yes does not cover, and how to agree to them."""
+    catalogue = notes.home / "telemetry.toml"
+    environ = {"OPTIONS": json.dumps({"catalog": str(catalogue)})}
+    catalogue.write_text(CATALOGUE.format(version=1))
+    notes.run("on", **environ)
+    assert ", to version 1 of the list of events" in notes.run("status", **environ).out
+    catalogue.write_text(CATALOGUE.format(version=2))
+
+    words = "Not sent     newer than your yes: note.shared ('acme-notes telemetry on' agrees to them)"
+    assert words in notes.run("status", **environ).out
+    notes.alone("on")
+    assert words in notes.run("status", **environ).out
+    notes.run("on", **environ)
+    said = notes.run("status", **environ).out
+    assert ", to version 2 of the list of events" in said
+    assert "newer than your yes" not in said
+    notes.alone("on")
+    assert notes.run("status", **environ).out == said
+
+
 @pytest.mark.parametrize(
     ("switch", "value"), [("DO_NOT_TRACK", "1"), ("ACME_NOTES_TELEMETRY", "off"), ("TELEMETRY_SDK_DISABLED", "1")]
 )
