@@ -234,3 +234,32 @@ def test_a_hanging_sink_does_not_hold_up_an_event_loop(make):
     assert not sender.in_vain
     assert threading.get_ident() not in sender.threads
     assert b"".join(sender.sent).count(b"step.first ") == 100
+
+
+@pytest.mark.parametrize(
+    "call", ["track_event", "start", "send_base_heartbeat"], ids=lambda name: name.replace("_", " ")
+)
+def test_sync_mode_in_an_event_loop_warns_once(make, caplog, call):
+    """A sync call within a running loop is made, and warned of once; neither other modes nor other threads are."""
+    telemetry = make()
+    telemetry.opt_in()
+    calls = {"track_event": lambda: telemetry.track_event("timer.started"), "start": telemetry.start}
+    made = calls.get(call, telemetry.send_base_heartbeat)
+
+    async def main() -> None:
+        await asyncio.to_thread(telemetry.track_event, "timer.started")
+        make(app="acme-background", delivery="background").track_event("timer.started")
+        assert caplog.records == []
+        made()
+        telemetry.track_event("timer.stopped")
+
+    with caplog.at_level("WARNING", "telemetry_sdk"):
+        asyncio.run(main())
+        asyncio.run(main_again(telemetry))
+
+    (record,) = caplog.records
+    assert "within a running event loop" in record.getMessage()
+
+
+async def main_again(telemetry: Telemetry) -> None:
+    telemetry.track_event("timer.started")
