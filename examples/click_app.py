@@ -1,8 +1,10 @@
 """A click program that counts which of its commands are used, once its user has agreed.
 
     python click_app.py start 25            prints when the timer ends
+    python click_app.py telemetry preview   prints what would be sent, before anybody agreed to it
     python click_app.py telemetry on        stores a yes (off: a no), prints what holds now
     python click_app.py telemetry status    prints what holds now and who decided it
+    python click_app.py telemetry log       prints what was sent, byte for byte, and how it ended
 
 It sends in the background: a command never waits for the network longer than ``exit_timeout``, and what could not be
 sent by then leaves with the next command. Without a sink nothing is collected: set ACME_CLICK_TELEMETRY_ENDPOINT.
@@ -36,15 +38,22 @@ def start(minutes: int) -> None:
 
 
 @cli.command("telemetry")
-@click.argument("wish", type=click.Choice(["on", "off", "status"]))
+@click.argument("wish", type=click.Choice(["on", "off", "status", "preview", "log"]))
 def decide(wish: str) -> None:
-    """Turn detailed analytics on or off, or say what holds."""
-    if wish == "on":
-        telemetry.opt_in()
-    elif wish == "off" and not telemetry.opt_out():
-        raise click.ClickException(f"could not be stored: {telemetry.status().state_problem}")
-    status = telemetry.status()
-    click.echo(f"telemetry: {status.level.name}, because {status.reason} ({status.decided_by})")
+    """Turn detailed analytics on or off, or say what holds, what would be sent, what was sent."""
+    if wish == "preview":
+        shown = telemetry.preview("timer.started", {"minutes": 25})
+        click.echo(f"{shown.base.decode()}\n{shown.analytics.decode()}")
+    elif wish == "log":
+        for request in telemetry.sent_log():
+            click.echo(f"{request.at} {request.verdict} {request.body.decode()}")
+    else:
+        if wish == "on":
+            telemetry.opt_in()
+        elif wish == "off" and not telemetry.opt_out():
+            raise click.ClickException(f"could not be stored: {telemetry.status().state_problem}")
+        status = telemetry.status()
+        click.echo(f"telemetry: {status.level.name}, because {status.reason} ({status.decided_by})")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """A to-do list for the command line that counts which commands are used, once its user has agreed.
 
     python command_line_app.py add "buy milk"       prints the list
-    python command_line_app.py telemetry on         stores a yes (off: a no), prints what holds now
+    python command_line_app.py telemetry preview    prints what would be sent, before anybody agreed to it
+    python command_line_app.py telemetry on         stores a yes (off: a no)
     python command_line_app.py telemetry status     prints what may leave, who decided that, and where it goes
+    python command_line_app.py telemetry --help     prints the rest: log, flush, reset, forget, doctor
 
 It sends in the background: a command never waits for the network longer than ``exit_timeout``, and what could not
 be sent by then is kept and leaves with the next command. Without a sink nothing is collected: set
@@ -16,23 +18,24 @@ import sys
 from pathlib import Path
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.cli import add_telemetry_commands
 
 
 def main() -> int:
     """Run one command; return the exit code."""
+    telemetry = Telemetry("acme-todo", version="1.3.0", delivery="background", exit_timeout=0.5)
     parser = argparse.ArgumentParser(description="A to-do list.")
     parser.add_argument("--file", type=Path, default=Path("todo.txt"), help="the list (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
     commands.add_parser("add").add_argument("text")
     commands.add_parser("done").add_argument("number", type=int)
-    commands.add_parser("telemetry").add_argument("wish", choices=["on", "off", "status"])
+    add_telemetry_commands(commands, telemetry)
     arguments = parser.parse_args()
 
-    telemetry = Telemetry("acme-todo", version="1.3.0", delivery="background", exit_timeout=0.5)
     if arguments.command == "telemetry":
         # Not started: nothing leaves while somebody is here to decide about it.
-        return decide(telemetry, arguments.wish)
+        return int(arguments.run_telemetry(arguments))
     with telemetry:
         try:
             items = work(arguments)
@@ -59,22 +62,6 @@ def work(arguments: argparse.Namespace) -> list[str]:
         file.write_text("".join(f"{item}\n" for item in items), "utf-8")
     print("".join(f"{number}. {item}\n" for number, item in enumerate(items, 1)), end="")
     return items
-
-
-def decide(telemetry: Telemetry, wish: str) -> int:
-    """Store the user's decision, if this is one, and print what holds now."""
-    done = True
-    if wish == "on":
-        telemetry.opt_in()
-        done = telemetry.is_detailed_analytics_enabled()
-    elif wish == "off":
-        done = telemetry.opt_out()
-    status = telemetry.status()
-    print(f"telemetry: {status.level.name}, because {status.reason} ({status.decided_by})")
-    print(f"sink:      {status.sink or 'none'} {status.sink_problem}".rstrip())
-    print(f"state:     {status.state_dir or 'not looked at'} {status.state_problem}".rstrip())
-    print("ACME_TODO_TELEMETRY=off in the environment turns off everything, the base layer included.")
-    return 0 if done else 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from telemetry_sdk.cli import main
+from telemetry_sdk.cli.program import main
 
 sys.exit(main())

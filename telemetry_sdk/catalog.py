@@ -35,6 +35,7 @@ __all__ = [
     "PropertySpec",
     "consented_version",
     "unmarked",
+    "version_to_store",
 ]
 
 SCALARS: Final = ("string", "bool", "int", "float")
@@ -178,13 +179,13 @@ class Catalog:
         """
         spec = self.find(name)
         if spec is None:
-            return Admission(outcome=Outcome.REFUSED, reason=f"{name} is not declared in the catalogue")
+            return Admission(outcome=Outcome.REFUSED, reason="not declared in the catalogue")
         agreed = _BEFORE_CATALOGUES if consented is None else consented
         if spec.since > agreed:
-            reason = f"{name} is not part of what the user agreed to: it came with version {spec.since}, so ask again"
+            reason = f"not part of what the user agreed to: it came with catalogue version {spec.since}; ask again"
             return Admission(outcome=Outcome.SUPPRESSED, reason=reason)
         if spec.expires and today >= spec.expires:
-            return Admission(outcome=Outcome.SUPPRESSED, reason=f"{name} expired on {spec.expires}")
+            return Admission(outcome=Outcome.SUPPRESSED, reason=f"expired on {spec.expires}")
         dropped: list[str] = []
         kept = _admitted(spec.properties, properties, agreed, "", dropped)
         return Admission(kept, tuple(dropped))
@@ -193,6 +194,10 @@ class Catalog:
     def covered(text: str | None) -> int | None:
         """Return `consented_version` of *text*, for those who have a catalogue and need not load this room."""
         return consented_version(text)
+
+    def agreed_to(self, stored: str | None) -> str | None:
+        """Return what ``consent_catalog_version`` becomes with a yes to this catalogue; see `version_to_store`."""
+        return version_to_store(stored, self.version)
 
     def unagreed(self, consented: int | None) -> tuple[str, ...]:
         """Return what a user who agreed to version *consented* has not agreed to, to be asked about.
@@ -215,6 +220,18 @@ def consented_version(text: str | None) -> int | None:
     if text is None:
         return None
     return int(text) if _VERSION.fullmatch(text) else 0
+
+
+def version_to_store(stored: str | None, version: int | None) -> str | None:
+    """Return what ``consent_catalog_version`` becomes when the user says yes.
+
+    A yes to *version* (None: there is no catalogue) never takes back one that is *stored* for a newer version. A yes
+    after a no, or the first one, stores nothing but itself: give None for *stored* then.
+    """
+    agreed = consented_version(stored)
+    if version is None or (agreed is not None and agreed >= version):
+        return stored
+    return str(version)
 
 
 def unmarked(catalog: Catalog, released: Catalog) -> tuple[tuple[str, str], ...]:

@@ -39,11 +39,7 @@ class Choices:
 
     def agree(self, rooms: Rooms) -> bool:
         """Store a yes to the catalogue as it is; whether it is on disk."""
-        return rooms.consent.record(enabled=True, now_ns=self._world.now_ns(), catalog_version=self._catalog_version())
-
-    def _catalog_version(self) -> str | None:
-        catalog = self._options.catalog
-        return str(catalog.version) if catalog else None
+        return rooms.consent.record(enabled=True, now_ns=self._world.now_ns(), catalog=self._options.catalog)
 
     def withdraw(self, rooms: Rooms) -> bool:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from telemetry_sdk.model import timestamp
 
 if TYPE_CHECKING:
+    from telemetry_sdk.catalog import Catalog
     from telemetry_sdk.installation import Installation, State
 
 __all__ = ["ConsentStore"]
@@ -25,8 +26,10 @@ class ConsentStore:
         """Forget the lock a parent's thread may have held at the moment of a fork."""
         self._lock = threading.RLock()
 
-    def record(self, *, enabled: bool, now_ns: int, catalog_version: str | None = None) -> bool:
+    def record(self, *, enabled: bool, now_ns: int, catalog: Catalog | None = None) -> bool:
         """Store the decision and the version of the catalogue it is about; an unchanged one keeps its date.
+
+        A repeated yes to an older catalogue takes nothing back.
 
         Returns:
             Whether it is on disk. If not, it holds for this process only.
@@ -34,9 +37,12 @@ class ConsentStore:
 
         def decide(state: State) -> dict[str, object]:
             changes: dict[str, object] = {}
-            if enabled and state.consent_catalog_version != catalog_version:
-                changes["consent_catalog_version"] = catalog_version
-            if state.telemetry_enabled is not enabled or state.consent_decided_at is None:
+            is_new = state.telemetry_enabled is not enabled or state.consent_decided_at is None
+            stored = None if is_new else state.consent_catalog_version
+            agreed = catalog.agreed_to(stored) if enabled and catalog else stored
+            if agreed != state.consent_catalog_version:
+                changes["consent_catalog_version"] = agreed
+            if is_new:
                 # To the microsecond, because the moment also names the consent that records are made under.
                 changes |= {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
             return changes

@@ -190,8 +190,8 @@ def _kernel_is_wsl(base: Path) -> bool:
 def own_words(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of this machine's user and host, for the scrubber: what may occur in no record.
 
-    The user database is asked only when no variable names the user, for it may be one of the network. No name is
-    looked up there; a host's name is what the machine calls itself, whole and up to its first dot.
+    The user database is asked only when no variable names the user, for it may lie in the network. A host's name is
+    what the machine calls itself, whole and up to its first dot; no DNS is asked.
     """
     users = [environ.get(name, "") for name in _USER_VARIABLES]
     if not any(users):

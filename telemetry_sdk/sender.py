@@ -87,6 +87,18 @@ class HttpSender:
         if line is not None and line.is_own:
             line.close()
 
+    def route(self) -> tuple[str, str]:
+        """Return the proxy a request would take and the file or directory of CAs it would trust; sends nothing.
+
+        The proxy is a URL that may carry credentials; empty when there is none.
+        """
+        _load_requests()
+        line = _Line(self._sink)
+        try:
+            return line.route()
+        finally:
+            line.close()
+
     def _take(self) -> _Line:
         """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
         line, self._idle = self._idle, None
@@ -175,6 +187,15 @@ class _Line:
         )
         with contextlib.closing(response):
             return _answer(response, time.monotonic() + timeout)
+
+    def route(self) -> tuple[str, str]:
+        import requests
+
+        url, trusted = self._sink.url, self._sink.ca_file or True
+        chosen = self._session.merge_environment_settings(url, {}, None, trusted, None)
+        proxy = requests.utils.select_proxy(url, chosen["proxies"])
+        bundle = chosen["verify"]
+        return proxy or "", bundle if isinstance(bundle, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
 
     @property
     def is_own(self) -> bool:

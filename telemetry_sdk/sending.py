@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics_event import Event
     from telemetry_sdk.model import Record
     from telemetry_sdk.options import Options
+    from telemetry_sdk.policy import Decision
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.state import State
@@ -131,9 +132,9 @@ class Sending:
         if decision.level < Level.FULL:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         made_when_needed = partial(self.install_id, rooms)
-        covers = self.covers(rooms.installation.read(), decision.grants) if self._options.catalog else None
+        covers, grant = self._covered(rooms, decision)
         user = self._sent_user(rooms, user_id)
-        draft = self.draft(name, made_when_needed, properties, user, context, grant=decision.grant, covers=covers)
+        draft = self.draft(name, made_when_needed, properties, user, context, grant=grant, covers=covers)
         if draft.withheld:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(rooms, draft.record)
@@ -203,6 +204,18 @@ class Sending:
         ours = {key: value for key, value in event.payload.items() if is_reserved(key)}
         payload = {**ours, **admission.kept}
         return replace(event, payload=payload, dropped=event.dropped + admission.dropped), admission.reason
+
+    def _covered(self, rooms: Rooms, decision: Decision) -> tuple[int | None, str | None]:
+        """Return the catalogue's version that holds now, and the grant to file an event under."""
+        catalog = self._options.catalog
+        if catalog is None:
+            return None, decision.grant
+        state = rooms.installation.read()
+        covers = self.covers(state, decision.grants)
+        if OPERATOR_GRANT in decision.grants and self.covers(state, frozenset()) != covers:
+            # What only the operator agreed to must not outlast his word under the user's older consent.
+            return covers, OPERATOR_GRANT
+        return covers, decision.grant
 
     def covers(self, state: State, grants: frozenset[str]) -> int | None:
         """Return the version of the catalogue that the consent is about; an operator's is about all of it."""

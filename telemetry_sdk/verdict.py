@@ -39,6 +39,7 @@ __all__ = [
     "clock_skew",
     "explain",
     "forgive_clock",
+    "http_date",
     "judge",
     "known_skew",
     "next_circuit",
@@ -189,7 +190,7 @@ def forgive_clock(circuit: Circuit, judgement: Judgement, answer: Answer, now: f
 
 def clock_skew(date: str | None, now: float) -> float:
     """Return the seconds the sink's clock is ahead of ours by its ``Date``; zero when small or unknown."""
-    moment = _http_date((date or "").strip())
+    moment = http_date((date or "").strip())
     if moment is None or not 0 <= moment < _LAST_DATE:
         return 0.0
     return moment - now if abs(moment - now) > SKEW_IGNORED else 0.0
@@ -215,13 +216,14 @@ def retry_after_seconds(header: str | None, date: str | None, now: float) -> flo
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
         return float(text)
-    moment = _http_date(text)
+    moment = http_date(text)
     if moment is None:
         return None
-    return max(moment - (_http_date((date or "").strip()) or now), 0.0)
+    return max(moment - (http_date((date or "").strip()) or now), 0.0)
 
 
-def _http_date(text: str) -> float | None:
+def http_date(text: str) -> float | None:
+    """Return the moment of an HTTP date in seconds since 1970, or None if *text* is none."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["FAILED", "MISUSED", "OK", "Output", "safe"]
+from telemetry_sdk import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FAILED", "MISUSED", "OK", "Output", "complain", "safe", "without_home"]
 
 OK: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 _SHOWN_CHARACTERS: Final = 200
+_LONGEST_COMPLAINT: Final = 2000
 
 
 def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
@@ -21,6 +27,17 @@ def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return visible.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def without_home(text: str, environ: Mapping[str, str]) -> str:
+    """Return *text* with ``~`` for the user's home directory, whose name is often the user's."""
+    home = (environ.get("HOME") or environ.get("USERPROFILE") or "").rstrip("/\\")
+    return text.replace(home, "~") if len(home) > 1 else text
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong."""
+    terminal.write(f"{safe(text, _LONGEST_COMPLAINT)}\n")
 
 
 class Output:

@@ -21,6 +21,7 @@ from telemetry_sdk.source_check.reading import read_module
 from telemetry_sdk.source_check.sources import Sources
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping
 
     from telemetry_sdk.catalog import Catalog
@@ -30,7 +31,7 @@ __all__ = ["UNCHECKED", "Finding", "check"]
 
 def check(
     catalog: Catalog,
-    paths: Iterable[str],
+    paths: Iterable[str | os.PathLike[str]],
     *,
     where: str = "telemetry.toml",
     lines: Mapping[str, int] | None = None,

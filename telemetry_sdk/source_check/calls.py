@@ -7,7 +7,8 @@ checked where they are used.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from telemetry_sdk.analytics_event import IDENTIFY, PAGE_VIEW
@@ -17,9 +18,9 @@ from telemetry_sdk.source_check.values import Evaluator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from telemetry_sdk.source_check.leaves import Frame, Given
     from telemetry_sdk.source_check.scopes import Call
     from telemetry_sdk.source_check.sources import Sources
-    from telemetry_sdk.source_check.values import Frame, Given
 
 __all__ = ["Place", "SendingCall", "handed_on", "seen_from", "sending_calls"]
 
@@ -32,7 +33,7 @@ _METHODS: Final = {
     "identify_user": IDENTIFY,
 }
 _MOST_WRAPPERS: Final = 5
-_MOST_PLACES: Final = 500
+_MOST_PLACES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,25 @@ def handed_on(sources: Sources) -> Iterator[tuple[str, int, str]]:
     """Yield the path, line and name of every method of the SDK that is handed on, so that its calls are not seen."""
     for module in sources.modules:
         for node, parent in module.attributes:
-            called = isinstance(parent, (ast.Call, ast.Attribute, ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Expr))
-            is_target = isinstance(parent, ast.keyword) and parent.arg == "target"
-            if node.attr in _METHODS and not called and not is_target:
+            if node.attr in _METHODS and not _is_seen(parent):
                 yield module.path, node.lineno, node.attr
+
+
+def _is_seen(parent: ast.AST) -> bool:
+    """Tell whether the calls of a method that stands in *parent* are found, or there are none."""
+    match parent:
+        case ast.Call() | ast.Attribute() | ast.Expr() | ast.NamedExpr() | ast.keyword(arg="target"):
+            return True
+        case ast.Assign(targets=[ast.Name() | ast.Attribute(value=ast.Name(id="self" | "cls"))]):
+            return True
+    return isinstance(parent, ast.AnnAssign)
 
 
 def seen_from(sources: Sources, start: Place, look: Callable[[Evaluator, Frame], T]) -> Iterator[tuple[Place, T]]:
     """Yield what *look* sees, from *start* or, as far as it depends on how functions are called, from their calls."""
-    waiting, seen = [start], 0
+    waiting, seen = deque([start]), 0
     while waiting:
-        place = waiting.pop(0)
+        place = waiting.popleft()
         seen += 1
         evaluator = Evaluator(sources)
         result = look(evaluator, place.frame)
@@ -109,25 +118,27 @@ def seen_from(sources: Sources, start: Place, look: Callable[[Evaluator, Frame],
 
 def _places(sources: Sources, function: Scope, seen_from: Place) -> list[Place]:
     """Return the calls of *function*."""
+    if function not in sources.callers:
+        sources.callers[function] = list(_callers(sources, function))
     found = []
-    wanted = function.parent if _name(function) == "__init__" and function.parent is not None else function
-    for call in sources.calls(_name(wanted)):
-        evaluator = Evaluator(sources)
-        nodes = [leaf.node for leaf in evaluator.leaves(call.node.func, call.scope, {})]
-        is_sure = wanted in nodes
-        # A method of an object that nobody can tell the class of.
-        may_be = isinstance(call.node.func, ast.Attribute) and not call.is_handed and _is_method(function)
-        if is_sure or (may_be and not any(isinstance(node, Scope) for node in nodes)):
-            given = evaluator.given(function, call.node, call.scope, seen_from.frame)
-            path, line = call.scope.module.path, call.node.lineno
-            frame = {**seen_from.frame, function: given}
-            found.append(replace(seen_from, path=path, line=line, frame=frame, is_sure=seen_from.is_sure and is_sure))
+    for call, is_sure in sources.callers[function]:
+        given = Evaluator(sources).given(function, call.node, call.scope, seen_from.frame)
+        path, line, frame = call.scope.module.path, call.node.lineno, {**seen_from.frame, function: given}
+        found.append(Place(path, line, frame, seen_from.is_sure and is_sure))
     return found
+
+
+def _callers(sources: Sources, function: Scope) -> Iterator[tuple[Call, bool]]:
+    owner = function.parent
+    is_method = owner is not None and owner.is_class
+    wanted = owner if owner is not None and is_method and _name(function) == "__init__" else function
+    for call in sources.calls(_name(wanted)) if _name(wanted) else ():
+        nodes = [leaf.node for leaf in Evaluator(sources).leaves(call.node.func, call.scope, {})]
+        # A method of an object of which nobody can tell the class.
+        may_be = is_method and isinstance(call.node.func, ast.Attribute) and not call.is_handed
+        if wanted in nodes or (may_be and not any(isinstance(node, Scope) for node in nodes)):
+            yield call, wanted in nodes
 
 
 def _name(scope: Scope) -> str:
     return getattr(scope.node, "name", "")
-
-
-def _is_method(function: Scope) -> bool:
-    return function.parent is not None and function.parent.is_class

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.catalog import OWN_EVENTS
 from telemetry_sdk.source_check.calls import Place, handed_on, seen_from, sending_calls
+from telemetry_sdk.source_check.leaves import EnumMember
 from telemetry_sdk.source_check.literals import ANYTHING, entries, leaf_texts
-from telemetry_sdk.source_check.values import EnumMember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
     from telemetry_sdk.source_check.calls import SendingCall
+    from telemetry_sdk.source_check.leaves import Frame, Leaf
     from telemetry_sdk.source_check.literals import Entry
     from telemetry_sdk.source_check.sources import Sources
-    from telemetry_sdk.source_check.values import Evaluator, Frame, Leaf
+    from telemetry_sdk.source_check.values import Evaluator
 
 __all__ = ["UNCHECKED", "Comparison", "Finding"]
 

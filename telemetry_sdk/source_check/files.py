@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceFile", "read_all"]
 
+_PYTHON: Final = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 _NOT_THE_HOSTS: Final = frozenset({"__pycache__", "__pypackages__", "node_modules", "site-packages", "telemetry_sdk"})
 
 
@@ -33,7 +35,7 @@ class SourceFile:
     line: int = 0
 
 
-def read_all(paths: Iterable[str]) -> Iterator[SourceFile]:
+def read_all(paths: Iterable[str | os.PathLike[str]]) -> Iterator[SourceFile]:
     """Yield the Python files in *paths*, each once and in a fixed order, and what could not be read.
 
     A file is read whatever its name. Of a directory the ``*.py`` files are read, its own and those further down, but
@@ -41,8 +43,8 @@ def read_all(paths: Iterable[str]) -> Iterator[SourceFile]:
     Symbolic links to directories are not followed.
     """
     seen: set[str] = set()
-    for given in paths:
-        found = False
+    for path in paths:
+        given, found = os.fspath(path), False
         for file in _files_in(given):
             found = True
             real = os.path.realpath(file.path)
@@ -61,8 +63,10 @@ def _files_in(path: str) -> Iterator[SourceFile]:
     for directory, inner, names in os.walk(path, onerror=problems.append):
         inner[:] = sorted(name for name in inner if _is_the_hosts(directory, name))
         for name in sorted(names):
-            if name.endswith((".py", ".pyw")):
-                yield SourceFile(os.path.join(directory, name), None)
+            file = os.path.join(directory, name)
+            # Not a pipe, which would never end; but a broken link is to be told of.
+            if name.endswith((".py", ".pyw")) and (os.path.isfile(file) or os.path.islink(file)):
+                yield SourceFile(file, None)
     for problem in problems:
         yield SourceFile(str(problem.filename), None, f"cannot be read: {problem.strerror}")
 
@@ -85,6 +89,6 @@ def _read(path: str) -> SourceFile:
             warnings.simplefilter("ignore")
             return SourceFile(path, ast.parse(content, path))
     except SyntaxError as error:
-        return SourceFile(path, None, f"not Python: {error.msg}", error.lineno or 0)
+        return SourceFile(path, None, f"not {_PYTHON}: {error.msg}", error.lineno or 0)
     except (ValueError, RecursionError, MemoryError) as error:
-        return SourceFile(path, None, f"not Python: {type(error).__name__}")
+        return SourceFile(path, None, f"not {_PYTHON}, or nested too deeply ({type(error).__name__})")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.source_check.scopes import lookup
+from telemetry_sdk.source_check.scopes import put_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from telemetry_sdk.source_check.leaves import Frame, Leaf
     from telemetry_sdk.source_check.scopes import Scope
-    from telemetry_sdk.source_check.values import Evaluator, Frame, Leaf
+    from telemetry_sdk.source_check.values import Evaluator
 
 __all__ = ["ANYTHING", "Entry", "entries", "texts"]
 
@@ -143,10 +144,7 @@ def _added_later(evaluator: Evaluator, expression: ast.expr, scope: Scope, frame
     complete = True
     if not isinstance(expression, ast.Name):
         return found, complete
-    spot = scope.module.spots.get(expression)
-    for home in {home: None for _, home in lookup(expression, scope)}:
-        for item in home.items.get(expression.id, ()):
-            if spot is None or home is not scope or item.spot.position <= spot.position:
-                more, all_of_it = _entry(evaluator, item.key, item.value, home, frame)
-                found, complete = found + more, complete and all_of_it
+    for item, home in put_into(expression, scope):
+        more, all_of_it = _entry(evaluator, item.key, item.value, home, frame)
+        found, complete = found + more, complete and all_of_it
     return found, complete

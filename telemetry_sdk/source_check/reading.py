@@ -141,11 +141,13 @@ def _bind_targets(node: ast.AST, visit: _Visit) -> None:
                 _bind(target, value, visit)
         case ast.AnnAssign(target=target, value=ast.expr() as value):
             _bind(target, value, visit)
-        case ast.NamedExpr(target=target, value=value):
+        case ast.NamedExpr(target=ast.Name(id=name), value=value):
             home = visit.scope
             while home.is_comprehension and home.parent is not None:
                 home = home.parent
-            _bind(target, value, _Visit(node, home, visit.blocks, visit.parent))
+            # In a comprehension it may be read before the place where it is written.
+            home.bind(name, Value(value, visit.scope), visit.spot() if home is visit.scope else None)
+            _alias(name, value, home)
         case ast.For() | ast.AsyncFor():
             body = (*visit.blocks, (node, "body"))
             _bind_elements(node.target, node.iter, _Visit(node.target, visit.scope, body, node))
@@ -174,8 +176,8 @@ def _bind_unknown(node: ast.AST, visit: _Visit) -> None:
 
 def _bind(target: ast.expr, value: ast.expr | None, visit: _Visit) -> None:
     scope = visit.scope
-    if value is not None and last_name(value):
-        scope.module.aliases.append((last_name(target), last_name(value)))
+    if value is not None:
+        _alias(last_name(target), value, scope)
     match target:
         case ast.Name(id=name):
             scope.bind(name, Value(value, scope), visit.spot())
@@ -194,6 +196,11 @@ def _bind(target: ast.expr, value: ast.expr | None, visit: _Visit) -> None:
             paired = len(given) == len(targets) and not any(isinstance(it, ast.Starred) for it in (*given, *targets))
             for position, inner in enumerate(targets):
                 _bind(inner, given[position] if paired else None, visit)
+
+
+def _alias(name: str, value: ast.expr, scope: Scope) -> None:
+    if last_name(value):
+        scope.module.aliases.append((name, last_name(value)))
 
 
 def _bind_elements(target: ast.expr, elements: ast.expr, visit: _Visit) -> None:

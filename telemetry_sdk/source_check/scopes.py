@@ -22,6 +22,7 @@ __all__ = [
     "Value",
     "last_name",
     "lookup",
+    "put_into",
 ]
 
 _LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
@@ -189,23 +190,42 @@ def last_name(function: ast.expr) -> str:
 
 def lookup(name: ast.Name, scope: Scope) -> Iterator[tuple[Binding, Scope]]:
     """Yield everything *name* may stand for in *scope*, with the scope that bound it."""
+    home, spot = _home(name, scope)
+    bindings = home.bindings[name.id] if home is not None else []
+    last = _last_before(bindings, spot)
+    for binding, at in bindings:
+        if home is not None and (at is None or spot is None or _may_hold(at, last, spot)):
+            yield binding, home
+
+
+def put_into(name: ast.Name, scope: Scope) -> Iterator[tuple[Item, Scope]]:
+    """Yield what may have been put into the container that *name* stands for in *scope*."""
+    home, spot = _home(name, scope)
+    if home is not None:
+        last = _last_before(home.bindings[name.id], spot)
+        for item in home.items.get(name.id, ()):
+            if spot is None or _may_hold(item.spot, last, spot):
+                yield item, home
+
+
+def _home(name: ast.Name, scope: Scope) -> tuple[Scope | None, Spot | None]:
+    """Return the scope whose name it is, and when in the run of that scope it is read, if that can be told."""
     inner: Scope | None = scope
     runs_here = True
     while inner is not None:
         # The names of a class are not seen by its methods.
         if name.id in inner.bindings and (inner is scope or not inner.is_class):
-            spot = scope.module.spots.get(name) if runs_here and not inner.is_comprehension else None
-            yield from ((binding, inner) for binding in _reaching(inner.bindings[name.id], spot))
-            return
+            is_known = runs_here and not inner.is_comprehension
+            return inner, scope.module.spots.get(name) if is_known else None
         runs_here = runs_here and inner.is_comprehension
         inner = inner.parent
+    return None, None
 
 
-def _reaching(bindings: list[tuple[Binding, Spot | None]], spot: Spot | None) -> list[Binding]:
-    """Return those of a name's *bindings* that may hold at *spot*; all of them where that is not known."""
+def _last_before(bindings: list[tuple[Binding, Spot | None]], spot: Spot | None) -> Spot | None:
+    """Return the last binding that everybody comes by on the way to *spot*."""
     before = [at for _, at in bindings if at is not None and spot is not None and at.always_before(spot)]
-    last = max(before, key=lambda at: at.position, default=None)
-    return [binding for binding, at in bindings if at is None or spot is None or _may_hold(at, last, spot)]
+    return max(before, key=lambda at: at.position, default=None)
 
 
 def _may_hold(bound: Spot, last: Spot | None, spot: Spot) -> bool:

@@ -22,13 +22,17 @@ class Sources:
     Attributes:
         modules: The modules.
         classes: Every class in them.
-        families: What `values.Evaluator.family` found so far.
+        families: Each class with those it inherits from, as far as `values` has looked.
+        heirs: Each class with those that inherit from it, likewise.
+        callers: The calls of each function, as far as `calls` has looked, and which of them are certain.
     """
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self.modules = list(modules)
         self.classes = [scope for module in self.modules for scope in module.classes]
         self.families: dict[Scope, list[Scope]] = {}
+        self.heirs: dict[Scope, list[Scope]] = {}
+        self.callers: dict[Scope, list[tuple[Call, bool]]] = {}
         self._by_path = {_module_path(module.path): module for module in self.modules}
         self._by_last_part: dict[str, set[str]] = defaultdict(set)
         self._calls: dict[str, list[Call]] = defaultdict(list)

@@ -8,10 +8,10 @@ stands for what was given; a parameter of a function that no frame knows is *ope
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.source_check.classes import enum_kind, is_bound, self_name
+from telemetry_sdk.source_check.classes import enum_kind, is_bound, is_property, self_name
+from telemetry_sdk.source_check.leaves import Arguments, EnumMember, Frame, Given, Leaf, Package
 from telemetry_sdk.source_check.scopes import Element, Import, Parameter, Scope, Value, lookup
 
 if TYPE_CHECKING:
@@ -20,71 +20,30 @@ if TYPE_CHECKING:
     from telemetry_sdk.source_check.scopes import Binding
     from telemetry_sdk.source_check.sources import Sources
 
-__all__ = ["Arguments", "EnumMember", "Evaluator", "Frame", "Leaf", "Package"]
+__all__ = ["Evaluator"]
 
-_DEEPEST: Final = 60
-_MOST_STEPS: Final = 20_000
+_DEEPEST: Final = 30
+_MOST_STEPS: Final = 1_000
 _UNKNOWN: Final = ast.Name("")
-
-Given = tuple[ast.expr, Scope]
-Frame = dict[Scope, dict[str, Given]]
 _NO_FRAME: Final[Frame] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A module or a directory of modules, by its path without ``.py``."""
+class Evaluator:
+    """Follows expressions. `open` gathers the functions whose parameters were met and are in no frame.
 
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnumMember:
-    """A member, which is no string itself, of an enumeration."""
-
-    value: Leaf
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """What an expression may stand for; an instance of a class is shown as the class.
-
-    Attributes:
-        node: An expression that cannot be followed further, or what was found.
-        scope: Where it stands.
-        frame: What the functions around it are called with.
+    With *statically* it does not follow them into functions.
     """
 
-    node: ast.expr | Scope | Package | EnumMember | Parameter
-    scope: Scope
-    frame: Frame
-
-
-@dataclass(slots=True)
-class Arguments:
-    """What a call gives: by position, by name, and whether that is all."""
-
-    positional: list[Given] = field(default_factory=list)
-    named: dict[str, Given] = field(default_factory=dict)
-    complete: bool = True
-
-    def get(self, position: int, name: str) -> Given | None:
-        """Return what is given at *position* or as *name*."""
-        return self.positional[position] if position < len(self.positional) else self.named.get(name)
-
-
-class Evaluator:
-    """Follows expressions. `open` gathers the functions whose parameters were met and are in no frame."""
-
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, statically: bool = False) -> None:
         self.sources = sources
         self.open: dict[Scope, None] = {}
+        self._statically = statically
         self._active: set[object] = set()
         self._steps = 0
 
     def leaves(self, expression: ast.expr, scope: Scope, frame: Frame) -> list[Leaf]:
         """Return what *expression* may stand for. A cycle adds nothing; beyond a limit it is not followed."""
-        return self._guarded((id(expression), id(frame)), lambda: self._follow(expression, scope, frame), scope, frame)
+        return self._guarded((expression, id(frame)), lambda: self._follow(expression, scope, frame), scope, frame)
 
     def _guarded(self, key: object, follow: Callable[[], Iterable[Leaf]], scope: Scope, frame: Frame) -> list[Leaf]:
         if key in self._active:
@@ -94,7 +53,10 @@ class Evaluator:
             return [Leaf(_UNKNOWN, scope, frame)]
         self._active.add(key)
         try:
-            return list(follow())
+            # Each once: what a class inherits is found again in every class below it.
+            return list({it.key: it for it in follow()}.values())
+        except RecursionError:
+            return [Leaf(_UNKNOWN, scope, frame)]
         finally:
             self._active.discard(key)
 
@@ -166,6 +128,8 @@ class Evaluator:
 
     def _argument(self, function: Scope, name: str, frame: Frame) -> list[Leaf]:
         owner = function.parent
+        if self._statically:
+            return []
         if owner is not None and owner.is_class and name == self_name(function):
             return [Leaf(it, it, frame) for it in (owner, *self._subclasses(owner))]
         if function in frame:
@@ -197,8 +161,16 @@ class Evaluator:
         for scope in family:
             if name in scope.bindings:
                 found = [it for binding, _ in scope.bindings[name] for it in self._of(binding, scope, frame)]
-                return [_as_member(it) for it in found] if kind == "enum" else found
+                read = [value for it in found for value in self._read(it)]
+                return [_as_member(it) for it in read] if kind == "enum" else read
         return []
+
+    def _read(self, leaf: Leaf) -> list[Leaf]:
+        """Return what reading an attribute gives: of a property what it returns."""
+        if not (isinstance(leaf.node, Scope) and is_property(leaf.node)):
+            return [leaf]
+        function = leaf.node
+        return [it for value in function.returns for it in self.leaves(value, function, leaf.frame)]
 
     def _members(self, owner: Scope, frame: Frame) -> list[Leaf]:
         names = [name for name, bound in owner.bindings.items() if isinstance(bound[0][0], Value) and name[0] != "_"]
@@ -207,19 +179,22 @@ class Evaluator:
     def family(self, owner: Scope) -> list[Scope]:
         """Return a class and those it inherits from, as far as they are among the files; its own members first."""
         if owner not in self.sources.families:
-            found, waiting = [], [owner]
+            bases, found, waiting = Evaluator(self.sources, statically=True), [], [owner]
             while waiting:
                 scope = waiting.pop(0)
                 if scope not in found and isinstance(scope.node, ast.ClassDef) and scope.parent is not None:
                     found.append(scope)
                     for base in scope.node.bases:
-                        nodes = [leaf.node for leaf in self.leaves(base, scope.parent, _NO_FRAME)]
+                        nodes = [leaf.node for leaf in bases.leaves(base, scope.parent, _NO_FRAME)]
                         waiting.extend(node for node in nodes if isinstance(node, Scope))
             self.sources.families[owner] = found
         return self.sources.families[owner]
 
     def _subclasses(self, owner: Scope) -> list[Scope]:
-        return [it for it in self.sources.classes if it is not owner and owner in Evaluator(self.sources).family(it)]
+        if owner not in self.sources.heirs:
+            families = ((it, Evaluator(self.sources).family(it)) for it in self.sources.classes if it is not owner)
+            self.sources.heirs[owner] = [it for it, family in families if owner in family]
+        return self.sources.heirs[owner]
 
     def _elements(self, leaf: Leaf) -> list[Leaf]:
         """Return what iterating over *leaf* gives."""
@@ -261,6 +236,8 @@ class Evaluator:
                 items = [it for base in self.leaves(owner, scope, frame) for it in self._item(base, key)]
                 return items + [it for value in default if items for it in self.leaves(value, scope, frame)]
         found: list[Leaf] = []
+        if self._statically:
+            return found
         for leaf in self.leaves(call.func, scope, frame):
             function = leaf.node
             if not isinstance(function, Scope):

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import cli, source_check
+from telemetry_sdk import source_check
 from telemetry_sdk.catalog_format import parse
+from telemetry_sdk.cli import program
 
 if TYPE_CHECKING:
     import pytest
@@ -50,7 +51,7 @@ def test_the_check_prints_what_the_page_shows(
     Path("telemetry.toml").write_text(blocks("toml")[0], "utf-8")
     Path("app.py").write_text(blocks("python")[1], "utf-8")
 
-    assert cli.main(["catalog", "check", "telemetry.toml", "app.py"]) == 1
+    assert program.main(["catalog", "check", "telemetry.toml", "app.py"]) == 1
     assert capsys.readouterr().out == blocks("text")[0]
 
 
@@ -64,7 +65,7 @@ def test_every_kind_is_described() -> None:
 
 def test_the_examples_send_what_their_catalogue_declares(capsys: pytest.CaptureFixture[str]) -> None:
     """No example sends an undeclared event or property, and no declared event is dead."""
-    assert cli.main(["catalog", "check", str(EXAMPLES / "telemetry.toml"), str(EXAMPLES), "--strict"]) == 0
+    assert program.main(["catalog", "check", str(EXAMPLES / "telemetry.toml"), str(EXAMPLES), "--strict"]) == 0
     assert capsys.readouterr().out == "0 errors, 0 warnings\n"
 
 
@@ -72,5 +73,5 @@ def test_the_page_of_the_examples_is_current(capsys: pytest.CaptureFixture[str])
     """examples/all_tracked_events.md is what its catalogue says."""
     page = str(EXAMPLES / "all_tracked_events.md")
 
-    assert cli.main(["catalog", "docs", str(EXAMPLES / "telemetry.toml"), "--output", page, "--check"]) == 0
+    assert program.main(["catalog", "docs", str(EXAMPLES / "telemetry.toml"), "--output", page, "--check"]) == 0
     assert capsys.readouterr().out.endswith("is up to date\n")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_sdk import cli, privacy_page
+from telemetry_sdk import privacy_page
 from telemetry_sdk.base_payload import FIELDS
 from telemetry_sdk.catalog_file import load
+from telemetry_sdk.cli import program
 from telemetry_sdk.model import Limits
 from telemetry_sdk.state import State
 
@@ -18,16 +19,16 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_is_up_to_date():
     """The page in the repository is the one the command writes."""
-    assert cli.main(["privacy", "--output", str(ROOT / "docs" / "privacy.md"), "--check"]) == 0
+    assert program.main(["privacy", "--output", str(ROOT / "docs" / "privacy.md"), "--check"]) == 0
 
 
 def test_a_stale_page_fails(tmp_path, capsys):
     """A page that says something else fails the check, and is shown to differ."""
     page = tmp_path / "privacy.md"
-    assert cli.main(["privacy", "--output", str(page)]) == 0
+    assert program.main(["privacy", "--output", str(page)]) == 0
     page.write_text(page.read_text("utf-8").replace("locale", "local"), "utf-8")
 
-    assert cli.main(["privacy", "--output", str(page), "--check"]) == 1
+    assert program.main(["privacy", "--output", str(page), "--check"]) == 1
     assert "privacy without --check" in capsys.readouterr().err
 
 
@@ -62,5 +63,5 @@ def test_it_answers_what_users_ask(topic):
 def test_a_catalogue_that_is_none_is_said(tmp_path, capsys):
     """A missing catalogue is an error in words."""
     missing = str(tmp_path / "none.toml")
-    assert cli.main(["privacy", "--catalog", missing, "--output", str(tmp_path / "page.md")]) == 1
+    assert program.main(["privacy", "--catalog", missing, "--output", str(tmp_path / "page.md")]) == 1
     assert "no file" in capsys.readouterr().err

@@ -124,6 +124,33 @@ def test_an_operator_agrees_to_all_of_it(make, sink, catalogue):
     assert sent(sink, "timer.started")[-1]["length_s"] == 2.0
 
 
+def test_what_only_an_operator_agreed_to_ends_with_his_word(make, sink, catalogue):
+    """An event newer than the user's own consent does not leave under that once the operator's switch is gone."""
+    make(catalog=catalogue(FIRST)).opt_in()
+    environ = {"ACME_NOTES_TELEMETRY": "full"}
+    telemetry = make(catalog=catalogue(SECOND), environ=environ, delivery="manual")
+    newer, older = telemetry.track_event("timer.stopped"), telemetry.track_event("timer.started", {"source": "cli"})
+    assert newer
+    assert older
+
+    environ.clear()
+    telemetry.flush(5)
+
+    assert newer.uid not in sink.uids
+
+
+def test_a_yes_to_an_older_catalogue_takes_nothing_back(make, catalogue):
+    """An older version of the program that asks again leaves the newer consent; a no and a yes do not."""
+    make(catalog=catalogue(SECOND)).opt_in()
+    older = make(catalog=catalogue(FIRST))
+    older.opt_in()
+    assert older.status().consent_catalog_version == "2"
+
+    older.opt_out()
+    older.opt_in()
+    assert older.status().consent_catalog_version == "1"
+
+
 def test_the_sdks_own_events_need_no_declaration(make, sink, catalogue):
     """Install ping, page views and identification leave; a property of theirs must be declared."""
     telemetry = make(catalog=catalogue(FIRST))

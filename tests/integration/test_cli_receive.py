@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 
 import telemetry_sdk.collector
-from telemetry_sdk import cli
 from telemetry_sdk._version import __version__
-from telemetry_sdk.cli import receive
+from telemetry_sdk.cli import program, receive
 
 ROOT = Path(telemetry_sdk.collector.__file__).parents[2]
 PATIENCE_S = 60  # guards against a hang, asserts no speed
@@ -183,13 +182,13 @@ def test_a_file_that_cannot_be_opened_is_said_plainly(tmp_path, capsys):
     """An impossible file is one line on stderr and exit code 1."""
     file = str(tmp_path / "absent" / "t.jsonl")
 
-    assert cli.main(["receive", "--port", "0", "--file", file]) == 1
+    assert program.main(["receive", "--port", "0", "--file", file]) == 1
     assert capsys.readouterr() == ("", f"error: cannot open {file}: {os.strerror(errno.ENOENT)}\n")
 
 
 def test_an_address_of_another_machine_is_said_plainly(capsys):
     """An address that is not this machine's is one line on stderr and exit code 1."""
-    assert cli.main(["receive", "--host", "192.0.2.1", "--port", "0"]) == 1
+    assert program.main(["receive", "--host", "192.0.2.1", "--port", "0"]) == 1
     problem = os.strerror(errno.EADDRNOTAVAIL)
     assert capsys.readouterr() == ("", f"error: cannot listen on 192.0.2.1 port 0: {problem}\n")
 
@@ -239,7 +238,7 @@ def test_loopback(host, loopback):
 def test_usage_errors(arguments, capsys):
     """What cannot be understood exits with 2, and shows the usage."""
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        program.main(arguments)
 
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage: python -m telemetry_sdk")
@@ -280,7 +279,7 @@ def test_the_hosts_signal_handlers_come_back(monkeypatch, number):
     monkeypatch.setattr(sys, "stdout", output)
 
     try:
-        code = cli.main(["receive", "--port", "0"])
+        code = program.main(["receive", "--port", "0"])
     except KeyboardInterrupt:
         pytest.fail("the second signal got through")
 

@@ -1,0 +1,249 @@
+"""Status, preview, sent log and checks, as lines of plain words and as values for JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.cli.checks import GOOD, PROBLEM, WARNING
+from telemetry_sdk.model import Level
+from telemetry_sdk.preview import NO_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from telemetry_sdk.cli.checks import Check
+    from telemetry_sdk.reports import Preview, SentRequest, Status
+
+__all__ = [
+    "as_json",
+    "body_text",
+    "check_lines",
+    "checks_value",
+    "log_lines",
+    "log_value",
+    "preview_lines",
+    "preview_value",
+    "status_lines",
+    "status_value",
+    "turn_off_lines",
+    "variable_of",
+]
+
+_LEVELS: Final = {
+    Level.OFF: "nothing is sent",
+    Level.BASE: "base telemetry only: installs, versions and platforms; no detailed analytics",
+    Level.FULL: "base telemetry and detailed analytics",
+}
+_CONSENTS: Final = {True: "yes", False: "no", None: "not decided"}
+_MEANINGS: Final = {field.name: field.meaning for field in FIELDS} | {
+    "identity": "who it is about: the install, or the user the program names",
+    "log.record.uid": "id of this record, so that it counts once",
+    "occurred_at": "when it happened",
+}
+_MOST_NAMES: Final = 5
+
+
+def as_json(value: object) -> str:
+    """Return *value* as JSON in plain ASCII, which cannot drive a terminal whatever it holds."""
+    return json.dumps(value, indent=2)
+
+
+def body_text(body: bytes) -> str:
+    """Return a request's body as text, from which ``text.encode("utf-8", "surrogateescape")`` makes the same bytes."""
+    return body.decode("utf-8", "surrogateescape")
+
+
+def variable_of(status: Status) -> str:
+    """Return the name of the program's own switch."""
+    own = (name for name in status.inputs if name.endswith("_TELEMETRY"))
+    return next(own, "<APP>_TELEMETRY")
+
+
+def status_value(status: Status) -> dict[str, Any]:
+    """Return *status* for JSON."""
+    return {**asdict(status), "level": status.level.name}
+
+
+def status_lines(status: Status, command: str) -> Iterator[str]:
+    """Return *status* in plain words; *command* is what a user types before ``off``."""
+    yield f"Level        {status.level.name}: {_LEVELS[status.level]}"
+    yield f"Because      {status.reason} (decided by {status.decided_by})"
+    width = max((len(name) for name in status.inputs), default=0)
+    for number, (name, value) in enumerate(status.inputs.items()):
+        yield f"{'' if number else 'Inputs':12} {name:{width}}  {value or 'not set'}"
+    # Where only the lack of a sink says OFF, and under no switch at all, state was looked at.
+    if status.state_dir or status.state_problem or status.level is not Level.OFF:
+        since = f", since {status.consent_decided_at}" if status.consent_decided_at else ""
+        about = (
+            f", to version {status.consent_catalog_version} of the list of events"
+            if status.consent_catalog_version
+            else ""
+        )
+        yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
+        if status.unagreed:
+            yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
+        yield f"Install id   {status.install_id or 'not made yet'}"
+    else:
+        yield "Consent      not looked at while a switch says off"
+    yield f"State        {status.state_dir or 'not looked at'}"
+    yield f"Sink         {status.sink or 'none'}"
+    if status.ledger is not None:
+        yield from _queue_lines(status)
+    for problem in (status.sink_problem, status.state_problem, *status.notes):
+        if problem:
+            yield f"Note         {problem}"
+    yield ""
+    yield from turn_off_lines(status, command)
+
+
+def _queue_lines(status: Status) -> Iterator[str]:
+    ledger = dict(status.ledger or {})
+    pending = ledger.pop("pending", 0) + ledger.pop("set aside", 0)
+    kept = "kept on this machine" if status.durable else "in memory, gone with the program"
+    yield f"Waiting      {_count(pending, 'record')}{f', {kept}' if pending else ''}"
+    yield f"So far       {', '.join(f'{number} {what}' for what, number in ledger.items())}"
+    if status.last_attempt_at:
+        answer = f"HTTP {status.last_status}" if status.last_status else "no answer"
+        row = f", {_count(status.failures, 'failure')} in a row" if status.failures else ""
+        yield f"Last try     {status.last_attempt_at}, {status.last_outcome or answer}{row}"
+    if status.waiting:
+        until = f", until {status.next_attempt_at}" if status.next_attempt_at else ""
+        yield f"Held back    {status.waiting}{until}"
+
+
+def turn_off_lines(status: Status, command: str) -> Iterator[str]:
+    """Return how to turn it off, a line for each way."""
+    ways = {
+        f"{command} off": "no detailed analytics",
+        f"{variable_of(status)}=off": "nothing at all from this program",
+        "DO_NOT_TRACK=1": "nothing at all from every program that honours it",
+    }
+    width = max(map(len, ways))
+    for number, (way, effect) in enumerate(ways.items()):
+        yield f"{'' if number else 'Turn it off:':12} {way:{width}}  {effect}"
+
+
+def preview_value(preview: Preview, layers: Sequence[str]) -> dict[str, Any]:
+    """Return the *layers* of *preview* for JSON, each with the exact body of a request."""
+    bodies = {layer: body_text(getattr(preview, layer)) for layer in layers}
+    return {
+        "level": preview.level.name,
+        "reason": preview.reason,
+        **bodies,
+        "next_request": body_text(preview.next_request),
+        "removed": dict(preview.removed),
+        "left_out": list(preview.left_out),
+    }
+
+
+def preview_lines(preview: Preview, layers: Sequence[str], sink: str | None) -> Iterator[str]:
+    """Return the *layers* of *preview* in plain words, each record with its fields."""
+    yield f"Level {preview.level.name}: {_LEVELS[preview.level]}, because {preview.reason}."
+    where = f" to {sink}" if sink else ""
+    if preview.level is Level.OFF and not (preview.base or preview.analytics):
+        yield "Nothing would be sent, so there is nothing to show."
+        return
+    if preview.level is Level.OFF:
+        yield "Without that, this would be sent."
+    for layer in layers:
+        yield ""
+        records = list(_records(getattr(preview, layer)))
+        if layer == "base":
+            yield f"Base telemetry{where}:" if records else "Base telemetry: nothing is due now."
+        elif preview.level is Level.FULL:
+            yield f"Detailed analytics{where}:" if records else "Detailed analytics: nothing waits."
+        else:
+            yield f"Detailed analytics{where}, only after you agree:" if records else "Detailed analytics: nothing."
+        for record in records:
+            yield from _record_lines(record)
+    if preview.removed:
+        yield f"  removed from it: {', '.join(f'{number} {kind}' for kind, number in preview.removed.items())}"
+    if preview.left_out:
+        yield f"  left out of it: {', '.join(preview.left_out)}"
+    if NO_ID.encode() in preview.base + preview.analytics:
+        yield ""
+        yield "The id of zeros stands for a random one that is made when the first record may leave."
+
+
+def _record_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    fields = {pair["key"]: _plain(pair["value"]) for pair in record["attributes"]}
+    yield f"  {fields.pop('event_name')}"
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        meaning = _MEANINGS.get(name)
+        yield f"    {name:{width}}  {f'{shown:36}  {meaning}' if meaning else shown}"
+
+
+def _records(body: bytes) -> Iterator[dict[str, Any]]:
+    for resource in json.loads(body)["resourceLogs"] if body else ():
+        for scope in resource["scopeLogs"]:
+            yield from scope["logRecords"]
+
+
+def _plain(value: Mapping[str, Any]) -> object:
+    ((kind, content),) = value.items()
+    if kind == "arrayValue":
+        return [_plain(item) for item in content["values"]]
+    if kind == "kvlistValue":
+        return {pair["key"]: _plain(pair["value"]) for pair in content["values"]}
+    return int(content) if kind == "intValue" else content
+
+
+def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
+    """Return *log* for JSON; each body holds the exact bytes of its request (`body_text`)."""
+    return [{**asdict(request), "body": body_text(request.body)} for request in log]
+
+
+def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
+    """Return *log* in plain words, a line for each request, with its body below if *bodies*."""
+    for request in log:
+        status = f"HTTP {request.status}" if request.status else "no answer"
+        reason = f": {request.reason}" if request.reason else ""
+        head = f"{request.at}  {request.sink}  {request.verdict}, {status}{reason}"
+        yield f"{head}  {_count(request.records, 'record')}: {_names(request.body)}"
+        if bodies:
+            yield body_text(request.body)
+
+
+def _names(body: bytes) -> str:
+    try:
+        names = Counter(str(record.get("eventName")) for record in _records(body))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "unreadable"
+    words = [name if number == 1 else f"{name} ({number})" for name, number in names.items()]
+    more = [f"and {len(words) - _MOST_NAMES} more"] if len(words) > _MOST_NAMES else []
+    return ", ".join(words[:_MOST_NAMES] + more)
+
+
+def checks_value(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return *checks* for JSON."""
+    return {"healthy": _worst(checks) is not PROBLEM, "checks": [asdict(check) for check in checks]}
+
+
+def check_lines(checks: Sequence[Check]) -> Iterator[str]:
+    """Return *checks* in plain words, each with what to do, and the sum of them."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        yield f"{check.result:8} {check.name:{width}}  {check.found}"
+        if check.advice:
+            yield f"{'':8} {'':{width}}  -> {check.advice}"
+    yield ""
+    count = Counter(check.result for check in checks)
+    if _worst(checks) is GOOD:
+        yield "All is well."
+    else:
+        yield f"{_count(count[PROBLEM], 'problem')}, {_count(count[WARNING], 'warning')}."
+
+
+def _worst(checks: Sequence[Check]) -> str:
+    found = {check.result for check in checks}
+    return next((result for result in (PROBLEM, WARNING) if result in found), GOOD)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
