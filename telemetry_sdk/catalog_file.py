@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
+from telemetry_sdk.arguments import is_a, path_of
 from telemetry_sdk.catalog import Catalog
 from telemetry_sdk.catalog_format import LARGEST, parse
 from telemetry_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["load", "read"]
 
@@ -20,9 +23,10 @@ def load(argument: str | os.PathLike[str] | Catalog) -> Catalog:
     Raises:
         ConfigError: It cannot be read, or is not a catalogue; the message says why and names the file.
     """
-    if isinstance(argument, Catalog):
-        return argument
-    return parse(read(argument), _path_text(argument))
+    if is_a(argument, Catalog):
+        return cast("Catalog", argument)
+    text = _path_text(argument)
+    return parse(read(text), text)
 
 
 def read(path: str | os.PathLike[str]) -> str:
@@ -50,8 +54,7 @@ def read(path: str | os.PathLike[str]) -> str:
 
 
 def _path_text(argument: object) -> str:
-    if isinstance(argument, (str, os.PathLike)):
-        text = os.fspath(argument)
-        if isinstance(text, str) and text.strip() and "\0" not in text:
-            return text
+    text = path_of(argument)
+    if text.strip() and "\0" not in text:
+        return text
     raise ConfigError(_SETTING, "must be the path of a telemetry.toml, as text or a pathlib.Path, or a Catalog")

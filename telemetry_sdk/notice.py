@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from telemetry_sdk.arguments import text_of
 from telemetry_sdk.errors import ConfigError
 
 __all__ = ["Notice"]
@@ -31,11 +32,13 @@ class Notice:
     version: str = "1"
 
     def __post_init__(self) -> None:
-        if not _is_word(self.url, 200):
+        for name, longest in (("url", 200), ("version", 64)):
+            object.__setattr__(self, name, _word(getattr(self, name), longest))
+        if not self.url:
             raise ConfigError("notice.url", "must be the URL of your privacy policy, at most 200 characters")
         if urlsplit(self.url).scheme not in ("http", "https"):
             raise ConfigError("notice.url", "must begin with https:// or http://")
-        if not _is_word(self.version, 64):
+        if not self.version:
             raise ConfigError("notice.version", "must be 1 to 64 printable characters without a blank, for example '2'")
 
     def text(self, *, app: str, sink: str, variable: str) -> str:
@@ -53,5 +56,6 @@ class Notice:
         )
 
 
-def _is_word(value: object, longest: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and " " not in value
+def _word(value: object, longest: int) -> str:
+    text = text_of(value) or ""
+    return text if len(text) <= longest and text.isprintable() and " " not in text else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.arguments import is_a, number_of, text_of
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import Limits
 from telemetry_sdk.notice import Notice
@@ -48,60 +49,74 @@ class Options:
 
 
 def check(options: Options) -> Options:
-    """Return *options* if every one is possible.
+    """Return *options* as plain values, if every one is possible.
 
     Raises:
         ConfigError: One is not; the message names it and says what it may be.
     """
-    if not _is_text(options.app, _APP):
-        raise ConfigError("app", "must be 1 to 64 letters, digits, '.', '_', '-' between two of them, as in acme-notes")
-    for name in ("version", "release_channel"):
-        _check_word(name, getattr(options, name))
-    for name in ("deployment_type", "environment"):
-        if getattr(options, name) is not None:
-            _check_word(name, getattr(options, name))
-    if options.delivery not in DELIVERY_MODES:
-        raise ConfigError("delivery", f"must be one of {', '.join(DELIVERY_MODES)}")
-    if options.late not in _LATE:
-        raise ConfigError("late", f"must be one of {', '.join(_LATE)}")
-    _check_seconds("timeout", options.timeout, 0.001)
-    _check_seconds("exit_timeout", options.exit_timeout, 0.0)
     if options.on_consent_change is not None and not callable(options.on_consent_change):
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
-    if options.notice is not None and not isinstance(options.notice, Notice):
+    if options.notice is not None and not is_a(options.notice, Notice):
         raise ConfigError("notice", "must be a telemetry_sdk.Notice")
-    _check_switches(options)
-    _check_limits(options.limits)
-    return options
-
-
-def _is_text(value: object, pattern: re.Pattern[str]) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _check_word(name: str, value: object) -> None:
-    if not _is_text(value, _WORD):
-        raise ConfigError(name, "must be 1 to 64 printable ASCII characters")
-
-
-def _check_seconds(name: str, value: object, least: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not least <= value <= _LONGEST_TIMEOUT:  # type: ignore[operator]
-        raise ConfigError(name, f"must be a number of seconds from {least:g} to {_LONGEST_TIMEOUT:g}")
-
-
-def _check_switches(options: Options) -> None:
-    for name in ("scrub", "hash_user_ids"):
-        if not isinstance(getattr(options, name), bool):
+    for name in ("strict", "scrub", "hash_user_ids"):
+        if not is_a(getattr(options, name), bool):
             raise ConfigError(name, "must be True or False")
+    return replace(
+        options,
+        app=_app(options.app),
+        version=_word("version", options.version),
+        release_channel=_word("release_channel", options.release_channel),
+        deployment_type=_optional_word("deployment_type", options.deployment_type),
+        environment=_optional_word("environment", options.environment),
+        delivery=_one_of("delivery", options.delivery, DELIVERY_MODES),
+        late=_one_of("late", options.late, _LATE),
+        timeout=_seconds("timeout", options.timeout, 0.001),
+        exit_timeout=_seconds("exit_timeout", options.exit_timeout, 0.0),
+        limits=_limits(options.limits),
+    )
 
 
-def _check_limits(limits: object) -> None:
-    if not isinstance(limits, Limits):
+def _app(value: object) -> str:
+    text = text_of(value)
+    if text is None or not _APP.fullmatch(text):
+        raise ConfigError("app", "must be 1 to 64 letters, digits, '.', '_', '-' between two of them, as in acme-notes")
+    return text
+
+
+def _word(name: str, value: object) -> str:
+    text = text_of(value)
+    if text is None or not _WORD.fullmatch(text):
+        raise ConfigError(name, "must be 1 to 64 printable ASCII characters")
+    return text
+
+
+def _optional_word(name: str, value: object) -> str | None:
+    return None if value is None else _word(name, value)
+
+
+def _one_of(name: str, value: object, possible: tuple[str, ...]) -> str:
+    text = text_of(value)
+    if text is None or text not in possible:
+        raise ConfigError(name, f"must be one of {', '.join(possible)}")
+    return text
+
+
+def _seconds(name: str, value: object, least: float) -> float:
+    number = number_of(value)
+    if number is None or not least <= number <= _LONGEST_TIMEOUT:
+        raise ConfigError(name, f"must be a number of seconds from {least:g} to {_LONGEST_TIMEOUT:g}")
+    return number
+
+
+def _limits(limits: object) -> Limits:
+    if not is_a(limits, Limits):
         raise ConfigError("limits", "must be a telemetry_sdk.Limits")
-    for field in fields(limits):
-        value = getattr(limits, field.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST_LIMIT:
+    plain: dict[str, float] = {}
+    for field in fields(Limits):
+        number = number_of(getattr(limits, field.name))
+        if number is None or not 0 < number <= _LARGEST_LIMIT:
             raise ConfigError(f"limits.{field.name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")
-        if field.type == "int" and not isinstance(value, int):
+        if field.type == "int" and not isinstance(number, int):
             raise ConfigError(f"limits.{field.name}", "must be a whole number")
+        plain[field.name] = number
+    return Limits(**plain)  # type: ignore[arg-type]

@@ -21,15 +21,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from telemetry_sdk.arguments import is_a, pairs_of, text_of
 from telemetry_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Settings", "Sink", "authorization", "is_loopback", "parse_endpoint", "parse_header_list", "resolve"]
 
@@ -112,19 +112,20 @@ def resolve(
     Raises:
         ConfigError: An argument is impossible.
     """
-    _check_types(endpoint, token, headers)
-    own_headers = _checked_headers((headers or {}).items(), "headers")
+    endpoint, token = _plain("endpoint", endpoint), _plain("token", token)
+    if not is_a(otel_env, bool):
+        raise ConfigError("otel_env", "must be True or False")
+    own_headers = _checked_headers([] if headers is None else pairs_of(headers), "headers")
     if endpoint and endpoint.strip():
         url = parse_endpoint(endpoint, "endpoint")
         tokens = [f"{prefix}_TELEMETRY_TOKEN"]
         if is_loopback(url.hostname) or (url.hostname or "").endswith(".grafana.net"):
             tokens.append("GRAFANA_OTLP_TOKEN")
         family = _Family("endpoint", endpoint, True, tuple(tokens))
-    else:
-        found = _family_from_environment(environ, prefix, otel_env=otel_env)
-        if found is None:
-            return Settings()
+    elif (found := _family_from_environment(environ, prefix, otel_env=otel_env)) is not None:
         family = found
+    else:
+        return Settings()
     try:
         sink = _sink(environ, family, token=token, own_headers=own_headers)
     except ConfigError as error:
@@ -134,12 +135,11 @@ def resolve(
     return Settings(sink, notes=tuple(_unused(environ, family, sink, token)))
 
 
-def _check_types(endpoint: object, token: object, headers: object) -> None:
-    for name, value in (("endpoint", endpoint), ("token", token)):
-        if value is not None and not isinstance(value, str):
-            raise ConfigError(name, "must be a string")
-    if headers is not None and not isinstance(headers, Mapping):
-        raise ConfigError("headers", "must be a mapping of names to values")
+def _plain(setting: str, value: object) -> str | None:
+    text = text_of(value)
+    if text is None and value is not None:
+        raise ConfigError(setting, "must be a string")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +311,14 @@ def _refuse_plaintext_secret(url: SplitResult, names: Iterable[str], setting: st
         )
 
 
-def _checked_headers(pairs: Iterable[tuple[object, object]], setting: str) -> tuple[tuple[str, str], ...]:
+def _checked_headers(pairs: Iterable[tuple[object, object]] | None, setting: str) -> tuple[tuple[str, str], ...]:
+    if pairs is None:
+        raise ConfigError(setting, "must be a mapping of names to values")
     checked: dict[str, tuple[str, str]] = {}
-    for name, value in pairs:
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+    for name, value in ((text_of(name), text_of(value)) for name, value in pairs):
+        if name is None or not _HEADER_NAME.fullmatch(name):
             raise ConfigError(setting, "has a name that is not a valid HTTP header name")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if value is None or not _HEADER_VALUE.fullmatch(value):
             raise ConfigError(setting, f"{name}: the value is not a valid HTTP header value")
         if name.lower() in _OWN_HEADERS:
             raise ConfigError(setting, f"{name} is set by the sender and cannot be replaced")

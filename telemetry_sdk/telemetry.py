@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from telemetry_sdk import analytics_event, lifetime, options, wiring
 from telemetry_sdk.ambient import Ambient, RequestScope
+from telemetry_sdk.arguments import path_of
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.control import UserControl, refused
 from telemetry_sdk.engine import Engine
@@ -144,10 +145,10 @@ class Telemetry(UserControl):
                 strict=strict,
             )
         )
-        prefix = switch_prefix(app)
+        app, prefix = chosen.app, switch_prefix(chosen.app)
         find_sink = partial(resolve, prefix=prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
-        directory = locate(app, prefix, environ, state_dir) if state_dir is not None else None
-        self.strict = strict
+        directory = locate(app, prefix, environ, path_of(state_dir)) if state_dir is not None else None
+        self.strict = chosen.strict
         self._options = chosen
         self._ambient = Ambient(app)
         self._wiring = wiring.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)

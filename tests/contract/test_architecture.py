@@ -19,7 +19,7 @@ ROOT = Path(telemetry_sdk.__file__).parent
 # Bottom first. A module may import only from floors below its own; type hints count as imports.
 FLOORS = [
     # words
-    {"_version", "errors", "model"},
+    {"_version", "arguments", "errors", "model"},
     {"notice", "reports"},
     # rules and builders, all pure
     {"scrub.patterns"},
@@ -154,6 +154,8 @@ CATCHES_EVERYTHING = {
     ("attempt", "run"),  # handed over to the supervisor, which raises it
     ("properties", "add"),  # a host's object may raise anything
     ("analytics_event", "_items"),  # so may its mapping
+    ("arguments", "pairs_of"),  # and an integrator's
+    ("arguments", "path_of"),
     ("ambient", "attributes"),  # so may a function of the host's
     ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
