@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import identity, policy
 from telemetry_sdk.attempt import sending_lock
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from telemetry_sdk.state import State
 
 __all__ = ["Choices"]
+
+
+_NOTHING_SENT: Final = "no detailed analytics had been sent"
 
 
 class Choices:
@@ -79,22 +82,23 @@ class Choices:
         me = identity.ensure(rooms.installation, now_ns=world.now_ns(), new_id=world.new_id, draw=world.draw)
         return me.install_id if me else None
 
-    def forget(self, rooms: Rooms) -> tuple[bool, Record | None]:
+    def forget(self, rooms: Rooms) -> tuple[bool, Record | str]:
         """Delete everything on this machine, and leave one request to delete behind where that is due.
 
         Returns:
-            Whether everything is gone for certain, and the record that asks the sink's owner to delete too.
+            Whether everything is gone for certain, and the record that asks the sink's owner to delete too, or why
+            there is none.
         """
         if not rooms.installation.has_directory():
-            return True, None
+            return True, _NOTHING_SENT
         state = rooms.installation.read()
         request = self._deletion_request(rooms, state)
         certain = not state.telemetry_enabled or self._decline(rooms)
         try:
-            if rooms.has_outbox() or request is not None:
-                rooms.outbox.forget("forgotten", request)
-        except StoreError:
-            certain, request = False, None
+            if rooms.has_outbox() or not isinstance(request, str):
+                rooms.outbox.forget("forgotten", None if isinstance(request, str) else request)
+        except StoreError as error:
+            certain, request = False, str(error)
         try:
             with sending_lock(rooms.sending_lock_path(), self._options.timeout):
                 pass
@@ -102,9 +106,11 @@ class Choices:
             certain = False
         return rooms.installation.erase(declined=state.telemetry_enabled is False) and certain, request
 
-    def _deletion_request(self, rooms: Rooms, state: State) -> Record | None:
-        if state.install_id is None or rooms.gate.right().level is Level.OFF:
-            return None
-        if not (state.analytics_sent_at or state.install_ping_sent_at):
-            return None
+    def _deletion_request(self, rooms: Rooms, state: State) -> Record | str:
+        if state.install_id is None or not (state.analytics_sent_at or state.install_ping_sent_at):
+            return _NOTHING_SENT
+        if rooms.gate.is_switched_off() or rooms.sink is None:
+            # The id is gone with everything else, and it is all that he could name to the sink's owner.
+            why = rooms.gate.right().reason
+            return f"{why}; what was sent carries the install id {state.install_id}, ask the sink's owner yourself"
         return self._maker.deletion_request(state.install_id)

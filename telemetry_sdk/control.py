@@ -115,7 +115,7 @@ class UserControl:
         stays with the sink's owner (`forget` asks for its deletion). None when telemetry is off or an id cannot be
         kept.
         """
-        return self._engine.choices.reset_identity(self._engine.rooms)
+        return self._engine.reset_identity()
 
     @shielded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
     def forget(self) -> Forgotten:

@@ -149,13 +149,28 @@ class Engine:
         return look_ahead(rooms, self.sending, self.options, self.world, shown)
 
     def forget(self) -> Forgotten:
-        """Delete everything on this machine; see `Telemetry.forget`."""
-        rooms = self.rooms
-        certain, request = self.choices.forget(rooms)
-        if request is None:
-            return Forgotten(certain, Receipt(Outcome.SUPPRESSED, reason="there is nothing to delete elsewhere"))
+        """Delete everything on this machine; see `Telemetry.forget`. What only the log holds goes too."""
+        certain, request = self.choices.forget(self._real)
+        if self._log is not None:
+            self._log.outbox.forget("forgotten", None)
+            self._log.installation.erase(declined=False)
+        if isinstance(request, str):
+            return Forgotten(certain, Receipt(Outcome.SUPPRESSED, reason=request))
+        if self.rooms.is_log:
+            return Forgotten(certain, Receipt(Outcome.QUEUED, request.uid, self._real.gate.right().reason))
         self.in_use = True
-        return Forgotten(certain, self.sending.dispatch(rooms, Receipt(Outcome.QUEUED, request.uid)))
+        return Forgotten(certain, self.sending.dispatch(self._real, Receipt(Outcome.QUEUED, request.uid)))
+
+    def has_stored_no(self) -> bool:
+        """Tell whether a no of the user is on disk, not only in the log's memory."""
+        installation = self._real.installation
+        return installation.exists and installation.read().telemetry_enabled is False
+
+    def reset_identity(self) -> str | None:
+        """Begin as a new install; see `Telemetry.reset_install_id`. What only the log holds goes too."""
+        if self._log is not None:
+            self.choices.reset_identity(self._log)
+        return self.choices.reset_identity(self._real)
 
     def show_notice(self) -> None:
         """Show the first-run notice if it is due and a terminal is there; then nothing leaves from this process."""
@@ -167,6 +182,8 @@ class Engine:
         if not rooms.gate.is_notice_due(state) or rooms.gate.right().decided_by != "notice":
             return
         if not terminal.is_terminal() or environment.detect_deployment(self.world.environ) == "ci":
+            return
+        if not rooms.installation.check_writable():  # it could not be marked as shown, nor anything be sent
             return
         text = notice.text(app=self.options.app, sink=sink.host, variable=f"{self.prefix}_TELEMETRY")
         rooms.gate.hold_all(_NOTICE_HOLD)

@@ -73,6 +73,8 @@ def parse(data: bytes) -> dict[str, object]:
 def known(raw: Mapping[str, object]) -> State:
     """Return the known keys of *raw*; a value of the wrong type counts as missing, so a strange consent is no."""
     found: dict[str, object] = {key: raw[key] for key in _TEXT_KEYS if _is_text(raw.get(key))}
+    if raw.get("consent_catalog_version") is not None and "consent_catalog_version" not in found:
+        found["consent_catalog_version"] = ""  # there, but of no known form: not the same as from before catalogues
     if not _UUID.fullmatch(str(found.get("install_id"))):
         found.pop("install_id", None)
     if isinstance(raw.get("telemetry_enabled"), bool):

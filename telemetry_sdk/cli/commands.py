@@ -85,9 +85,11 @@ def off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     if not certain:
         return _could_not(found.state_problem or found.reason)
     lines = ["No detailed analytics leave this machine from now on; what waited of them is destroyed."]
-    if found.consent is False and not telemetry._engine.rooms.is_log:
+    if found.consent is False and telemetry._engine.has_stored_no():
         lines.append(f"Stored: you declined{_since(found)}.")
-    if found.level is Level.OFF:
+    if telemetry._engine.rooms.is_log:
+        lines.append(f"Nothing else is sent either while {show.variable_of(found)}=log shows it instead.")
+    elif found.level is Level.OFF:
         lines.append(f"Nothing else is sent either: {found.reason}.")
     else:
         lines.append("Base telemetry (installs, versions, platforms) is still sent. Turn that off too with")
@@ -170,9 +172,11 @@ def reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: 
         return OK
     found = telemetry.status()
     is_gone = telemetry._engine.rooms.installation.is_kept("install_id")
-    if found.level is not Level.OFF or found.state_problem or not is_gone:
+    is_log = telemetry._engine.rooms.is_log
+    if not (is_log or found.level is Level.OFF) or found.state_problem or not is_gone:
         return _could_not(found.state_problem or found.reason)
-    _tell([f"The old install id is gone. No new one is made now: {found.reason}."])
+    why = f"{show.variable_of(found)}=log stores none" if is_log else found.reason
+    _tell([f"The old install id is gone. No new one is made now: {why}."])
     return OK
 
 
@@ -202,7 +206,7 @@ def _forgotten_lines(forgotten: Forgotten, found: Status) -> Iterable[str]:
         yield f"{found.sink} was asked to delete what it has of this install, and has the request."
     elif request.outcome is Outcome.QUEUED:
         why = f" ({request.reason})" if request.reason else ""
-        yield f"The request to delete, with the old id alone, waits and is sent to {found.sink} later{why}."
+        yield f"The request to delete, with the old id alone, waits and is sent later{why}."
     else:
         yield f"Nobody else was asked to delete: {request.reason}."
 

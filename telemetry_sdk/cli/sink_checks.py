@@ -15,6 +15,7 @@ from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.model import NANOSECONDS, Answer
 from telemetry_sdk.sender import HttpSender
 from telemetry_sdk.settings import is_loopback
+from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,8 +171,10 @@ def _judged(answer: Answer, sink: Sink) -> Check:
         advice = "some sinks refuse an empty request so; see 'log' for what became of real ones"
         return Check("request", WARNING, said, advice)
     advice = _ADVICE.get(301 if 300 <= status < 400 else status, "ask the sink's owner")
-    if status >= 500:
+    if judged.verdict is Verdict.RETRY and status >= 500:
         advice = "the sink is not well: records wait and leave later"
+    elif judged.verdict is Verdict.REJECTED and status >= 500:
+        advice = "the sink fails: it refuses records for good with such an answer, so ask its owner at once"
     return Check("request", WARNING if status == 429 else PROBLEM, said, advice)
 
 

@@ -106,11 +106,12 @@ def test_a_consent_from_before_there_was_a_catalogue_covers_its_first_version(ma
     assert telemetry.track_event("timer.stopped").outcome is Outcome.SUPPRESSED
 
 
-def test_a_consent_edited_by_hand_to_nonsense_covers_nothing(make, state_dir, catalogue):
+@pytest.mark.parametrize("nonsense", ["latest", -1, 1.5, True, [], 10**30, ""])
+def test_a_consent_edited_by_hand_to_nonsense_covers_nothing(make, state_dir, catalogue, nonsense):
     """A version that cannot be read is no version."""
     make(catalog=catalogue(FIRST)).opt_in()
     path = state_dir / "installation.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "consent_catalog_version": "latest"}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "consent_catalog_version": nonsense}))
 
     assert make(catalog=catalogue(FIRST)).track_event("timer.started").outcome is Outcome.SUPPRESSED
 

@@ -134,6 +134,46 @@ def test_off_switches_win_over_the_request(make, sink, state_dir, environ):
     assert len(sink.requests) == seen
 
 
+def test_an_off_switch_says_what_is_left_to_do(make, sink):
+    """Who deletes under a switch is told the id to name to the sink's owner, for it is gone from here."""
+    telemetry = make()
+    telemetry.opt_in()
+    old = telemetry.status().install_id
+
+    reason = make(environ={"DO_NOT_TRACK": "1"}).forget().deletion_request.reason
+
+    assert "DO_NOT_TRACK is set" in reason
+    assert old in reason
+
+
+@pytest.mark.parametrize("method", ["forget", "reset_install_id"])
+def test_the_log_does_not_stand_in_the_way(make, sink, state_dir, method):
+    """Under ``<APP>_TELEMETRY=log`` the real state is forgotten or renewed, and the request waits for its end."""
+    telemetry = make(delivery="manual")
+    telemetry.opt_in()
+    waiting = telemetry.track_event("timer.started", {"secret": "swordfish"})
+    telemetry.flush(5)
+    later = telemetry.track_event("timer.started", {"secret": "swordfish"})
+    old, seen = telemetry.status().install_id, len(sink.requests)
+    logging = make(environ={"ACME_NOTES_TELEMETRY": "log"})
+    logging.track_event("timer.started")
+
+    result = getattr(logging, method)()
+
+    assert logging.status().install_id != old
+    assert b"swordfish" not in b"".join(path.read_bytes() for path in state_dir.glob("installation*"))
+    assert len(sink.requests) == seen
+    if method == "forget":
+        assert result
+        assert result.deletion_request.outcome.value == "queued"
+        assert "log" in result.deletion_request.reason
+    telemetry.flush(5)
+    assert make().status().install_id != old
+    assert later.uid not in sink.uids
+    assert waiting.uid in sink.uids
+    assert ("analytics.deletion_requested" in sink.names) is (method == "forget")
+
+
 def test_a_no_is_not_forgotten(make, state_dir):
     """Who declined is not asked again because he wanted to be forgotten; nothing else is kept."""
     telemetry = make()
