@@ -12,20 +12,25 @@ _CALL = """
 from telemetry_sdk import analytics_event
 from telemetry_sdk.model import Limits
 engine, limits = telemetry._engine, Limits()
+rooms, sending = engine.rooms, engine.sending
 properties = {"source": "cli", "duration_ms": 1234, "premium": True, "mark": "mk0000000mk"}
-decision = engine.gate.right()
-install_id = engine.install_id()
-own = engine.maker.own_attributes(install_id)
-event = analytics_event.build("timer.started", properties, own=own, limits=limits)
-make = lambda: engine.maker.analytics("timer.started", event, install_id, "u-17", decision.grant)
+decision = rooms.gate.right()
+install_id = sending.install_id(rooms)
+own = sending.maker.own_attributes(install_id)
+scrubber = sending._scrub_with()
+build = lambda: analytics_event.build(
+    "timer.started", properties, own=own, limits=limits, context={}, scrubber=scrubber)
+event = build()
+make = lambda: sending.maker.analytics("timer.started", event, install_id, "u-17", decision.grant)
 records = iter([make() for _ in range(5000)])
 steps = {
     "call": lambda: telemetry.track_event("timer.started", properties, user_id="u-17"),
-    "gate": engine.gate.right,
-    "identity": engine.install_id,
-    "build": lambda: analytics_event.build("timer.started", properties, own=own, limits=limits),
+    "gate": rooms.gate.right,
+    "identity": lambda: sending.install_id(rooms),
+    "user": lambda: sending._sent_user(rooms, "u-17"),
+    "build": build,
     "encode": make,
-    "store": lambda: engine.outbox.put(next(records)),
+    "store": lambda: rooms.outbox.put(next(records)),
 }
 def median(step):
     taken = []
@@ -39,7 +44,6 @@ for step in steps.values():
 say(**{name: min(median(step) for _ in range(3)) for name, step in steps.items()})
 """
 _DELIVERY = """
-from telemetry_sdk import delivery as room
 track(mark(0), 0)
 flush()
 spent = {}
@@ -52,11 +56,11 @@ def watched(owner, name, label):
         finally:
             spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
     setattr(owner, name, timed)
-engine = telemetry._engine
-outbox = engine.outbox
+rooms = telemetry._engine.rooms
+outbox = rooms.outbox
 for name in ("claim", "begin", "settle", "release"):
     watched(outbox, name, name)
-watched(engine.delivery._sender, "send", "send")
+watched(rooms.delivery._sender, "send", "send")
 for number in range(COUNT):
     track(mark(number), number)
 begun = time.perf_counter()
@@ -101,7 +105,8 @@ _STEPS = {
     "call": "the whole call",
     "gate": "gate: switches and consent as they are now",
     "identity": "install id",
-    "build": "check and convert the properties",
+    "user": "check the user id",
+    "build": "check, convert and scrub the properties",
     "encode": "make and serialize the record",
     "store": "store it: one transaction",
     "whole": "the whole flush",
