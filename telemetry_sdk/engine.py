@@ -58,6 +58,7 @@ class Engine:
         self.settings = settings
         self.world = world
         self.prefix = policy.switch_prefix(options.app)
+        self._switch = f"{self.prefix}_TELEMETRY"
         self.in_use = False
         maker = RecordMaker(options, world)
         self.sending = Sending(options, world, maker, on_stored=self._use, wake=self._wake)
@@ -73,7 +74,7 @@ class Engine:
     @property
     def rooms(self) -> Rooms:
         """The set that the switch names at this moment."""
-        if policy.read_switches(self.world.environ, self.prefix)[1] != "log":
+        if self.world.environ.get(self._switch, "").strip().lower() != "log":
             return self._real
         if self._log is None:
             self._log = self._make_rooms(on_delivered=self._shown, is_log=True)
