@@ -8,12 +8,12 @@ lookup or handshake still holds.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from telemetry_sdk import otlp
 from telemetry_sdk._version import __version__
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["ANSWER_LIMIT", "HttpSender"]
 
 ANSWER_LIMIT: Final = 64 * 1024
-_COMPRESS_OVER: Final = 1024
 _AT_ONCE: Final = 256  # a read returns when it has all of that, so the time is looked at this often
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
 
@@ -38,6 +37,7 @@ class HttpSender:
     """POSTs OTLP/JSON to one endpoint, keeping one connection alive."""
 
     def __init__(self, sink: Sink) -> None:
+        self.takes_packed = sink.compress
         self._sink = sink
         self._line: _Line | None = None
 
@@ -50,7 +50,10 @@ class HttpSender:
         """
         from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
-        line = self._line = self._own_line() or _Line(self._sink)
+        line = self._own_line()
+        if line is None or line.in_use:  # by an attempt that was given up
+            line = _Line(self._sink)
+        line.in_use, self._line = True, line
         try:
             return line.post(body, permit, timeout)
         except NotPermittedError as error:
@@ -59,6 +62,7 @@ class HttpSender:
             self._line = None
             return Answer(None, error=_cause(error))
         finally:
+            line.in_use = False
             if self._line is not line:
                 line.close()
 
@@ -83,6 +87,8 @@ class HttpSender:
 class _Line:
     """One requests session with its connections, used by one thread at a time."""
 
+    in_use = False
+
     def __init__(self, sink: Sink) -> None:
         from http.cookiejar import DefaultCookiePolicy
 
@@ -106,16 +112,15 @@ class _Line:
     def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         import requests
 
+        body = otlp.packed(body) if self._sink.compress and not otlp.is_packed(body) else body
         headers = {
             **dict(self._sink.headers),
+            **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": _USER_AGENT,
         }
-        if self._sink.compress and len(body) > _COMPRESS_OVER:
-            headers["Content-Encoding"] = "gzip"
-            body = gzip.compress(body, compresslevel=6, mtime=0)
         self._adapter.gate.permit = permit
         try:
             return self._post_once(body, headers, timeout)
