@@ -8,8 +8,18 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.aside import Aside
-from telemetry_sdk.store_errors import LockedError, StoreError
-from telemetry_sdk.tables import drop, envelope_id, has_newest, has_row, insert, is_known, make_room, mark_done
+from telemetry_sdk.store_errors import InterruptedStoreError, LockedError, StoreError
+from telemetry_sdk.tables import (
+    drop,
+    envelope_id,
+    has_newest,
+    has_row,
+    insert,
+    insert_if_room,
+    is_known,
+    make_room,
+    mark_done,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,6 +50,7 @@ class Arrivals:
         self._database = database
         self._limits = limits
         self._avoided_until = 0.0
+        self._numbers: dict[bytes, int] = {}  # of the envelopes, as they were when last seen
 
     def put(self, record: Record, *, replaces: bool = False) -> Put:
         """Store *record* unless its derived uid was accepted before. With *replaces* an older waiting one goes.
@@ -59,12 +70,28 @@ class Arrivals:
             return self.insert(db, record, replaces=replaces)
 
         try:
+            if not record.derived and not replaces and self._put_plainly(record):
+                return Put.STORED
             return self._database.run_soon(work) or Put.STORED
         except LockedError:
             if not self.aside.keep(record, replaces=replaces):
                 raise
             self._avoided_until = time.monotonic() + _AVOID_S
             return Put.ASIDE
+
+    def _put_plainly(self, record: Record) -> bool:
+        """Store *record* by a single statement; False when that will not do, because the outbox is full say."""
+        number, limits = self._numbers.get(record.envelope), self._limits
+        if number is None:
+            return False
+
+        def work(db: sqlite3.Connection) -> bool:
+            return insert_if_room(db, record, number, records=limits.records, size=limits.bytes)
+
+        try:
+            return self._database.run(work, alone=True, patience=0.0)
+        except InterruptedStoreError:
+            return False
 
     def insert(self, db: sqlite3.Connection, record: Record, *, replaces: bool = False) -> Put:
         """Store *record* within the caller's transaction; see `put`."""
@@ -73,8 +100,8 @@ class Arrivals:
         if replaces:
             older = "SELECT seq FROM records WHERE name = ? AND derived"
             drop(db, "replaced", [row[0] for row in db.execute(older, (record.name,))])
-        envelope = envelope_id(db, record.envelope)
-        pending, size = insert(db, record, envelope)
+        number = self._numbers[record.envelope] = envelope_id(db, record.envelope)
+        pending, size = insert(db, record, number)
         if pending > self._limits.records or size > self._limits.bytes:
             make_room(db, records=self._limits.records, size=self._limits.bytes)
             if not has_newest(db):

@@ -12,12 +12,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.files import LockTimeoutError, file_lock, identity_of, make_file, prepare_directory
+from telemetry_sdk.files import LockTimeoutError, file_lock
 from telemetry_sdk.store_errors import (
     DamagedError,
     InterruptedStoreError,
@@ -30,6 +29,7 @@ from telemetry_sdk.store_errors import (
     is_passing,
     reason,
 )
+from telemetry_sdk.store_file import StoreFile
 from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ _inherited: list[object] = []
 
 BUSY_WAIT: Final = 2.0
 _ONE_WAIT: Final = 0.25
-_PAUSE: Final = 0.005  # some of SQLite's refusals come at once
+# Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
+_SHORTEST_PAUSE: Final = 0.000_05
+_LONGEST_PAUSE: Final = 0.005
+_LONGEST_LOG: Final = 2000  # pages of the write-ahead log before a commit folds it into the file: 8 MiB
 _LOCK_WAIT: Final = 1.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
 
@@ -56,12 +59,11 @@ class Database:
 
     def __init__(self, path: Path | None, schema: str, version: int) -> None:
         self.path = path
+        self._file = StoreFile(path) if path else None
         self.problem = "" if path else "there is no directory to keep the outbox in"
         self.generation = 0
         self._schema = schema
         self._version = version
-        self._file_id: tuple[int, ...] | None = None
-        self._log_id: tuple[int, ...] | None = None
         self._in_memory = path is None
         self._busy = False
         self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
@@ -72,14 +74,23 @@ class Database:
         """Whether records survive this process."""
         return not self._in_memory
 
-    def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True, patience: float = BUSY_WAIT) -> T:
+    def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        write: bool = True,
+        alone: bool = False,
+        patience: float = BUSY_WAIT,
+    ) -> T:
         """Execute *work* in one transaction and return what it returns.
 
-        *work* may be executed twice (when the first try met a corrupt file), so it must not have other effects.
+        *work* may be executed again (when the first try met a corrupt file, or another program's lock), so it must not
+        have other effects.
 
         Args:
             work: What to do.
             write: Whether it changes something.
+            alone: Whether it executes one statement only, which is a transaction of its own then.
             patience: Seconds to wait while another program holds the file; a quarter of one at the least.
 
         Raises:
@@ -91,9 +102,10 @@ class Database:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             try:
-                return self._guarded(work, write=write, patience=patience)
+                return self._guarded(work, "" if alone else "BEGIN IMMEDIATE" if write else "BEGIN", patience)
             finally:
-                self._catch_up()
+                if self._interrupting:
+                    self._catch_up()
         finally:
             self._turn.give()
 
@@ -112,18 +124,18 @@ class Database:
         while self._interrupting:
             work = self._interrupting.popleft()
             with contextlib.suppress(StoreError):
-                self._guarded(work, write=True, patience=BUSY_WAIT)
+                self._guarded(work, "BEGIN IMMEDIATE", BUSY_WAIT)
 
-    def _guarded(self, work: Callable[[sqlite3.Connection], T], *, write: bool, patience: float) -> T:
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], begin: str, patience: float) -> T:
         import sqlite3
 
         self._busy = True
         try:
             try:
-                return self._patiently(work, write=write, patience=patience)
+                return self._patiently(work, begin, patience)
             except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
                 self._recover(error)
-                return self._transact(work, write=write)
+                return self._transact(work, begin)
         except (DamagedError, UnicodeDecodeError):
             raise StoreError("the outbox is damaged") from None
         except sqlite3.DatabaseError as error:
@@ -134,17 +146,19 @@ class Database:
         finally:
             self._busy = False
 
-    def _patiently(self, work: Callable[[sqlite3.Connection], T], *, write: bool, patience: float) -> T:
+    def _patiently(self, work: Callable[[sqlite3.Connection], T], begin: str, patience: float) -> T:
         import sqlite3
 
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + max(patience, _ONE_WAIT)
+        pause = _SHORTEST_PAUSE
         while True:
             try:
-                return self._transact(work, write=write)
+                return self._transact(work, begin)
             except sqlite3.OperationalError as error:
                 if not is_locked(error) or time.monotonic() >= deadline:
                     raise
-                time.sleep(_PAUSE)
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
@@ -164,19 +178,13 @@ class Database:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             self._disconnect()
-            for suffix in ("-wal", "-shm", ""):
-                try:
-                    if self.path is not None:
-                        self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
-                except OSError as error:
-                    raise StoreError(reason(error)) from None
+            if self._file is not None:
+                self._file.delete()
 
     def remove_set_aside(self) -> None:
         """Delete what was set aside as damaged."""
-        if self.path is not None:
-            for leftover in self.path.parent.glob(f"{self.path.name}*.corrupt-*"):
-                with contextlib.suppress(OSError):
-                    leftover.unlink()
+        if self._file is not None:
+            self._file.remove_set_aside()
 
     def __del__(self) -> None:
         """Close a forgotten connection, which Python 3.13 would warn about."""
@@ -210,18 +218,22 @@ class Database:
 
         with self._turn, contextlib.suppress(sqlite3.Error):
             if self._connection is not None and not self._busy:
+                self._connection.execute(f"PRAGMA busy_timeout={_ONE_WAIT * 1000:.0f}")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._connection.execute("PRAGMA busy_timeout=0")
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T:
+    def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         connection = self._connected()
         try:
             if connection.in_transaction:
                 # Left open by an exception from a signal handler, at the one moment nothing could close it.
                 connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if begin:
+                connection.execute(begin)
             result = work(connection)
-            connection.execute("COMMIT")
-            if write and not self._in_memory:
+            if begin:
+                connection.execute("COMMIT")
+            if begin != "BEGIN" and not self._in_memory:
                 self.problem = ""
         except BaseException:
             if connection.in_transaction:
@@ -230,17 +242,19 @@ class Database:
         return result
 
     def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and (self._in_memory or self._opened_file().is_in_place()):
+            return self._connection
+        return self._reconnect()
+
+    def _reconnect(self) -> sqlite3.Connection:
         import sqlite3
 
-        if self._connection is not None and (self._in_memory or self._is_in_place()):
-            return self._connection
         self._disconnect()
         self.generation += 1
         if not self._in_memory:
             try:
                 self._connection = self._open_file()
-                self._file_id = self._current_file_id()
-                self._log_id = None
+                self._opened_file().note_opened()
                 self.problem = ""
                 return self._connection
             except LockTimeoutError as error:
@@ -260,17 +274,20 @@ class Database:
     def _open_file(self) -> sqlite3.Connection:
         import sqlite3
 
-        assert self.path is not None  # noqa: S101 - _in_memory is true without a path
-        prepare_directory(self.path.parent)
-        make_file(self.path)
+        file = self._opened_file()
+        file.make()
         try:
-            return self._prepare(str(self.path))
+            return self._prepare(file.name)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
-        self._set_aside(self._current_file_id())
-        make_file(self.path)
-        return self._prepare(str(self.path))
+        file.set_aside(opened=False)
+        file.make()
+        return self._prepare(file.name)
+
+    def _opened_file(self) -> StoreFile:
+        assert self._file is not None  # noqa: S101 - _in_memory is true without a path
+        return self._file
 
     def _prepare(self, name: str) -> sqlite3.Connection:
         import sqlite3
@@ -285,6 +302,8 @@ class Database:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("PRAGMA journal_size_limit=4194304")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LONGEST_LOG:d}")
+            connection.execute("PRAGMA busy_timeout=0")  # see _patiently
         except BaseException:
             connection.close()
             raise
@@ -298,8 +317,7 @@ class Database:
 
     def _create(self, connection: sqlite3.Connection) -> None:
         """Make the tables. Under a lock: SQLite's change to WAL fails at once when two processes make it."""
-        assert self.path is not None  # noqa: S101 - only called for a file
-        with file_lock(self.path.with_name("outbox.lock"), _LOCK_WAIT):
+        with file_lock(self._opened_file().lock_path, _LOCK_WAIT):
             if self._written_version(connection) == self._version:
                 return
             connection.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -317,30 +335,5 @@ class Database:
         """Set a damaged file aside; raise the error again if that is not what it says."""
         if self._in_memory or not is_damage(error):
             raise error
-        found = self._file_id
         self._disconnect()
-        self._set_aside(found)
-
-    def _set_aside(self, found: tuple[int, ...] | None) -> None:
-        """Rename the file *found* and its companions, unless another process has already put a new one there."""
-        assert self.path is not None  # noqa: S101 - only called for a file
-        with contextlib.suppress(OSError), file_lock(self.path.with_name("outbox.lock"), _LOCK_WAIT):
-            if found is None or self._current_file_id() != found:
-                return
-            stamp = time.time_ns()
-            for suffix in ("-wal", "-shm", ""):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(f"{self.path}{suffix}", f"{self.path}{suffix}.corrupt-{stamp}")
-
-    def _is_in_place(self) -> bool:
-        """Tell whether the file and its log are still those the connection has open."""
-        if self._file_id != self._current_file_id():
-            return False
-        before, self._log_id = self._log_id, identity_of(f"{self.path}-wal", sized=True)
-        # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
-        return before is None or (
-            self._log_id is not None and self._log_id[:2] == before[:2] and self._log_id >= before
-        )
-
-    def _current_file_id(self) -> tuple[int, ...] | None:
-        return identity_of(str(self.path))
+        self._opened_file().set_aside(opened=True)

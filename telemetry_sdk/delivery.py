@@ -219,12 +219,9 @@ class Delivery:
         plan = self.plan
         now_ns = self._clock()
         skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
-        times = (otlp.timed(r.body, r.made_ns, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns) for r in part)
-        records = [replace(record, body=body) for record, body in zip(part, times, strict=True)]
-        lease_s = plan.timeout + _LEASE_MARGIN
-        present, body, number = self._outbox.begin(
-            records, _encode, sink=plan.sink, now=now_ns / NANOSECONDS, lease_s=lease_s
-        )
+        records = [self._timed(record, now_ns, skew_ns) for record in part]
+        now, lease_s = now_ns / NANOSECONDS, plan.timeout + _LEASE_MARGIN
+        present, body, number = self._outbox.begin(records, self._encode, sink=plan.sink, now=now, lease_s=lease_s)
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
@@ -240,6 +237,10 @@ class Delivery:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
         return present, *self._conclude(number, present, answer, circuit, tally)
+
+    def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
+        body = otlp.timed(record.body, record.made_ns, now_ns, late_ns=self.plan.late_ns, skew_ns=skew_ns)
+        return record if body is record.body else replace(record, body=body)
 
     def _conclude(
         self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
@@ -265,7 +266,8 @@ class Delivery:
     def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
         def job() -> Answer:
             try:
-                return self._sender.send(body, permit, budget)
+                # Given up before the worker came to it, it must not meet the next attempt.
+                return Answer(None) if permit.cancelled else self._sender.send(body, permit, budget)
             finally:
                 permit.release()
 
@@ -277,7 +279,7 @@ class Delivery:
             permit.refusal = str(error)
             answer = Answer(None, error=permit.refusal)
         finally:
-            # Also when a Ctrl-C ended the wait: the attempt goes on without us and must not meet the next one.
+            # Also when a Ctrl-C ended the wait: the attempt goes on without us.
             if answer is None:
                 permit.cancelled = True
                 self._sender.abandon()
@@ -326,12 +328,12 @@ class Delivery:
             if record.derived and end == "delivered":
                 self._on_delivered(record)
 
+    def _encode(self, records: Sequence[Pending]) -> bytes:
+        body = otlp.encode_request([(record.envelope, record.body) for record in records])
+        return otlp.packed(body) if getattr(self._sender, "takes_packed", False) else body
+
     def _now(self) -> float:
         return self._clock() / NANOSECONDS
-
-
-def _encode(records: Sequence[Pending]) -> bytes:
-    return otlp.encode_request((record.envelope, record.body) for record in records)
 
 
 def _fate(record: Pending, judged: Verdict, now: float) -> Fate | None:

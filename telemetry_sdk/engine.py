@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk import environment, lifetime, policy, terminal
 from telemetry_sdk.base_payload import HEARTBEAT
 from telemetry_sdk.choices import Choices
-from telemetry_sdk.heartbeat import LONGEST_SLEEP, Ticker, heartbeat_step
+from telemetry_sdk.heartbeat import LONGEST_SLEEP, REST, Ticker, heartbeat_step
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
 from telemetry_sdk.preview import NO_ID, look_ahead
@@ -58,6 +58,7 @@ class Engine:
         self.settings = settings
         self.world = world
         self.prefix = policy.switch_prefix(options.app)
+        self._switch = f"{self.prefix}_TELEMETRY"
         self.in_use = False
         maker = RecordMaker(options, world)
         self.sending = Sending(options, world, maker, on_stored=self._use, wake=self._wake)
@@ -68,12 +69,12 @@ class Engine:
         self._real = self._make_rooms(on_delivered=self._delivered)
         self._log: Rooms | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
-        self._background = Ticker("telemetry-sdk-delivery", self._background_step)
+        self._background = Ticker("telemetry-sdk-delivery", self._background_step, rest_s=REST)
 
     @property
     def rooms(self) -> Rooms:
         """The set that the switch names at this moment."""
-        if policy.read_switches(self.world.environ, self.prefix)[1] != "log":
+        if self.world.environ.get(self._switch, "").strip().lower() != "log":
             return self._real
         if self._log is None:
             self._log = self._make_rooms(on_delivered=self._shown, is_log=True)

@@ -1,4 +1,7 @@
-"""The gate: the switches and the stored consent as they are at this moment, put to the policy."""
+"""The gate: the switches and the stored consent as they are at this moment, put to the policy.
+
+Both are looked at in every call. Only the policy's answer to the same words and the same state is kept.
+"""
 
 from __future__ import annotations
 
@@ -48,37 +51,57 @@ class Gate:
         self._installation = installation
         self._switches = policy.Inputs(sink=has_sink, to_log=to_log)
         self._notice_version = notice_version
+        self._names = policy.switch_names(prefix)
+        # What was asked and the answer, replaced as one: threads share them without a lock.
+        self._by_switches: tuple[object, Decision] | None = None
+        self._by_state: tuple[object, State, Decision] | None = None
         self._hold = ""
         self._warned = False
 
     def inputs(self) -> Inputs:
         """Return the switches as they are now; the state file is not looked at."""
-        do_not_track, app_switch, sdk_disabled = policy.read_switches(self._environ, self._prefix)
+        return self._inputs(self._words())
+
+    def _words(self) -> tuple[str | None, ...]:
+        return tuple(map(self._environ.get, self._names))
+
+    def _inputs(self, words: tuple[str | None, ...]) -> Inputs:
+        found = {name: word for name, word in zip(self._names, words, strict=True) if word is not None}
+        do_not_track, app_switch, sdk_disabled = policy.read_switches(found, self._prefix)
         return replace(
             self._switches,
             do_not_track=do_not_track,
             app_switch=app_switch,
             sdk_disabled=sdk_disabled,
-            every_program=self._environ.get("TELEMETRY_SDK_DISABLED", "").strip().lower(),
+            every_program=found.get("TELEMETRY_SDK_DISABLED", "").strip().lower(),
         )
 
     def right(self) -> Decision:
         """Return what may leave now."""
-        inputs = self.inputs()
-        decision = policy.decide(inputs, prefix=self._prefix)
-        if decision.level is Level.OFF:
-            self._warn_of_unknown_switch(inputs)
-            return decision
+        words = self._words()
+        switched = self._by_switches
+        if switched is None or switched[0] != words:
+            inputs = self._inputs(words)
+            switched = self._by_switches = (words, policy.decide(inputs, prefix=self._prefix))
+            if switched[1].level is Level.OFF:
+                self._warn_of_unknown_switch(inputs)
+        if switched[1].level is Level.OFF:
+            return switched[1]
         state = self._installation().read()
+        decided = self._by_state
+        if decided is None or decided[0] != words or decided[1] is not state:
+            decided = self._by_state = (words, state, self._decide(words, state))
+        return replace(decided[2], hold=self._hold) if self._hold else decided[2]
+
+    def _decide(self, words: tuple[str | None, ...], state: State) -> Decision:
         inputs = replace(
-            inputs,
+            self._inputs(words),
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
             readable=state.is_readable,
             notice_due=self.is_notice_due(state),
         )
-        decision = policy.decide(inputs, prefix=self._prefix)
-        return replace(decision, hold=self._hold) if self._hold else decision
+        return policy.decide(inputs, prefix=self._prefix)
 
     def is_notice_due(self, state: State) -> bool:
         """Tell whether the first-run notice was asked for and is not known to have been shown."""

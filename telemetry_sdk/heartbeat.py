@@ -10,32 +10,62 @@ import contextlib
 import threading
 import weakref
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.schedule import DAY_SECONDS, seconds_until_phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORK_WAIT", "LONGEST_SLEEP", "Ticker", "heartbeat_step"]
-
-_Bell: TypeAlias = (
-    "SimpleQueue[bool]"  # True wakes, False ends; may be rung from anywhere, also by the garbage collector
-)
+__all__ = ["FORK_WAIT", "LONGEST_SLEEP", "REST", "Ticker", "heartbeat_step"]
 
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
+REST: Final = 0.25  # between two deliveries in the background: an event alone leaves at once, a burst together
+
+
+class _Bell:
+    """Wakes and ends one thread. May be rung from anywhere, also by the garbage collector in the middle of a ring."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[bool] = SimpleQueue()  # False ends
+        self._ends: SimpleQueue[bool] = SimpleQueue()  # apart, for a rest that nothing else may cut short
+
+    def wake(self) -> None:
+        if self._rings.empty():
+            self._rings.put(True)
+
+    def end(self) -> None:
+        self._ends.put(False)
+        self._rings.put(False)
+
+    def rest(self, seconds: float) -> bool:
+        """Sleep *seconds* whoever wakes; False when it rang to end."""
+        try:
+            return seconds <= 0 or self._ends.get(timeout=seconds)
+        except Empty:
+            return True
+
+    def sleep(self, delay: float | None) -> bool:
+        """Sleep until it rings or the *delay* is over; False when it rang to end. Many rings count as one."""
+        rings = []
+        with contextlib.suppress(Empty):
+            rings.append(self._rings.get(timeout=delay if delay is None else max(delay, 0.0)))
+            while True:
+                rings.append(self._rings.get_nowait())
+        return all(rings)
 
 
 class Ticker:
     """Calls *step* in a daemon thread: once at `start`, when woken, and after the seconds the step returned.
 
-    The step must not raise. A step that returns None is called again only when woken. The thread keeps nothing alive
-    while it sleeps, and ends when its ticker is forgotten.
+    The step must not raise. A step that returns None is called again only when woken. Between two steps lie at least
+    *rest_s* seconds. The thread keeps nothing alive while it sleeps, and ends when its ticker is forgotten.
     """
 
-    def __init__(self, name: str, step: Callable[[], float | None]) -> None:
+    def __init__(self, name: str, step: Callable[[], float | None], *, rest_s: float = 0.0) -> None:
         self._name = name
+        self._rest_s = rest_s
         self._step = step
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
@@ -53,9 +83,11 @@ class Ticker:
         with self._lock:
             if self.running:
                 return
-            bell: _Bell = SimpleQueue()
+            bell = _Bell()
             try:
-                thread = threading.Thread(target=_run, args=(weakref.ref(self), bell), name=self._name, daemon=True)
+                thread = threading.Thread(
+                    target=_run, args=(weakref.ref(self), bell, self._rest_s), name=self._name, daemon=True
+                )
                 # Told first: a signal handler may come here too, and then this thread is one too many and ends.
                 self._thread, self._bell = thread, bell
                 thread.start()
@@ -66,9 +98,10 @@ class Ticker:
     def wake(self) -> None:
         """Have the step called soon; starts the thread if need be."""
         bell = self._bell
-        if bell is not None and bell.empty():
-            bell.put(True)
-        self.start()
+        if bell is not None:
+            bell.wake()
+        if not self.running:
+            self.start()
 
     def stop(self) -> None:
         """Let the thread end, at once if it sleeps, else after its current step. Does not wait for it."""
@@ -77,12 +110,12 @@ class Ticker:
                 self._ending, self._thread = self._thread, None
             bell, self._bell = self._bell, None
         if bell is not None:
-            bell.put(False)
+            bell.end()
 
     def __del__(self) -> None:
         """End the thread of a forgotten ticker."""
         if self._bell is not None:
-            self._bell.put(False)
+            self._bell.end()
 
     def join(self, wait_s: float) -> None:
         """Wait at most *wait_s* seconds for the end of a thread that was told to stop."""
@@ -115,22 +148,12 @@ class Ticker:
         return self._bell is not bell, delay
 
 
-def _run(ticker: weakref.ref[Ticker], bell: _Bell) -> None:
+def _run(ticker: weakref.ref[Ticker], bell: _Bell, rest_s: float) -> None:
     while (alive := ticker()) is not None:
         is_over, delay = alive._tick(bell)
         del alive  # asleep it must not keep the ticker, and all behind it, from being forgotten
-        if is_over or not _sleep(bell, delay):
+        if is_over or not bell.rest(rest_s) or not bell.sleep(delay):
             return
-
-
-def _sleep(bell: _Bell, delay: float | None) -> bool:
-    """Sleep until *bell* rings or the *delay* is over; False when it rang to end. Many rings count as one."""
-    rings = []
-    with contextlib.suppress(Empty):
-        rings.append(bell.get(timeout=delay if delay is None else max(delay, 0.0)))
-        while True:
-            rings.append(bell.get_nowait())
-    return all(rings)
 
 
 def heartbeat_step(now: float, phase_s: float, beat: Callable[[], object]) -> float:

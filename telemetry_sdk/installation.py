@@ -81,6 +81,8 @@ class Installation:
         self.directory = directory
         self._read_only = read_only
         self.problem = "" if directory else "there is no home directory to keep state in"
+        # As text: joining and converting a Path costs more than the look at the file, and that is made in every call.
+        self._file = str(directory / FILE_NAME) if directory else ""
         self._overlay: dict[str, object] = {}
         self._avoid_lock_until = 0.0
         # What was read, and the file's signature then. Replaced as one, without a lock: a reader may be interrupted by
@@ -120,12 +122,11 @@ class Installation:
     def _read_disk(self) -> State:
         if self.directory is None:
             return State()
-        path = self.directory / FILE_NAME
-        signature = _signature(path)
+        signature = _signature(self._file)
         seen, state = self._seen
         if signature is None or signature != seen:
             try:
-                raw = _read_raw(path)[0]
+                raw = _read_raw(self.directory / FILE_NAME)[0]
             except OSError:
                 # Not remembered: what is in the way may pass without a change to the file.
                 return State(is_readable=False)
@@ -234,18 +235,24 @@ class Installation:
             self._forget(_CONSENT_KEYS)
 
 
-def _signature(path: Path) -> object:
+def _signature(path: str) -> object:
     """Return what identifies the file's content, or None when a change could still hide behind it."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    now = time.time_ns()
     # The time of change too: some editors and copies set the time of modification back to an old one.
-    for stamp in (found.st_mtime_ns, found.st_ctime_ns):
-        if abs(now - stamp) < (_FINE_TICK_NS if stamp % 1_000_000_000 else _COARSE_TICK_NS):
-            return None
-    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+    written, changed = found.st_mtime_ns, found.st_ctime_ns
+    now = time.time_ns()
+    if _is_fresh(now - written, written) or _is_fresh(now - changed, changed):
+        return None
+    return (written, changed, found.st_size, found.st_ino)
+
+
+def _is_fresh(age: int, stamp: int) -> bool:
+    return -_COARSE_TICK_NS < age < _COARSE_TICK_NS and (
+        abs(age) < (_FINE_TICK_NS if stamp % 1_000_000_000 else _COARSE_TICK_NS)
+    )
 
 
 def _read_raw(path: Path) -> tuple[dict[str, object], bool]:

@@ -12,7 +12,7 @@ from telemetry_sdk.tables import one
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["is_free", "new_owner"]
+__all__ = ["holder", "is_free", "new_owner", "release", "renew", "take"]
 
 
 def new_owner(pid: int, token: str) -> str:
@@ -30,6 +30,26 @@ def is_free(db: sqlite3.Connection, me: str, now: float, lease_s: float) -> bool
         return True
     pid, _, rest = owner.partition(":")
     return rest.partition(":")[0] == _pid_space() and pid.isdecimal() and process_is_gone(int(pid))
+
+
+def holder(db: sqlite3.Connection) -> object:
+    """Return who has the lease or had it last; empty after it was given back."""
+    return one(db, "SELECT owner FROM lease")[0]
+
+
+def take(db: sqlite3.Connection, me: str, until: float) -> None:
+    """Give the lease to *me* until then, or to nobody when *me* is empty."""
+    db.execute("UPDATE lease SET owner = ?, until = ?", (me, until if me else 0.0))
+
+
+def renew(db: sqlite3.Connection, until: float) -> None:
+    """Let the holder have the lease until then."""
+    db.execute("UPDATE lease SET until = ?", (until,))
+
+
+def release(db: sqlite3.Connection, me: str) -> None:
+    """Give the lease back if it is still that of *me*."""
+    db.execute("UPDATE lease SET owner = '', until = 0 WHERE owner = ?", (me,))
 
 
 def _pid_space() -> str:

@@ -16,6 +16,7 @@ Frozen values only. Nothing here reads a clock, a file or the environment.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -36,7 +37,7 @@ __all__ = [
 NANOSECONDS: Final = 1_000_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1)  # in UTC, which `timestamp` writes itself
-_LAST: Final = datetime.max - _EPOCH
+_LAST_US: Final = (datetime.max - _EPOCH) // timedelta(microseconds=1)
 
 
 def timestamp(ns: int, precision: str = "seconds") -> str:
@@ -44,9 +45,17 @@ def timestamp(ns: int, precision: str = "seconds") -> str:
 
     A clock outside the years 1970 to 9999 is shown as the nearest end of that range.
     """
-    microseconds = min(max(ns // 1000, 0), _LAST // timedelta(microseconds=1))
-    moment = _EPOCH + timedelta(microseconds=microseconds)
-    return f"{moment.isoformat(timespec=precision)}Z"
+    seconds, microseconds = divmod(min(max(ns // 1000, 0), _LAST_US), 1_000_000)
+    if precision == "seconds":
+        return f"{_second(seconds)}Z"
+    digits = 3 if precision == "milliseconds" else 6
+    return f"{_second(seconds)}.{microseconds:06d}"[: 20 + digits] + "Z"
+
+
+@functools.lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    # Kept, because the calls of one second share it.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 class Level(enum.IntEnum):

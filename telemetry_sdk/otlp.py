@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk._version import __version__
@@ -30,15 +31,20 @@ __all__ = [
     "encode_record",
     "encode_request",
     "is_late",
+    "is_packed",
+    "packed",
     "read_success",
     "request_size",
     "timed",
+    "unpacked",
 ]
 
 _INFO: Final = 9
 _OPENING: Final = b'{"resourceLogs":['
 _CLOSING: Final = b"]}"
 _RESOURCE_CLOSING: Final = b"]}]}"
+_PACK_OVER: Final = 1024
+_GZIP: Final = b"\x1f\x8b"  # with which no JSON begins
 FUTURE_NS: Final = 60_000_000_000
 _LATE_PREFIX: Final = b'{"observedTimeUnixNano":'
 _encode: Final = json.JSONEncoder(
@@ -103,18 +109,22 @@ def encode_record(
         "log.record.uid": uid,
         "occurred_at": timestamp(made_ns, "milliseconds"),
     }
-    record: dict[str, object] = {
-        "timeUnixNano": str(made_ns),
-        "observedTimeUnixNano": str(made_ns),
-        "severityNumber": _INFO,
-        "eventName": name,
-        "body": {"stringValue": f"{name} {uid}"},
-        "attributes": attributes({**own, **payload}),
-    }
-    if dropped:
-        record["droppedAttributesCount"] = dropped
+    texts = ",".join([_attribute(key, value) for values in (own, payload) for key, value in values.items()])
+    left_out = f',"droppedAttributesCount":{dropped:d}' if dropped else ""
+    text = (
+        f'{{"timeUnixNano":"{made_ns:d}","observedTimeUnixNano":"{made_ns:d}","severityNumber":{_INFO},'
+        f'"eventName":{_quote(name)},"body":{{"stringValue":{_quote(f"{name} {uid}")}}},'
+        f'"attributes":[{texts}]{left_out}}}'
+    )
     # A lone surrogate, from a state file edited by hand say, must not cost the record.
-    return _encode(record).encode("utf-8", "replace")
+    return text.encode("utf-8", "replace")
+
+
+def _attribute(key: str, value: object) -> str:
+    """Return one attribute as text: what the serializer makes of `attributes`, written out for the usual value."""
+    if type(value) is str:
+        return f'{{"key":{_quote(key)},"value":{{"stringValue":{_quote(value)}}}}}'
+    return f'{{"key":{_quote(key)},"value":{_encode(any_value(value))}}}'
 
 
 def as_late(body: bytes, now_ns: int, *, within_ns: int | None = None) -> bytes:
@@ -166,6 +176,29 @@ def encode_request(records: Iterable[tuple[bytes, bytes]]) -> bytes:
 def request_size(envelope: bytes, body: bytes) -> int:
     """Return the most bytes one more record can add to a request."""
     return len(envelope) + len(body) + len(_RESOURCE_CLOSING) + 2
+
+
+def packed(body: bytes) -> bytes:
+    """Return *body* as it is sent where the sink takes gzip; a small one, which gzip would not help, as it is."""
+    import gzip
+
+    return gzip.compress(body, compresslevel=6, mtime=0) if len(body) > _PACK_OVER else body
+
+
+def is_packed(body: bytes) -> bool:
+    """Tell whether `packed` compressed *body*."""
+    return body.startswith(_GZIP)
+
+
+def unpacked(body: bytes) -> bytes | None:
+    """Return what `packed` was given, or None when it is damaged."""
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(body) if is_packed(body) else body
+    except (OSError, EOFError, zlib.error):
+        return None
 
 
 def read_success(answer: Answer) -> tuple[bool, int, str]:

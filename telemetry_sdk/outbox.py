@@ -12,38 +12,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from telemetry_sdk import lease, sent, tables
 from telemetry_sdk.arrivals import Arrivals, Put
 from telemetry_sdk.database import BUSY_WAIT, Database
-from telemetry_sdk.lease import is_free
-from telemetry_sdk.model import NANOSECONDS, timestamp
-from telemetry_sdk.reports import SentRequest
+from telemetry_sdk.model import NANOSECONDS
+from telemetry_sdk.schema import SCHEMA, VERSION
 from telemetry_sdk.store_errors import StoreError
-from telemetry_sdk.tables import (
-    SCHEMA,
-    VERSION,
-    Counts,
-    Fate,
-    Pending,
-    check_count,
-    delete,
-    drop,
-    everything,
-    expire,
-    foreign,
-    has_row,
-    is_waiting,
-    ledger,
-    log_request,
-    mark_done,
-    one,
-    read_circuit,
-    replace_body,
-    trim_sent_log,
-    waiting,
-    write_circuit,
-)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -51,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.model import Circuit, Limits, Record
+    from telemetry_sdk.reports import SentRequest
+    from telemetry_sdk.tables import Counts, Fate, Pending
 
 __all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
 
@@ -135,7 +114,7 @@ class Outbox:
 
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""
-        return self._database.run(lambda db: has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
+        return self._database.run(lambda db: tables.has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
 
     def claim(
         self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float, patience: float = BUSY_WAIT
@@ -152,32 +131,43 @@ class Outbox:
             lease_s: How long the lease lasts unless renewed.
             patience: Seconds to wait while another program holds the file.
         """
-        cleared_for: list[frozenset[str] | None] = [self._cleared_for]
-        aside = self._arrivals.aside.names()
+        while True:
+            aside = self._arrivals.aside.names()
+            take = partial(self._take, terms, now, lease_s, aside)
+            rows, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
+            self._arrivals.aside.remove(aside)
+            # Outside of the transaction: it takes long, and whoever stores a record would wait for it.
+            records, damaged = tables.checked(rows)
+            if damaged:
+                self._database.run(partial(_drop_damaged, damaged))
+            if records or not rows:
+                return Claim(self._batch(records), circuit, blocked)
 
-        def work(db: sqlite3.Connection) -> Claim:
-            self._arrivals.take_in(db, aside)
-            circuit = read_circuit(db)
-            agreed = terms(circuit)
-            if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or aside):
-                drop(db, "consent withdrawn", foreign(db, agreed.grants))
-            cleared_for[0] = agreed.grants if agreed.destroy_others else None
-            if agreed.blocked:
-                return Claim((), circuit, agreed.blocked)
-            if not is_free(db, self._owner, now, lease_s):
-                return Claim((), circuit, BUSY)
-            expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
-            records = self._batch(waiting(db, agreed.grants, now=now, limit=self._limits.batch_records))
-            if not records:
-                check_count(db)
-            owner, until = (self._owner, now + lease_s) if records else ("", 0.0)
-            db.execute("UPDATE lease SET owner = ?, until = ?", (owner, until))
-            return Claim(records, circuit)
-
-        claim = self._database.run(work, patience=min(patience, BUSY_WAIT))
-        self._arrivals.aside.remove(aside)
-        self._cleared_for = cleared_for[0]
-        return claim
+    def _take(
+        self,
+        terms: Callable[[Circuit], Terms],
+        now: float,
+        lease_s: float,
+        aside: Sequence[str],
+        db: sqlite3.Connection,
+    ) -> tuple[list[tuple[Any, ...]], Circuit, str, frozenset[str] | None]:
+        """Return the rows to send, the circuit, why there are none, and the consents that all analytics have now."""
+        self._arrivals.take_in(db, aside)
+        circuit = sent.read_circuit(db)
+        agreed = terms(circuit)
+        if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or aside):
+            tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
+        cleared_for = agreed.grants if agreed.destroy_others else None
+        if agreed.blocked:
+            return [], circuit, agreed.blocked, cleared_for
+        if not lease.is_free(db, self._owner, now, lease_s):
+            return [], circuit, BUSY, cleared_for
+        tables.expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
+        rows = tables.rows_waiting(db, agreed.grants, now=now, limit=self._limits.batch_records)
+        if not rows:
+            tables.check_count(db)
+        lease.take(db, self._owner if rows else "", now + lease_s)
+        return rows, circuit, "", cleared_for
 
     def begin(
         self,
@@ -197,21 +187,28 @@ class Outbox:
             The records that remain, the request's body, and its number in the sent log. Without records the body is
             empty.
         """
-
-        def work(db: sqlite3.Connection) -> tuple[tuple[Pending, ...], bytes, int]:
-            owner = one(db, "SELECT owner FROM lease")[0]
-            present = [record for record in records if is_waiting(db, record)] if owner == self._owner else []
-            if not present:
+        while True:
+            # Before the transaction: it takes long, and whoever stores a record would wait for it.
+            body = encode(records)
+            number = self._database.run(partial(self._log, records, body, sink, now, lease_s))
+            if isinstance(number, int):
+                return tuple(records), body, number
+            if not number:
                 return (), b"", 0
-            for record in present:
-                replace_body(db, record)
-            body = encode(present)
-            db.execute("UPDATE lease SET until = ?", (now + lease_s,))
-            number = log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(present))
-            trim_sent_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
-            return tuple(present), body, number
+            records = number
 
-        return self._database.run(work)
+    def _log(
+        self, records: Sequence[Pending], body: bytes, sink: str, now: float, lease_s: float, db: sqlite3.Connection
+    ) -> int | list[Pending]:
+        """Return the number of the request's line in the sent log, or the records that remain when not all do."""
+        there = tables.still_waiting(db, records) if lease.holder(db) == self._owner else []
+        if len(there) < len(records) or not there:
+            return there
+        tables.replace_bodies(db, there)
+        lease.renew(db, now + lease_s)
+        number = sent.log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(there))
+        sent.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
+        return number
 
     def settle(
         self,
@@ -230,31 +227,29 @@ class Outbox:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            gone = {"delivered": 0, "rejected": 0}
             for fate in fates:
                 if fate.fate == "put off":
                     db.execute("UPDATE records SET not_before = ? WHERE seq = ?", (fate.not_before, fate.record.seq))
-                elif delete(db, fate.record):
-                    gone[fate.fate] += 1
-                    if fate.record.derived and fate.fate == "delivered":
-                        mark_done(db, fate.record.uid, int(circuit.last_at * NANOSECONDS))
-            lost = min(rejected, gone["delivered"])
-            ended = (gone["delivered"] - lost, gone["rejected"] + lost)
+            delivered = tables.delete(db, [fate.record for fate in fates if fate.fate == "delivered"])
+            refused = len(tables.delete(db, [fate.record for fate in fates if fate.fate == "rejected"]))
+            for record in delivered:
+                if record.derived:
+                    tables.mark_done(db, record.uid, int(circuit.last_at * NANOSECONDS))
+            lost = min(rejected, len(delivered))
+            ended = (len(delivered) - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
-            write_circuit(db, circuit)
-            outcome = (status, verdict, reason, number)
-            db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ? WHERE id = ?", outcome)
+            sent.write_circuit(db, circuit)
+            sent.end_request(db, number, status=status, verdict=verdict, reason=reason)
 
         self._database.run(work)
 
     def release(self) -> None:
         """Give the lease back, if it is still this owner's."""
-        query = "UPDATE lease SET owner = '', until = 0 WHERE owner = ?"
-        self._database.run(lambda db: db.execute(query, (self._owner,)))
+        self._database.run(lambda db: lease.release(db, self._owner))
 
     def circuit(self) -> Circuit:
         """Return how long the sink is to be left alone."""
-        return self._database.run(read_circuit, write=False)
+        return self._database.run(sent.read_circuit, write=False)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
@@ -268,14 +263,14 @@ class Outbox:
         program holds the file) the whole file is deleted instead: what was withdrawn must not stay.
         """
         is_aside_clear = self._arrivals.aside.remove_withdrawn(grants())
-        count = self._destroy("consent withdrawn", lambda db: foreign(db, grants()))
+        count = self._destroy("consent withdrawn", lambda db: tables.foreign(db, grants()))
         if not is_aside_clear:
             raise StoreError("what was set aside cannot be deleted")
         return count
 
     def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
         try:
-            count = self._database.run(lambda db: drop(db, reason, chosen(db)))
+            count = self._database.run(lambda db: tables.drop(db, reason, chosen(db)))
         except StoreError:
             self._database.discard()
             return 0
@@ -286,7 +281,9 @@ class Outbox:
         """Destroy one waiting record and return how many that were."""
 
         def work(db: sqlite3.Connection) -> int:
-            return drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records WHERE uid = ?", (uid,))])
+            return tables.drop(
+                db, reason, [row[0] for row in db.execute("SELECT seq FROM records WHERE uid = ?", (uid,))]
+            )
 
         aside = self._arrivals.aside
         aside.remove([name for name in aside.names() if uid in name])
@@ -299,7 +296,7 @@ class Outbox:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
+            tables.drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
             for table in ("sent", "done", "envelopes"):
                 db.execute(f"DELETE FROM {table}")
             if last is not None:
@@ -318,25 +315,19 @@ class Outbox:
     def peek(self, grants: frozenset[str], now: float) -> tuple[list[Pending], tuple[Pending, ...]]:
         """Return the records that wait, oldest first, and those that the next request would carry."""
 
-        def work(db: sqlite3.Connection) -> tuple[list[Pending], tuple[Pending, ...]]:
-            stored, first = everything(db, grants, now=now, limit=self._limits.batch_records)
-            return stored, self._batch(first)
+        def work(db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+            return tables.all_rows(db), tables.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
 
-        return self._database.run(work, write=False)
+        stored, first = self._database.run(work, write=False)
+        return tables.checked(stored)[0], self._batch(tables.checked(first)[0])
 
     def counts(self) -> Counts:
         """Return the ledger."""
-        return self._database.run(ledger, write=False)
+        return self._database.run(tables.ledger, write=False)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
-
-        def work(db: sqlite3.Connection) -> list[SentRequest]:
-            rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
-            whole = (row for row in rows if isinstance(row[0], int) and isinstance(row[2], bytes))
-            return [SentRequest(timestamp(row[0], "milliseconds"), *row[1:]) for row in whole]
-
-        return self._database.run(work, write=False)
+        return self._database.run(sent.read_log, write=False)
 
     def _batch(self, records: Sequence[Pending]) -> tuple[Pending, ...]:
         """Return those of *records* that fit into one request, in the order of a request."""
@@ -348,3 +339,7 @@ class Outbox:
                 break
             chosen.append(record)
         return tuple(sorted(chosen, key=lambda record: (record.made_ns, record.seq)))
+
+
+def _drop_damaged(numbers: Sequence[int], db: sqlite3.Connection) -> None:
+    tables.drop(db, "damaged", tables.present(db, numbers))

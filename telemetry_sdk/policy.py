@@ -36,6 +36,7 @@ __all__ = [
     "is_known_switch",
     "is_switched_off",
     "read_switches",
+    "switch_names",
     "switch_prefix",
 ]
 
@@ -108,6 +109,11 @@ def switch_prefix(app: str) -> str:
     """Return the prefix of the app's own variables: ``acme-notes`` -> ``ACME_NOTES``."""
     prefix = "".join(c if c.isalnum() else "_" for c in app).upper()
     return f"_{prefix}" if prefix[:1].isdigit() else prefix
+
+
+def switch_names(prefix: str) -> tuple[str, ...]:
+    """Return the names of the variables that switch: those of `read_switches`, then TELEMETRY_SDK_DISABLED."""
+    return ("DO_NOT_TRACK", f"{prefix}_TELEMETRY", "OTEL_SDK_DISABLED", "TELEMETRY_SDK_DISABLED")
 
 
 def read_switches(environ: Mapping[str, str], prefix: str) -> tuple[str, str, str]:

@@ -106,6 +106,9 @@ class Rooms:
     @property
     def outbox(self) -> Outbox:
         """The durable queue; for the log, one in memory."""
+        return self._outbox or self._open_outbox()
+
+    def _open_outbox(self) -> Outbox:
         with self._lock:
             if self._outbox is None:
                 owner = new_owner(os.getpid(), self._world.new_id())
@@ -116,6 +119,9 @@ class Rooms:
     @property
     def delivery(self) -> Delivery:
         """The delivery. Ask for it only when the level is above OFF, for then there is a sink."""
+        return self._delivery or self._open_delivery()
+
+    def _open_delivery(self) -> Delivery:
         with self._lock:
             if self._delivery is None:
                 self._delivery = self._make_delivery()

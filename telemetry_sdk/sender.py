@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from telemetry_sdk import otlp
 from telemetry_sdk._version import __version__
 from telemetry_sdk.hush import hushed_logs, hushed_warnings
 from telemetry_sdk.model import Answer
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["ANSWER_LIMIT", "HttpSender"]
 
 ANSWER_LIMIT: Final = 64 * 1024
-_COMPRESS_OVER: Final = 1024
 _AT_ONCE: Final = 256  # a read returns when it has all of that, so the time is looked at this often
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
 
@@ -40,6 +39,7 @@ class HttpSender:
     """POSTs OTLP/JSON to one endpoint, keeping one connection alive."""
 
     def __init__(self, sink: Sink) -> None:
+        self.takes_packed = sink.compress
         self._sink = sink
         self._idle: _Line | None = None
         self._in_use: list[_Line] = []
@@ -126,6 +126,8 @@ def _load_requests() -> None:
 class _Line:
     """One requests session with its connections, used by one thread at a time."""
 
+    in_use = False
+
     def __init__(self, sink: Sink) -> None:
         from http.cookiejar import DefaultCookiePolicy
 
@@ -149,16 +151,15 @@ class _Line:
     def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         import requests
 
+        body = otlp.packed(body) if self._sink.compress and not otlp.is_packed(body) else body
         headers = {
             **dict(self._sink.headers),
+            **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": _USER_AGENT,
         }
-        if self._sink.compress and len(body) > _COMPRESS_OVER:
-            headers["Content-Encoding"] = "gzip"
-            body = gzip.compress(body, compresslevel=6, mtime=0)
         self._adapter.gate.permit = permit
         try:
             return self._post_once(body, headers, timeout)

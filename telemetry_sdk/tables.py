@@ -6,79 +6,57 @@ the totals right inside the caller's transaction.
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.model import Circuit, Layer
+from telemetry_sdk.model import Layer
 from telemetry_sdk.store_errors import DamagedError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from telemetry_sdk.model import Record
 
 __all__ = [
-    "SCHEMA",
-    "VERSION",
     "Counts",
     "Fate",
     "Pending",
+    "all_rows",
     "check_count",
+    "checked",
     "delete",
     "drop",
     "envelope_id",
-    "everything",
     "expire",
     "foreign",
     "has_newest",
     "has_row",
     "insert",
+    "insert_if_room",
     "is_known",
-    "is_waiting",
     "ledger",
-    "log_request",
     "make_room",
     "mark_done",
     "one",
-    "read_circuit",
-    "replace_body",
+    "present",
+    "replace_bodies",
+    "rows_waiting",
+    "still_waiting",
     "totals",
-    "trim_sent_log",
-    "waiting",
-    "write_circuit",
 ]
 
-VERSION: Final = 1
 _MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
 _LONGEST_PUT_OFF: Final = 2 * 86_400.0
-_WHOLE: Final = (
-    "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelopes.data, body, checksum FROM records "
-    "JOIN envelopes ON envelopes.id = envelope"
+_LAYERS: Final = {layer.value: layer for layer in Layer}
+_WHOLE: Final = "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, checksum FROM records"
+# Numbered in the statement that stores it, and counted by its trigger.
+_INSERT: Final = (
+    "INSERT INTO records SELECT accepted + 1, ?, ?, ?, ?, ?, ?, 0.0, envelopes.id, ?, ? FROM totals "
+    "JOIN envelopes ON envelopes.id = ? AND +data = ? WHERE typeof(accepted) = 'integer'"
 )
-SCHEMA: Final = """
-CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
-CREATE TABLE records (
-  seq INTEGER PRIMARY KEY, uid TEXT NOT NULL, layer TEXT NOT NULL, name TEXT NOT NULL, made_ns INTEGER NOT NULL,
-  derived INTEGER NOT NULL, grant_id TEXT, not_before REAL NOT NULL DEFAULT 0, envelope INTEGER NOT NULL,
-  body BLOB NOT NULL, checksum INTEGER NOT NULL);
-CREATE UNIQUE INDEX derived_uid ON records (uid) WHERE derived;
-CREATE TABLE done (uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL);
-CREATE TABLE totals (
-  id INTEGER PRIMARY KEY CHECK (id = 1), accepted INTEGER NOT NULL, pending INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  delivered INTEGER NOT NULL, rejected INTEGER NOT NULL);
-CREATE TABLE dropped (reason TEXT PRIMARY KEY, n INTEGER NOT NULL);
-CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
-CREATE TABLE lease (id INTEGER PRIMARY KEY CHECK (id = 1), owner TEXT NOT NULL, until REAL NOT NULL);
-CREATE TABLE sent (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, sink TEXT NOT NULL, body BLOB NOT NULL,
-  records INTEGER NOT NULL, status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL);
-INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0);
-INSERT INTO circuit VALUES (1, '{}');
-INSERT INTO lease VALUES (1, '', 0);
-"""
+_INSERT_IF_ROOM: Final = f"{_INSERT} AND pending < ? AND bytes + ? <= ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +95,6 @@ class Counts:
     dropped: dict[str, int]
 
 
-def ledger(db: sqlite3.Connection) -> Counts:
-    """Return the ledger."""
-    dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
-    if not all(isinstance(reason, str) and isinstance(n, int) for reason, n in dropped):
-        raise DamagedError
-    return Counts(*totals(db), dropped=dict(dropped))
-
-
 def one(
     db: sqlite3.Connection, query: str, parameters: Sequence[object] = (), *, kinds: type = object
 ) -> tuple[Any, ...]:
@@ -143,6 +113,14 @@ def totals(db: sqlite3.Connection) -> tuple[int, int, int, int, int]:
     return accepted, delivered, rejected, pending, size
 
 
+def ledger(db: sqlite3.Connection) -> Counts:
+    """Return the ledger."""
+    dropped = db.execute("SELECT reason, n FROM dropped ORDER BY reason").fetchall()
+    if not all(isinstance(reason, str) and isinstance(n, int) for reason, n in dropped):
+        raise DamagedError
+    return Counts(*totals(db), dropped=dict(dropped))
+
+
 def has_row(db: sqlite3.Connection, query: str, *parameters: object) -> bool:
     """Tell whether a query finds a row."""
     return db.execute(query, parameters).fetchone() is not None
@@ -154,17 +132,27 @@ def is_known(db: sqlite3.Connection, uid: str) -> bool:
     return has_row(db, waiting, uid) or has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid)
 
 
-def is_waiting(db: sqlite3.Connection, record: Pending) -> bool:
-    """Tell whether a record is still there.
+def still_waiting(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pending]:
+    """Return those of *records* that are still there.
 
     Raises:
-        DamagedError: It is found by reading the whole table, but not by its number: it could never be settled.
+        DamagedError: One is found by reading the whole table, but not by its number: it could never be settled.
     """
-    if has_row(db, "SELECT 1 FROM records WHERE seq = ? AND uid = ?", record.seq, record.uid):
-        return True
-    if has_row(db, "SELECT 1 FROM records WHERE +seq = ?", record.seq):
+    numbers = [record.seq for record in records]
+    query = "SELECT seq, uid FROM records WHERE seq BETWEEN ? AND ?"
+    uids = dict(db.execute(query, (min(numbers), max(numbers)))) if numbers else {}
+    there: list[Pending] = []
+    gone: list[Pending] = []
+    for record in records:
+        (there if uids.get(record.seq) == record.uid else gone).append(record)
+    if any(has_row(db, "SELECT 1 FROM records WHERE +seq = ? AND uid = ?", record.seq, record.uid) for record in gone):
         raise DamagedError
-    return False
+    return there
+
+
+def present(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """Return those of *numbers* under which a record is found."""
+    return [number for number in numbers if has_row(db, "SELECT 1 FROM records WHERE seq = ?", number)]
 
 
 def foreign(db: sqlite3.Connection, grants: frozenset[str]) -> list[int]:
@@ -184,60 +172,67 @@ def envelope_id(db: sqlite3.Connection, data: bytes) -> int:
 
 def insert(db: sqlite3.Connection, record: Record, envelope: int) -> tuple[int, int]:
     """Store and count a record; return how many records and bytes wait now."""
-    size = len(record.body)
-    db.execute("UPDATE totals SET accepted = accepted + 1, pending = pending + 1, bytes = bytes + ?", (size,))
-    number, _, _, pending, total = totals(db)
-    origin = (number, record.uid, record.layer.value, record.name, record.made_ns)
-    fate = (int(record.derived), record.grant, 0.0, envelope, record.body, _checksum_of(record))
-    db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*origin, *fate))
-    return pending, total
+    if db.execute(_INSERT, _row(record, envelope)).rowcount != 1:
+        raise DamagedError
+    _, _, _, pending, size = totals(db)
+    return pending, size
 
 
-def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
-    """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
+def insert_if_room(db: sqlite3.Connection, record: Record, envelope: int, *, records: int, size: int) -> bool:
+    """Store and count a record by one statement.
 
-    One that is no longer what was stored is dropped: it would spoil its whole request, or pass for what it is not.
+    Returns:
+        Whether that was done: not when more than *records* or *size* bytes would wait then, nor when its envelope no
+        longer has the number *envelope*.
     """
-    whole, damaged = _sorted_out(_select(db, grants, now, limit))
-    drop(db, "damaged", damaged)
-    return whole
+    limits = (records, len(record.body), size)
+    return db.execute(_INSERT_IF_ROOM, (*_row(record, envelope), *limits)).rowcount == 1
 
 
-def everything(
-    db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int
-) -> tuple[list[Pending], list[Pending]]:
-    """Return all that waits, and what `waiting` would return, without changing anything."""
-    stored = db.execute(f"{_WHOLE} ORDER BY seq").fetchall()
-    return _sorted_out(stored)[0], _sorted_out(_select(db, grants, now, limit))[0]
+def _row(record: Record, envelope: int) -> tuple[object, ...]:
+    origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
+    return (*origin, record.body, _checksum(record.envelope, record.body, origin), envelope, record.envelope)
 
 
-def _select(db: sqlite3.Connection, grants: frozenset[str], now: float, limit: int) -> list[tuple[Any, ...]]:
-    # One put off for longer than anything is put off was so before the clock was set back.
+def rows_waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[tuple[Any, ...]]:
+    """Return the rows that may leave now, oldest first: base ones, and analytics ones made under *grants*.
+
+    One put off for longer than anything is put off was so before the clock was set back.
+    """
     marks = ", ".join("?" * len(grants))
-    return db.execute(
-        f"{_WHOLE} WHERE (not_before <= ? OR not_before > ?) "
-        f"AND (layer = 'base' OR grant_id IN ({marks})) ORDER BY seq LIMIT ?",
-        (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit),
-    ).fetchall()
+    may_leave = f"(not_before <= ? OR not_before > ?) AND (layer = 'base' OR grant_id IN ({marks}))"
+    values = (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit)
+    return _with_envelopes(db, db.execute(f"{_WHOLE} WHERE {may_leave} ORDER BY seq LIMIT ?", values).fetchall())
 
 
-def _sorted_out(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
+def all_rows(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    """Return all rows, oldest first."""
+    return _with_envelopes(db, db.execute(f"{_WHOLE} ORDER BY seq").fetchall())
+
+
+def _with_envelopes(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    envelopes = dict(db.execute("SELECT id, data FROM envelopes"))
+    # One whose envelope was lost with a page of the file is left out: `check_count` will say so.
+    return [(*row[:7], envelopes[row[7]], *row[8:]) for row in rows if row[7] in envelopes]
+
+
+def checked(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
+    """Return the records in *rows*, and the numbers of those that are no longer what was stored.
+
+    Such a one would spoil its whole request, or pass for what it is not.
+    """
     whole, damaged = [], []
     for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows:
-        if checksum == _checksum(uid, layer, name, made_ns, derived, grant, envelope, body):
-            whole.append(Pending(seq, uid, Layer(layer), name, made_ns, bool(derived), grant, envelope, body))
+        origin = (uid, layer, name, made_ns, derived, grant)
+        if isinstance(body, bytes) and checksum == _checksum(envelope, body, origin):
+            whole.append(Pending(seq, uid, _LAYERS[layer], name, made_ns, bool(derived), grant, envelope, body))
         else:
             damaged.append(seq)
     return whole, damaged
 
 
-def _checksum(*fields: object) -> int:
-    return zlib.crc32(repr(fields).encode("utf-8", "backslashreplace"))
-
-
-def _checksum_of(record: Record | Pending) -> int:
-    origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
-    return _checksum(*origin, record.envelope, record.body)
+def _checksum(envelope: bytes, body: bytes, origin: tuple[object, ...]) -> int:
+    return zlib.crc32(body, zlib.crc32(envelope, zlib.crc32(repr(origin).encode("utf-8", "backslashreplace"))))
 
 
 def check_count(db: sqlite3.Connection) -> None:
@@ -251,13 +246,17 @@ def check_count(db: sqlite3.Connection) -> None:
         raise DamagedError
 
 
-def replace_body(db: sqlite3.Connection, record: Pending) -> None:
-    """Make the stored bytes of a record those of *record* (see `otlp.as_late`)."""
-    stored = one(db, "SELECT body FROM records WHERE seq = ?", (record.seq,), kinds=bytes)[0]
-    if stored != record.body:
-        fresh = (record.body, _checksum_of(record), record.seq)
-        db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
-        db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - len(stored),))
+def replace_bodies(db: sqlite3.Connection, records: Sequence[Pending]) -> None:
+    """Make the stored bytes of *records* those they have now (see `otlp.as_late`)."""
+    numbers = [record.seq for record in records]
+    query = "SELECT seq, body FROM records WHERE seq BETWEEN ? AND ?"
+    stored = dict(db.execute(query, (min(numbers), max(numbers))))
+    for record in records:
+        if stored[record.seq] != record.body:
+            origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
+            fresh = (record.body, _checksum(record.envelope, record.body, origin), record.seq)
+            db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
+            db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - len(stored[record.seq]),))
 
 
 def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:
@@ -289,57 +288,44 @@ def has_newest(db: sqlite3.Connection) -> bool:
     return has_row(db, "SELECT 1 FROM totals JOIN records ON seq = accepted")
 
 
-def log_request(db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int) -> int:
-    """Begin a line of the sent log and return its number."""
-    query = "INSERT INTO sent (at_ns, sink, body, records, verdict, reason) VALUES (?, ?, ?, ?, 'in flight', '')"
-    return int(db.execute(query, (at_ns, sink, body, records)).lastrowid or 0)
-
-
-def delete(db: sqlite3.Connection, record: Pending) -> bool:
-    """Delete a record that the sink has decided about; False when it was gone already."""
-    gone = db.execute("DELETE FROM records WHERE seq = ? AND uid = ?", (record.seq, record.uid)).rowcount == 1
-    if gone:
-        db.execute("UPDATE totals SET pending = pending - 1, bytes = bytes - ?", (len(record.body),))
+def delete(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pending]:
+    """Delete the records that the sink has decided about; return those that were still there."""
+    gone = still_waiting(db, records)
+    for first, last in _runs([record.seq for record in gone]):
+        db.execute("DELETE FROM records WHERE seq BETWEEN ? AND ?", (first, last))
+    _count_out(db, len(gone), sum(len(record.body) for record in gone))
     return gone
 
 
 def drop(db: sqlite3.Connection, reason: str, numbers: Sequence[int]) -> int:
     """Delete the records with these numbers and count them under *reason*."""
-    for number in numbers:
-        size = one(db, "SELECT length(body) FROM records WHERE seq = ?", (number,))[0]
-        db.execute("DELETE FROM records WHERE seq = ?", (number,))
-        db.execute("UPDATE totals SET pending = pending - 1, bytes = bytes - ?", (size,))
+    for first, last in _runs(numbers):
+        query = "SELECT count(*), ifnull(sum(length(body)), 0) FROM records WHERE seq BETWEEN ? AND ?"
+        found, size = one(db, query, (first, last), kinds=int)
+        if found != last - first + 1:
+            raise DamagedError
+        db.execute("DELETE FROM records WHERE seq BETWEEN ? AND ?", (first, last))
+        _count_out(db, found, size)
     if numbers:
         count = "INSERT INTO dropped VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET n = n + excluded.n"
         db.execute(count, (reason, len(numbers)))
     return len(numbers)
 
 
-def read_circuit(db: sqlite3.Connection) -> Circuit:
-    """Return the circuit."""
-    try:
-        state = json.loads(one(db, "SELECT state FROM circuit")[0])
-        return Circuit(**{name: state[name] for name in Circuit.__slots__ if name in state})
-    except (ValueError, TypeError):
-        raise DamagedError from None
+def _count_out(db: sqlite3.Connection, records: int, size: int) -> None:
+    db.execute("UPDATE totals SET pending = pending - ?, bytes = bytes - ?", (records, size))
 
 
-def write_circuit(db: sqlite3.Connection, circuit: Circuit) -> None:
-    """Store the circuit."""
-    text = json.dumps({name: getattr(circuit, name) for name in Circuit.__slots__})
-    db.execute("UPDATE circuit SET state = ?", (text,))
-
-
-def trim_sent_log(db: sqlite3.Connection, *, requests: int, size: int) -> None:
-    """Keep the newest *requests* requests of at most *size* bytes together; the newest stays, whatever its size."""
-    total = 0
-    for position, (number, length) in enumerate(
-        db.execute("SELECT id, ifnull(length(body), 0) FROM sent ORDER BY id DESC")
-    ):
-        total += length
-        if position and (position >= requests or total > size):
-            db.execute("DELETE FROM sent WHERE id <= ?", (number,))
-            return
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of neighbouring numbers."""
+    run: list[int] = []
+    for number in sorted(numbers):
+        if run and number != run[-1] + 1:
+            yield run[0], run[-1]
+            run = []
+        run = [run[0] if run else number, number]
+    if run:
+        yield run[0], run[-1]
 
 
 def mark_done(db: sqlite3.Connection, uid: str, at_ns: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Turn"]
 
@@ -16,8 +19,13 @@ class Turn:
     it can be interrupted: CPython looks for signals at calls and jumps back only.
     """
 
+    give: Callable[[], None]
+    """Give it back, once for each `take` that succeeded."""
+
     def __init__(self) -> None:
         self._lock: Any = threading.RLock()
+        # The lock's own method: a function of ours could be interrupted before its first statement.
+        self.give = self._lock.release
 
     def take(self, wait_s: float) -> bool:
         """Take it, waiting at most *wait_s* seconds; whether that succeeded."""
@@ -31,10 +39,6 @@ class Turn:
             if mine or self.is_mine():
                 self._lock.release()
             raise
-
-    def give(self) -> None:
-        """Give it back, once for each `take` that succeeded."""
-        self._lock.release()
 
     def is_mine(self) -> bool:
         """Tell whether this thread has it."""

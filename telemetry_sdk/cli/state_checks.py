@@ -7,7 +7,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import probe, tables
+from telemetry_sdk import probe, schema, tables
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.database import Database
 from telemetry_sdk.files import StateError, file_lock, replace_file
@@ -134,7 +134,7 @@ def _locking(room: Path, elsewhere: str) -> Check:
 
 
 def _database(room: Path, elsewhere: str) -> Check:
-    database = Database(room / "outbox.sqlite3", tables.SCHEMA, tables.VERSION)
+    database = Database(room / "outbox.sqlite3", schema.SCHEMA, schema.VERSION)
     try:
         database.run(lambda db: tables.one(db, "SELECT COUNT(*) FROM records"))
         problem = database.problem

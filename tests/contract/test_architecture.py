@@ -48,10 +48,11 @@ FLOORS = [
     {"local_sinks", "sender"},
     {"senders"},
     {"installation", "store_errors"},
+    {"store_file"},
     # state
-    {"aside", "consent", "database", "gate", "identity", "request_context"},
+    {"aside", "consent", "database", "gate", "identity", "request_context", "schema"},
     {"ambient", "tables"},
-    {"arrivals", "lease"},
+    {"arrivals", "lease", "sent"},
     {"outbox"},
     # motion
     {"attempt", "heartbeat", "outage", "records", "wiring"},
@@ -129,7 +130,7 @@ ONE_DOOR_BY_NAME = {
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"telemetry", "installation", "database", "cli.catalog"},
+    "time.time_ns": {"telemetry", "installation", "store_file", "cli.catalog"},
     "os.register_at_fork": {"lifetime"},
     "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
 }

@@ -1,0 +1,90 @@
+"""What the parts cost that no SDK of this kind can do without: the least a durable, structured call can take."""
+
+from __future__ import annotations
+
+from bench import Bench, Column, Table
+
+__all__ = ["measure"]
+
+_PROGRAM = """
+import gzip, http.client, json, os, sqlite3
+import requests
+os.makedirs(STATE, exist_ok=True)
+RECORD = {"timeUnixNano": "1780000000123456789", "observedTimeUnixNano": "1780000000123456789", "severityNumber": 9,
+    "eventName": "timer.started", "body": {"stringValue": "timer.started 2ab2916d-a51f-4ac8-80ee-45ac31a28092"},
+    "attributes": [{"key": f"attribute_{number}", "value": {"stringValue": "some value or other"}}
+        for number in range(12)]}
+BODY = json.dumps(RECORD, separators=(",", ":")).encode()
+
+def best(call, count=COUNT, rounds=5):
+    for _ in range(10):
+        call()
+    return min(_once(call, count) for _ in range(rounds))
+
+def _once(call, count):
+    taken = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - begun) * 1e6)
+    return rank(taken, 0.5)
+
+def database(name, synchronous):
+    held = sqlite3.connect(os.path.join(STATE, name), isolation_level=None)
+    held.execute("PRAGMA journal_mode=WAL")
+    held.execute(f"PRAGMA synchronous={synchronous}")
+    held.execute("CREATE TABLE records (seq INTEGER PRIMARY KEY, uid TEXT, made INTEGER, body BLOB)")
+    return held
+
+held, synced = database("normal", "NORMAL"), database("full", "FULL")
+insert = "INSERT INTO records (uid, made, body) VALUES (?, ?, ?)"
+row = ("2ab2916d-a51f-4ac8-80ee-45ac31a28092", 1, BODY)
+log = os.open(os.path.join(STATE, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+host, _, port = URL.removeprefix("http://").partition(":")
+line = http.client.HTTPConnection(host, int(port))
+session = requests.Session()
+session.trust_env = False
+
+def by_http_client():
+    line.request("POST", "/bare", BODY)
+    line.getresponse().read()
+
+many = b"".join(BODY.replace(b"28092", b"%05d" % number) for number in range(512))
+say(
+    sqlite=best(lambda: held.execute(insert, row)),
+    synced=best(lambda: synced.execute(insert, row), COUNT // 10, 1),
+    append=best(lambda: os.write(log, BODY)),
+    stat=best(lambda: os.stat(STATE)),
+    json=best(lambda: json.dumps(RECORD, separators=(",", ":")).encode()),
+    socket=best(by_http_client, COUNT // 4),
+    requests=best(lambda: session.post(URL + "/bare", data=BODY).content, COUNT // 4),
+    gzip=best(lambda: gzip.compress(many, 6), 10) / 512,
+)
+"""
+
+
+def measure(bench: Bench) -> list[Table]:
+    """Measure the parts alone, each in the same process with nothing around it."""
+
+    def once() -> dict[str, float]:
+        with bench.directory() as state:
+            return dict(bench.run(_PROGRAM, state, bench.scale(2000, 100)))
+
+    rows: dict[str, dict[str, list[float]]] = {}
+    for _ in range(bench.rounds):
+        for key, value in once().items():
+            rows.setdefault(_NAMES[key], {}).setdefault("p50", []).append(value)
+    text = "Each alone in a loop, with nothing around it: the median call, the best of five loops."
+    return [Table("limits", "What the parts alone cost", text, (Column("p50", "p50", "us"),), rows)]
+
+
+_NAMES = {
+    "sqlite": "SQLite: one row inserted and committed, WAL, synchronous=NORMAL, connection held",
+    "synced": "SQLite: the same with synchronous=FULL (fsync)",
+    "append": "one record appended to a file by os.write",
+    "stat": "os.stat of one file",
+    "json": "json.dumps of one record with twelve attributes",
+    "socket": "one loopback POST by http.client, kept alive",
+    "requests": "one loopback POST by requests, kept alive",
+    "gzip": "gzip level 6 of 512 records, per record",
+}

@@ -1,0 +1,70 @@
+"""What the outbox keeps of its requests: the sent log, and the circuit that the newest answer left.
+
+Bodies are kept as they were sent, gzipped where they were sent so; whoever reads them gets them as they were before.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from telemetry_sdk import otlp
+from telemetry_sdk.model import Circuit, timestamp
+from telemetry_sdk.reports import SentRequest
+from telemetry_sdk.store_errors import DamagedError
+from telemetry_sdk.tables import one
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["end_request", "log_request", "read_circuit", "read_log", "trim_log", "write_circuit"]
+
+
+def log_request(db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int) -> int:
+    """Begin a line of the sent log and return its number."""
+    query = "INSERT INTO sent (at_ns, sink, body, records, verdict, reason) VALUES (?, ?, ?, ?, 'in flight', '')"
+    return int(db.execute(query, (at_ns, sink, body, records)).lastrowid or 0)
+
+
+def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verdict: str, reason: str) -> None:
+    """End line *number* of the sent log."""
+    outcome = (status, verdict, reason, number)
+    db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ? WHERE id = ?", outcome)
+
+
+def read_log(db: sqlite3.Connection) -> list[SentRequest]:
+    """Return the sent log, oldest first; a line that is no longer what was written is left out."""
+    rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
+    found = []
+    for at_ns, sink, body, *rest in rows:
+        plain = otlp.unpacked(body) if isinstance(body, bytes) else None
+        if isinstance(at_ns, int) and plain is not None:
+            found.append(SentRequest(timestamp(at_ns, "milliseconds"), sink, plain, *rest))
+    return found
+
+
+def trim_log(db: sqlite3.Connection, *, requests: int, size: int) -> None:
+    """Keep the newest *requests* requests of at most *size* bytes together; the newest stays, whatever its size."""
+    total = 0
+    for position, (number, length) in enumerate(
+        db.execute("SELECT id, ifnull(length(body), 0) FROM sent ORDER BY id DESC")
+    ):
+        total += length
+        if position and (position >= requests or total > size):
+            db.execute("DELETE FROM sent WHERE id <= ?", (number,))
+            return
+
+
+def read_circuit(db: sqlite3.Connection) -> Circuit:
+    """Return the circuit."""
+    try:
+        state = json.loads(one(db, "SELECT state FROM circuit")[0])
+        return Circuit(**{name: state[name] for name in Circuit.__slots__ if name in state})
+    except (ValueError, TypeError):
+        raise DamagedError from None
+
+
+def write_circuit(db: sqlite3.Connection, circuit: Circuit) -> None:
+    """Store the circuit."""
+    text = json.dumps({name: getattr(circuit, name) for name in Circuit.__slots__})
+    db.execute("UPDATE circuit SET state = ?", (text,))
