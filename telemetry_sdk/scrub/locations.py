@@ -4,8 +4,9 @@ Of a URL stay the scheme, a public host and the words of the path: no credential
 address or private host, no ids and tokens in the path. Of an absolute file path nothing stays; a relative one stays,
 for it says nothing about this machine.
 
-`/data/export` may be a file or a route of a web app. It is a file when it begins with a directory that file systems
-have at their root, or when it names a program's or a document's file. Under a name such as `route` or `page`
+`/data/notes` may be a file or a route of a web app. It is a file when it begins with a directory that file systems
+have at their root and is none of a few well-known routes (`/home/dashboard`, `/data/export`), or when it names a
+program's or a document's file. Under a name such as `route` or `page`
 (`names.ROUTE`) only what cannot be a route is a file: a home, a drive, a share.
 
 Where a path ends in a running text cannot be known: a directory may hold spaces. So one goes on over words as long as
@@ -54,7 +55,10 @@ _ID: Final = lazy(
     r"|(?!(?:19|20)[0-9]{6}(?![0-9]))[0-9]{6,}+"
     r")(?![A-Za-z0-9])"
 )
-_QUERY: Final = lazy(r"(?<=[\w/)\]}.*-])\?[^\s?=&#\"'<>]{1,100}=[^\s\"'<>]*")
+_QUERY: Final = lazy(r"(?:(?<=[\w/)\]}.*\"'-])|(?<!\S))\?[^\s?=&#\"'<>]{1,100}=[^\s\"'<>]*")
+# "is it ok?yes=no": a sentence, of which a word follows two others.
+_SENTENCE: Final = lazy(r"(?<!\S)[A-Za-z']++ [A-Za-z']++ [A-Za-z]++\Z")
+_ANSWER: Final = lazy(r"\?[A-Za-z]++=[A-Za-z]++[.,;!?)]*")
 
 
 def without_urls(text: str, count: Callable[[str], None]) -> str:
@@ -133,9 +137,11 @@ def without_ids(path: str, count: Callable[[str], None]) -> str:
 
 
 def without_queries(text: str, count: Callable[[str], None]) -> str:
-    """Return *text* without the queries of URLs that have no scheme: ``/search?q=...``."""
+    """Return *text* without the queries of URLs that have no scheme: ``/search?q=...``, or nothing but ``?q=...``."""
 
-    def cut(_: re.Match[str]) -> str:
+    def cut(found: re.Match[str]) -> str:
+        if _ANSWER.fullmatch(found.group()) and _SENTENCE.search(text[max(0, found.start() - 64) : found.start()]):
+            return found.group()
         count("url query")
         return ""
 
@@ -144,13 +150,18 @@ def without_queries(text: str, count: Callable[[str], None]) -> str:
 
 # File paths
 
-# A slash, also as JSON and URLs write it.
-_SLASH: Final = r"(?:\\?/{1,3}|%2[Ff])"
+# A slash, also as JSON and URLs write it, and as URLs inside of URLs do.
+_SLASH: Final = r"(?:\\?/{1,3}|%(?:25){0,3}2[Ff]|\\{1,2}u002[Ff])"
 _ROOTS: Final = (
     "home|Users|root|var|etc|usr|opt|srv|mnt|media|Volumes|data|private|tmp|proc|sys|dev|boot|bin|sbin|lib64|snap"
     "|scratch|cygdrive|sdcard|System|Library|Applications|Network|net|nfs|afs|gpfs|lustre|dbfs|homes|nethome"
     "|cluster/home|export/home|nix/store|storage/emulated|content/drive|volume[0-9]+"
     "|run/(?:user|lock|media|secrets|docker|systemd)|lib/(?:x86_64|aarch64|systemd|modules|firmware|python)[^/]*"
+)
+# Nobody's home and no data: what web apps call their pages. A sentence's full stop may follow.
+_PAGES: Final = (
+    r"(?:home/(?:index|dashboard|overview|settings|profile|login|logout|about|help|feed|news|search|contact)"
+    r"|data/(?:export|import|download))(?![\w/\\%-]|\.\w)"
 )
 _FILE_ENDINGS: Final = frozenset(
     (
@@ -183,7 +194,7 @@ _HOMES: Final = (
 )
 _CANNOT_BE_A_ROUTE: Final = lazy("|".join((*_HOMES, *_ELSEWHERE)))
 _FILE: Final = lazy(
-    rf"(?:{_FROM_ROOT}|(?<=\s-[A-Z])|(?<=\.\.)(?=/(?:home|Users)/)){_SLASH}(?!dev/null\b)(?:{_ROOTS}){_SLASH}{_NAMED}"
+    rf"(?:{_FROM_ROOT}|(?<=\s-[A-Z])|(?<=\.\.)(?=/(?:home|Users)/)){_SLASH}(?!dev/null\b|{_PAGES})(?:{_ROOTS}){_SLASH}{_NAMED}"
     rf"|(?<=File \")/|{'|'.join((*_HOMES, *_ELSEWHERE))}"
     rf"|(?P<perhaps>{_FROM_ROOT}(?:/[\w.@+-]++){{2,}}+)"
 )

@@ -38,12 +38,12 @@ _ANYWHERE: Final = frozenset(
         *("connectionstring", "email", "username", "firstname", "lastname", "fullname", "surname", "nickname"),
         *("cardholder", "hostname", "filename", "phone", "telephone", "cellphone", "phonenumber", "msisdn"),
         *("address", "addr", "ssn", "birth", "birthday", "birthdate", "creditcard", "cardnumber", "passport", "imei"),
-        *("iban",),
+        *("iban", "ipaddr", "psk", "passwort", "kennwort", "benutzername", "motdepasse", "correo"),
     )
 )
 _GLUED: Final = (
     *("password", "passwd", "secret", "token", "cookie", "apikey", "secretkey", "accesskey", "privatekey"),
-    *("email", "username", "hostname", "filename", "address"),
+    *("email", "username", "hostname", "filename", "address", "passwort", "kennwort", "benutzername"),
 )
 _AT_THE_END: Final = frozenset(
     (
@@ -77,7 +77,7 @@ _AFTER: Final = {
             *("user", "first", "last", "full", "family", "given", "middle", "maiden", "real", "birth", "legal"),
             *("person", "client", "customer", "contact", "employee", "patient", "student", "member", "owner"),
             *("author", "guest", "sender", "recipient", "holder", "account", "login", "host", "computer", "machine"),
-            *("server", "device", "file", "upload", "attachment", "document"),
+            *("server", "device", "file", "upload", "attachment", "document", "benutzer"),
         )
     ),
     "number": frozenset(
@@ -87,6 +87,7 @@ _AFTER: Final = {
         )
     ),
     "pass": frozenset((*_SERVICES, "user", "mail", "key")),
+    "passe": frozenset(("de",)),
     "security": frozenset(("social",)),
     "str": frozenset(("conn", "connection")),
     "string": frozenset(("connection",)),

@@ -2,10 +2,12 @@
 
 Judged ambiguous, and why it is decided so:
 
-- 1.2.3.4 is an address, unless the text says version (``v1.2.3.4``, ``Chrome/120.0.0.0``) or the property's name does.
+- 1.2.3.4 is an address, unless the text says version (``v1.2.3.4``, ``Chrome/120.0.0.0``, ``kernel 5.4.0.1``,
+  ``1.2.3.4-beta``) or the property's name does. ``::`` is any machine and none.
 - ``user@host`` is an e-mail address, ``app@1.2.3``, ``app@latest`` and ``icon@2x.png`` are none.
 - A number is a card's when its prefix and length are and the check digit fits. One in ten numbers with such a prefix
-  and length looks like that; times since 1970 in any unit begin with a 1 until 2033 and never do.
+  and length looks like that, so the 13 digits that cards once had are a product's (EAN); times since 1970 in any unit
+  begin with a 1 until 2033 and never do.
 """
 
 from __future__ import annotations
@@ -54,12 +56,29 @@ _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 _QUAD: Final = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
 _IPV4: Final = lazy(rf"(?<![0-9])(?<![0-9]\.)(?<!\b[vV]){_QUAD}(?![0-9])(?!\.[0-9])")
 _DASHED_IPV4: Final = lazy(r"(?<![\w-])ip-[0-9]{1,3}(?:-[0-9]{1,3}){3}(?![\w-])")
-_OF_A_VERSION: Final = lazy(r"(?i:\b(?:version|ver|release|build)[ .:=]{0,3})\Z|(?:^|[\s(;,])[A-Z][\w.-]*/\Z")
+_OF_A_VERSION: Final = lazy(
+    r"(?i:\b(?:version|ver|release|build|revision|rev|kernel|firmware|driver|bios|section|clause|oid)[ .:=]{0,3})\Z"
+    r"|(?:^|[\s(;,])[A-Z][\w.-]*/\Z"
+)
+# Not the `n` of "\\n1.2.3.4", the `D` of "%3D1.2.3.4" and what is said of machines.
+_OF_A_NAME: Final = lazy(
+    r"(?<![\\%\w])(?!(?i:ip|ipv|ips|inet|addr|address|host|hosts|from|to|at|by|on|via|for|is|was|server|client|peer"
+    r"|node|src|dst|source|dest|remote|local|gateway|gw|router|proxy|dns|web|worker|srv|db|vm|pc|vpn)\Z)[A-Za-z]{1,24}\Z"
+    r"|\b(?:iTunes|Chrome|Chromium|Firefox|Safari|Opera|Vivaldi|Photoshop|Lightroom|Illustrator|Acrobat|Excel"
+    r"|Outlook|Skype|Zoom|Electron|WebView2|DirectX) \Z"
+)
+_PRE_RELEASE: Final = lazy(
+    r"[-+]?(?:[ab][0-9]{1,2}|(?:alpha|beta|rc|pre|preview|snapshot|nightly|canary|SNAPSHOT)[.-]?[0-9]*)(?![\w-])"
+)
 _OF_A_NETWORK: Final = lazy(r"(?:10|127|192\.168|169\.254|172\.(?:1[6-9]|2[0-9]|3[01]))\.")
 _VERSION_ONLY: Final = lazy(r"[vV]?[0-9]+(?:\.[0-9]+)+(?:[-+ ].*)?")
 _MAC: Final = lazy(
     r"(?<![\w:-])(?:[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}"
     r"|(?=[0-9-]*[A-Fa-f])[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){5})(?![\w:-])"
+)
+# With a letter and a digit: others are a date and words.
+_DOTTED_MAC: Final = lazy(
+    r"(?<![\w.:-])(?=[0-9.]{0,13}[A-Fa-f])(?=[A-Fa-f.]{0,13}[0-9])[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}(?![\w-]|\.\w)"
 )
 _HEXES: Final = "[0-9A-Fa-f]{1,4}"
 _LAST_GROUPS: Final = rf"(?:(?:{_HEXES}:){{0,5}}{_QUAD}|{_HEXES}(?::{_HEXES}){{0,6}})"
@@ -72,7 +91,7 @@ _IPV6_FORMS: Final = (
     rf"|(?<!\w)(?<!\b[0-9A-Fa-f]{{2}}:)(?:{_HEXES}:){{6}}(?:{_HEXES}:{_HEXES}|{_QUAD})"
     r")(?!\w)(?!:[0-9A-Fa-f:])(?:%[\w.-]{1,32}+)?"
 )
-_IPV6: Final = lazy(rf"\[(?:{_IPV6_FORMS}|::)\]|{_IPV6_FORMS}|(?<!\S)::(?!\S)")
+_IPV6: Final = lazy(rf"\[(?:{_IPV6_FORMS})\]|{_IPV6_FORMS}")
 
 # Numbers
 
@@ -81,12 +100,12 @@ _DIGITS: Final = lazy(r"(?<![0-9])(?<![0-9]\.)[0-9](?:[ \u00a0\u2013_-]?[0-9]){1
 _DECIMALS: Final = lazy(r"\.(?!0\b)[0-9]")
 _DIGIT_GROUP: Final = lazy(r"[0-9]+")
 _CARD_GROUPS: Final = frozenset(
-    ((4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (6, 13), (8, 8), *((n,) for n in range(13, 20)))
+    ((4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (6, 13), (8, 8), *((n,) for n in range(14, 20)))
 )
 _FIRST_GROUPS: Final = frozenset(groups[0] for groups in _CARD_GROUPS)
 _MOST_GROUPS: Final = 5
 _CARD: Final = lazy(
-    r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}"
+    r"4(?:[0-9]{15}|[0-9]{18})|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}"
     r"|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}"
     r"|(?:6(?:011|4[4-9][0-9]|[2357][0-9]{2})|35(?:2[89]|[3-8][0-9])|5[0678][0-9]{2})[0-9]{12,15}"
 )
@@ -139,9 +158,12 @@ def without_ips(text: str, count: Callable[[str], None], *, is_version: bool = F
     """Return *text* without network and hardware addresses; a whole text like 1.2.3.4 stays if it *is_version*."""
 
     def replace(found: re.Match[str]) -> str:
-        before = text[max(0, found.start() - 32) : found.start()]
-        if _OF_A_VERSION.search(before) and not (before.endswith("/") and _OF_A_NETWORK.match(found.group())):
-            return found.group()
+        quad, before = found.group(), text[max(0, found.start() - 32) : found.start()]
+        is_private = _OF_A_NETWORK.match(quad) is not None
+        if _OF_A_VERSION.search(before) and not (before.endswith("/") and is_private):
+            return quad
+        if not is_private and (_OF_A_NAME.search(before) or _PRE_RELEASE.match(text, found.end())):
+            return quad
         count("ip")
         return "[ip]"
 
@@ -152,7 +174,10 @@ def without_ips(text: str, count: Callable[[str], None], *, is_version: bool = F
         text = _replaced(_IPV6, "ip", text, count)
     if "ip-" in text:
         text = _replaced(_DASHED_IPV4, "ip", text, count)
-    if text.count(".") < 3 or (is_version and _VERSION_ONLY.fullmatch(text)):
+    dots = text.count(".")
+    if dots >= 2:
+        text = _replaced(_DOTTED_MAC, "mac", text, count)
+    if dots < 3 or (is_version and _VERSION_ONLY.fullmatch(text)):
         return text
     return _IPV4.sub(replace, text)
 

@@ -9,6 +9,7 @@ length, which is the hash of something public (a commit, a release), and so do U
 from __future__ import annotations
 
 import binascii
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.scrub.patterns import lazy
@@ -59,8 +60,19 @@ _ASSIGNED_USER: Final = lazy(
     r"(?:[ \t]?=[ \t]?|\\?[\"'][ \t]?[:=][ \t]?(?=\\?[\"'])|(?<=name):[ \t]?))"
     rf"(?!\\?[\"']?(?:{_NOTHING}|{_NOBODY}|[0-9]+(?![\w(]))){_VALUE}"
 )
+# As `curl -u name:password`, and not as `docker run -u 1000:1000`.
+_CREDENTIALS: Final = lazy(
+    r"(?<![\w-])(-u[ \t]{1,3}|--(?:proxy-)?user(?:=|[ \t]{1,3}))(?![0-9]{1,10}:[0-9]{1,10}(?!\S))"
+    r"(?=[\"']?[^\s:\"'\[+/]{1,100}:(?!//)[^\s\"'])(?:\"[^\"\n]*+\"?|'[^'\n]*+'?|[^\s\"']++)"
+)
+# What parsers call tokens, and a session's number that says nothing.
+_PARSED: Final = lazy(
+    r"(?i)(?:identifier|keyword|operator|literal|punctuat(?:or|ion)|eof|newline|indent|dedent|string|number|comment"
+    r"|whitespace)[.)]*|([\"']?)[^\w\s\"'\[\]]{1,3}\1"
+)
+_SMALL: Final = lazy(r"[0-9]{1,4}[.)]*")
 _SCHEME: Final = lazy(r"(?i)(?<![a-z])(bearer|basic)([ \t]{1,3})([A-Za-z0-9._~+/=-]{6,}+)")
-_MIXED: Final = lazy(r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-9]+|.+=")
+_MIXED: Final = lazy(r"(?![A-Z][a-z]+[0-9]{1,3}\Z)(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-9]+|.+=")
 _ABOUT_BEARERS: Final = lazy(
     r"(?i)(?:tokens?|auth(?:entication|orization)?|schemes?|headers?|instruments?|security|securities|formats?"
     r"|required|missing|invalid|expired|failed)[.]?"
@@ -68,7 +80,7 @@ _ABOUT_BEARERS: Final = lazy(
 
 # Known by its prefix
 
-_LONG_ENOUGH: Final = lazy(r"[\w-]{12}|eyJ")
+_LONG_ENOUGH: Final = lazy(r"[\w-]{12}|eyJ|hooks\.slack\.com/services/")
 _KNOWN: Final = lazy(
     r"(?<![A-Z0-9])(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA|ANVA|ABIA|ACCA)[A-Z0-9]{16}"
     r"|(?<![A-Za-z0-9])(?:gh[opsur]_[A-Za-z0-9]{16,}+"
@@ -91,6 +103,10 @@ SHORTEST_RANDOM: Final = 20
 _RUN: Final = lazy(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{SHORTEST_RANDOM},}}+={{0,2}}")
 _PART: Final = lazy(r"[A-Za-z0-9]+")
 _PIECE: Final = lazy(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+# The words of an identifier as `getElementsByTagNameNS2`: with vowels, and longer than chance makes them.
+_WORDS: Final = lazy(r"[a-z]*+(?:[A-Z][a-z]+|[A-Z]{2,4}(?![a-z])|[0-9]{1,2}(?![0-9]))++")
+_VOWEL: Final = lazy(r"[AEIOUYaeiouy]")
+_MOST_NUMERALS: Final = 3
 _HEX: Final = lazy(r"[0-9A-Fa-f]+")
 _PUBLIC_HASH: Final = lazy(r"sha(?:1|256|384|512)-[A-Za-z0-9+/]{27,88}={0,2}")
 _HASHES: Final = ("h1:", "sha1:", "sha256:", "SHA256:", "sha384:", "sha512:")
@@ -119,14 +135,31 @@ def without_assigned(text: str, count: Callable[[str], None]) -> str:
 
     if "-----BEGIN " in text:
         text = _replaced(_PEM, text, count)
+    if "-u" in text and ":" in text:
+        text = _CREDENTIALS.sub(value("token"), text)
     # These patterns are slow, and most texts have none of the words.
     lowered = text.lower()
     if any(word in lowered for word in _SECRET_WORDS):
         text = _HEADER.sub(value("token"), text)
-        text = _ASSIGNED.sub(value("token"), text)
+        text = _ASSIGNED.sub(partial(_without_secret, count), text)
     if any(word in lowered for word in _USER_WORDS):
         text = _ASSIGNED_USER.sub(value("user"), text)
     return _SCHEME.sub(scheme, text) if " " in text or "\t" in text else text
+
+
+def _without_secret(count: Callable[[str], None], found: re.Match[str]) -> str:
+    if _says_nothing(found[1], found.group()[len(found[1]) :]):
+        return found.group()
+    count("token")
+    return f"{found[1]}[token]"
+
+
+def _says_nothing(name: str, value: str) -> bool:
+    """Tell ``token: identifier`` and ``session id: 3`` from secrets."""
+    name = name.rstrip(" \t:=>\"'").lower()
+    if name.endswith("token"):
+        return _PARSED.fullmatch(value) is not None
+    return name.endswith("id") and _SMALL.fullmatch(value) is not None
 
 
 def _is_basic(credentials: str) -> bool:
@@ -179,7 +212,7 @@ def _is_random(run: str) -> bool:
     has_digit = any(map(str.isdigit, run))
     changes = longest = 0
     for part in _PART.findall(run):
-        if _HEX.fullmatch(part) or _ULID.fullmatch(part):
+        if _HEX.fullmatch(part) or _ULID.fullmatch(part) or _is_of_words(part):
             continue
         changes_here = len(_PIECE.findall(part)) - 1
         if len(part) >= SHORTEST_RANDOM and changes_here >= len(part) * _rate(part, has_digit=has_digit):
@@ -192,6 +225,15 @@ def _is_random(run: str) -> bool:
         return True
     # Signs of base64 split it.
     return changes >= len(run) * 0.25 if len(run) >= _LONG else longest >= 8 and changes >= len(run) * 0.3
+
+
+def _is_of_words(part: str) -> bool:
+    """Tell whether *part* is an identifier in camel case with at most a few digits."""
+    if not _WORDS.fullmatch(part) or sum(map(str.isdigit, part)) > _MOST_NUMERALS:
+        return False
+    words = [piece for piece in _PIECE.findall(part) if not piece.isdigit()]
+    has_vowels = all(_VOWEL.search(word) for word in words if len(word) > 2 and not word.isupper())
+    return has_vowels and sum(map(len, words)) >= len(words) * 3.5
 
 
 def _rate(part: str, *, has_digit: bool) -> float:
