@@ -17,7 +17,10 @@ class NotPermittedError(Exception):
 
 
 class Sender(Protocol):
-    """Makes one attempt at a time. Never raises for what the world does."""
+    """Makes one attempt at a time. Never raises for what the world does.
+
+    One that answers at once, without network or disk, may say ``waits = False``: then no event loop is warned of it.
+    """
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         """Send *body* and return the answer; *permit* is entered around the writing of the request."""
