@@ -43,7 +43,8 @@ def decide(wish: str) -> None:
     """Turn detailed analytics on or off, or say what holds, what would be sent, what was sent."""
     if wish == "preview":
         shown = telemetry.preview("timer.started", {"minutes": 25})
-        click.echo(f"{shown.base.decode()}\n{shown.analytics.decode()}")
+        for body in filter(None, (shown.base, shown.analytics)):
+            click.echo(body)
     elif wish == "log":
         for request in telemetry.sent_log():
             click.echo(f"{request.at} {request.verdict} {request.body.decode()}")

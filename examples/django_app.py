@@ -3,9 +3,9 @@
     gunicorn --preload --workers 4 django_app:application       prints its address; the processes are one install
 
 It sends in the background: no visitor waits for the sink. Django keeps the route on its own request object, so a
-middleware of two lines hands it on. Consent belongs to the install: in a real site /privacy is for the administrator,
-behind a login and the CSRF check, and the user comes from the session. Without a sink nothing is collected: set
-ACME_DJANGO_TELEMETRY_ENDPOINT. Needs ``pip install telemetry-sdk[web] django gunicorn``.
+middleware hands it on, and identifies after that: what is tracked before the route is known has the raw path, cleaned.
+Consent belongs to the install: in a real site /privacy is for the administrator, behind a login and the CSRF check, and
+the user comes from the session. Without a sink nothing is collected: set ACME_DJANGO_TELEMETRY_ENDPOINT. Needs ``pip install telemetry-sdk[web] django gunicorn``.
 """
 
 from django.conf import settings
@@ -20,14 +20,17 @@ telemetry = Telemetry("acme-django", version="1.0.0", delivery="background")
 
 
 def telemetry_middleware(get_response):
-    """Say whose request this is, which holds for this request only, and which route it took."""
+    """Say which route a request took, and then whose it is, which holds for this request only."""
 
     def handle(request):
-        if user := request.COOKIES.get("user"):
-            telemetry.identify_user(user)
         return get_response(request)
 
-    handle.process_view = lambda request, *_: request.META.update({ROUTE_KEY: request.resolver_match.route})
+    def process_view(request, *_):
+        request.META[ROUTE_KEY] = request.resolver_match.route
+        if user := request.COOKIES.get("user"):
+            telemetry.identify_user(user)
+
+    handle.process_view = process_view
     return handle
 
 

@@ -117,19 +117,32 @@ class Ambient:
     def request(self, context: object, **parts: str | None) -> RequestScope:
         """Return the scope of the request *context* describes: see `Telemetry.request_context`.
 
+        Parts alone, a path among them, describe a part of the request that is bound here: the rest is as it is there.
+
         Raises:
             InvalidEventError: *context* is nothing that describes a request.
         """
         given = {name: part for name, part in parts.items() if part is not None}
-        context = given.pop("path", None) if context is None else context
+        around = _request_of(self._app)
+        if isinstance(context, str) or (context is None and ("path" in given or (given and around))):
+            given = given if context is None else {"path": context, **given}
+            return RequestScope(self._app, _part_of(around, given))
         source = (lambda: context) if isinstance(context, RequestContext) else context
-        if isinstance(context, str):
-            source = lambda: RequestContext(context)  # noqa: E731 - the others are functions too
         if not callable(source):
             raise InvalidEventError("request_context", "needs a RequestContext, a function that returns one, or a path")
         is_from_server = isinstance(context, (WsgiRequest, AsgiRequest))
         made = (lambda: replace(source(), **given)) if given else source
         return RequestScope(self._app, made, inherits=not is_from_server)
+
+
+def _part_of(around: RequestScope | None, given: Mapping[str, str]) -> Callable[[], object]:
+    """Return a source of the context that *given* makes of the request *around* it; of None where no path is known."""
+
+    def source() -> RequestContext | None:
+        known = {**(around.attributes() if around is not None else {}), **given}
+        return RequestContext(**known) if "path" in known else None
+
+    return source
 
 
 def _request_of(app: str) -> RequestScope | None:

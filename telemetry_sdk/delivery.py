@@ -65,6 +65,7 @@ class Delivery:
     ) -> None:
         self.plan = plan
         self.right = right
+        self.waits = getattr(sender, "waits", True) is not False
         self._outbox = outbox
         self._sender = sender
         self._clock = clock

@@ -202,7 +202,7 @@ class Engine:
         if self.options.delivery == "background":
             self._background.wake()
         elif self.options.delivery == "sync" and rooms.has_waiting():
-            self.sending.warn_of_loop()
+            self.sending.warn_of_loop(rooms)
             rooms.delivery.deliver(self.options.timeout)
 
     @property

@@ -80,6 +80,8 @@ def _is_torn(descriptor: int) -> bool:
 class LogSender:
     """Writes request bodies to standard error, one line each, as they would be sent."""
 
+    waits: Final = False
+
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
         """Write *body*. A program without a standard error shows it to nobody."""
         try:

@@ -20,6 +20,7 @@ class Sender(Protocol):
     """Makes one attempt at a time. Never raises for what the world does.
 
     One that has a true attribute ``takes_packed`` is given bodies as `otlp.packed` makes them.
+    One that answers at once, without network or disk, may say ``waits = False``: then no event loop is warned of it.
     """
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:

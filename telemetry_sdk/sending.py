@@ -245,9 +245,10 @@ class Sending:
             return Receipt(Outcome.SUPPRESSED, record.uid, "it was accepted before")
         return Receipt(Outcome.QUEUED, record.uid, ASIDE if put is Put.ASIDE else "")
 
-    def warn_of_loop(self) -> None:
+    def warn_of_loop(self, rooms: Rooms) -> None:
         """Log, once, that this call is about to wait within an event loop, if it is."""
-        self._loop_warning.check(self._options.timeout)
+        if rooms.delivery.waits:
+            self._loop_warning.check(self._options.timeout)
 
     def dispatch(self, rooms: Rooms, receipt: Receipt) -> Receipt:
         """Let a stored record leave as the delivery mode says, and return what became of it."""
@@ -269,7 +270,7 @@ class Sending:
         if self._options.delivery == "background":
             self._wake()
             return "kept", ""
-        self.warn_of_loop()
+        self.warn_of_loop(rooms)
         return rooms.delivery.deliver_one(uid, self._options.timeout)
 
 

@@ -276,7 +276,8 @@ class Telemetry(UserControl):
     ) -> RequestScope:
         """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`ambient`).
 
-        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone.
+        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone. Within a
+        request a path, *browser* or *device* alone leaves the others as they are.
         """
         return self._ambient.request(context, path=path, browser=browser, device=device)
 

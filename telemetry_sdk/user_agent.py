@@ -27,7 +27,8 @@ _FAMILY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,31}")
 _DEVICES: Final = tuple(
     (device, re.compile(pattern, re.IGNORECASE))
     for device, pattern in (
-        ("bot", r"spider|(?<!cu)bot\b|crawl|headless|^(?:curl|wget|python|go-http|java/|okhttp|axios|node|ruby|php)"),
+        ("bot", r"spider|(?<!cu)bot\b|crawl|headless|^(?:kube-probe|elb-health|googlehc|postman)"),
+        ("bot", r"^(?:curl|wget|python|go-http|java/|okhttp|axios|node|ruby|php)"),
         ("console", r"playstation|xbox|nintendo"),
         ("tv", r"\btv\b|smart-?tv|appletv|googletv|bravia|web0s|roku|chromecast|\baft[a-z]{1,4}\b"),
         ("tablet", r"ipad|tablet(?! ?pc)|kindle|playbook"),

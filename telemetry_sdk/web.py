@@ -7,7 +7,8 @@
 The route of Flask, Werkzeug, Starlette and FastAPI is found. Another framework's host says it before the first event,
 in ``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
 request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
-telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `request_path`.
+telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `request_path`. Identify after the
+route is set, for ``identify_user`` makes an event too.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
 and HTML, neither fetched by a script nor ahead of time where the browser says so (a redirect is none, or one click
@@ -15,13 +16,17 @@ would count twice). In ``background`` mode it is stored right before the body's 
 answered and not counted, whatever becomes of the worker. In ``sync`` mode, where it may take up to ``timeout``, it is
 sent when the response is complete: no visitor waits for it, but the worker does, and a kill may lose it.
 
-The middlewares change nothing in request or response, keep no body back, let every exception through, and import no
-framework. ``lifespan`` and what they do not know is passed on untouched.
+An app wrapped twice for one program (say, mounted in another one that is wrapped too) counts a page once: the outermost
+middleware that counts leaves word of it in the request, under ``telemetry_sdk.page_views.<app>``, until the request is
+over, and those further in hand everything on.
+
+Else the middlewares change nothing in request or response, keep no body back, let every exception through, and import
+no framework. ``lifespan`` and what they do not know is passed on untouched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk import user_agent
@@ -105,9 +110,13 @@ class WSGIMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request as the application does."""
+        if _is_counted(environ, self._telemetry):
+            return self._app(environ, start_response)
         request = WsgiRequest(environ)
         watch = _Watch(self._telemetry, request, page_views=self._page_views)
         scope = self._telemetry.request_context(request)
+        if self._page_views:
+            environ[_word(self._telemetry)] = scope
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
             watch.begin(status, headers)
@@ -189,13 +198,15 @@ class ASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, connection or lifespan as the application does."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or _is_counted(scope, self._telemetry):
             await self._app(scope, receive, send)
             return
         request = AsgiRequest(scope)
+        bound = self._telemetry.request_context(request)
         if self._page_views and scope["type"] == "http":
             send = _watched(send, _Watch(self._telemetry, request, page_views=True))
-        with self._telemetry.request_context(request):
+            scope[_word(self._telemetry)] = bound
+        with bound:
             await self._app(scope, receive, send)
 
 
@@ -220,6 +231,16 @@ def _check(app: object, telemetry: object) -> None:
         raise ConfigError("app", "must be the application to wrap")
     if not callable(getattr(telemetry, "request_context", None)):
         raise ConfigError("telemetry", "must be the program's Telemetry: Middleware(app, telemetry)")
+
+
+def _word(telemetry: Telemetry) -> str:
+    """Return the key under which a middleware says that it counts the page."""
+    return f"telemetry_sdk.page_views.{telemetry._options.app}"
+
+
+def _is_counted(request: Mapping[str, Any], telemetry: Telemetry) -> bool:
+    """Tell whether a middleware further out counts the page of *request*, which is not over yet."""
+    return not getattr(request.get(_word(telemetry)), "over", True)
 
 
 def _is_file(response: object, environ: WSGIEnvironment) -> bool:

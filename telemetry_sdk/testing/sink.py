@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.model import Answer, Layer
 from telemetry_sdk.permission import NotPermittedError
@@ -31,6 +31,8 @@ class MemorySink:
     Attributes:
         answers: Those that are left; a test may change them at any time.
     """
+
+    waits: Final = False
 
     def __init__(self, answers: Iterable[int | Answer | None] = ()) -> None:
         self.answers: list[int | Answer | None] = list(answers)

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import http.client
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -431,6 +432,7 @@ def test_click_app_counts_commands_after_a_yes(run, sink, state_dir, settle):
     assert "telemetry: BASE, because the user declined" in click("telemetry", "off")
     click("start", "75")
     assert len(settle("acme-click", "1.0.0")) == 4
+    assert all(json.loads(line) for line in click("telemetry", "preview").splitlines())
     assert {attributes(it)["minutes"] for it in sink.accepted if it["eventName"] == "timer.started"} == {50}
 
 

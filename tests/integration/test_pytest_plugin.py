@@ -92,6 +92,26 @@ def test_nothing_leaves_and_everything_is_seen(run: Any) -> None:
     passed(run(test_notes=SEEN), 4)
 
 
+IN_A_LOOP = """
+import asyncio, notes
+
+def test_no_call_waits(telemetry_sink, caplog):
+    async def main():
+        notes.telemetry.start()
+        notes.telemetry.opt_in()
+        notes.create(120)
+
+    asyncio.run(main())
+    assert telemetry_sink.only("note.created")
+    assert caplog.records == []
+"""
+
+
+def test_a_test_in_an_event_loop_is_not_warned(run: Any) -> None:
+    """A host that chose background mode is not told that it blocks its loop: what stands for its sink never waits."""
+    passed(run(test_notes=IN_A_LOOP), 1)
+
+
 def test_the_host_may_be_imported_by_its_conftest(run: Any) -> None:
     """A program that is imported and used by conftest.py, long before the first test, is captured too."""
     conftest = "import notes\nnotes.telemetry.opt_in()\nnotes.create(1)\nnotes.telemetry.flush()"

@@ -263,3 +263,19 @@ def test_sync_mode_in_an_event_loop_warns_once(make, caplog, call):
 
 async def main_again(telemetry: Telemetry) -> None:
     telemetry.track_event("timer.started")
+
+
+@pytest.mark.parametrize(("waits", "warnings"), [({}, 1), ({"waits": True}, 1), ({"waits": False}, 0)], ids=str)
+def test_a_sender_that_never_waits_is_not_warned_of(make, caplog, waits, warnings):
+    """Only a sender that says it never waits is no danger to a loop; one that says nothing is taken to wait."""
+    sender = type("Own", (Hanging,), waits)()
+    sender.released.set()
+    telemetry = make(sender=sender)
+
+    async def main() -> None:
+        telemetry.start()
+
+    with caplog.at_level("WARNING", "telemetry_sdk"):
+        asyncio.run(main())
+
+    assert len(caplog.records) == warnings

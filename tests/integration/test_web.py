@@ -703,3 +703,57 @@ def test_asgi_requests_at_the_same_time_never_mix(telemetry, events):
         number = int(user.removeprefix("u-"))
         assert name in ("analytics.page_view", f"app.n{number}")
         assert path == f"/{'abcde'[number % 5]}/{{id}}"
+
+
+TWICE = [("app.called", "ada", "/notes/{id}", "desktop"), ("analytics.page_view", "ada", "/notes/{id}", "desktop")]
+
+
+def test_wsgi_wrapped_twice_counts_once(telemetry, make, events):
+    """However often an app is wrapped for one program, a page is one view, with its user; the next one counts too."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        telemetry.identify_user("ada")
+        telemetry.track_event("app.called")
+        start_response("200 OK", HTML)
+        return [b"<p>"]
+
+    again = make(delivery="manual")
+    wrapped = WSGIMiddleware(WSGIMiddleware(app, again, page_views=True), telemetry, page_views=True)
+    environ = environ_of()
+    for _ in range(2):
+        assert Server().serve(wrapped, environ) == b"<p>"
+
+    assert events() == TWICE * 2
+
+
+def test_asgi_wrapped_twice_counts_once(telemetry, make, events):
+    """The same for ASGI."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        telemetry.identify_user("ada")
+        telemetry.track_event("app.called")
+        await page(scope, receive, send)
+
+    again = make(delivery="manual")
+    wrapped = ASGIMiddleware(ASGIMiddleware(app, again, page_views=True), telemetry, page_views=True)
+    scope = scope_of()
+    for _ in range(2):
+        drive(wrapped, scope)
+
+    assert events() == TWICE * 2
+
+
+@pytest.mark.parametrize(("app", "outer"), [("acme-other", True), ("acme-notes", False)])
+def test_only_what_is_counted_already_is_skipped(telemetry, make, events, tmp_path, app, outer):
+    """A middleware of another program, or one that counts nothing, keeps none further in from counting."""
+    other = make(app=app, delivery="manual", state_dir=tmp_path / "other")
+
+    def answer(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", HTML)
+        return [b"<p>"]
+
+    inner = WSGIMiddleware(answer, telemetry, page_views=True)
+    Server().serve(WSGIMiddleware(inner, other, page_views=outer), environ_of())
+    drive(ASGIMiddleware(ASGIMiddleware(page, telemetry, page_views=True), other, page_views=outer), scope_of())
+
+    assert [event[0] for event in events()] == ["analytics.page_view"] * 2

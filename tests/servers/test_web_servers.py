@@ -92,6 +92,8 @@ def check(records: list[dict[str, Any]], visits: Visits) -> None:
         assert (event["browser"], event["device"]) == (browser, device)
     started = [it for it in events if it["event_name"] == "timer.started"]
     viewed = [it for it in events if it["event_name"] == "analytics.page_view"]
+    identified = {it["path"] for it in records if it["event_name"] == "analytics.identify"}
+    assert identified == {"/timers", "/timers/{timer_id}"}
     assert {it["path"] for it in started} == {"/timers"}
     assert {it["path"] for it in viewed} == {"/timers/{timer_id}"}
     assert all(it["identity"] == f"u-{it['minutes']}" for it in started)

@@ -13,7 +13,7 @@ import pytest
 
 from telemetry_sdk.ambient import Ambient, RequestScope
 from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.request_context import AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.request_context import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 
 NOTES = RequestContext("/notes/{id}", "Firefox", "desktop")
 SERVER_MADE = [WsgiRequest({"PATH_INFO": "/notes"}), AsgiRequest({"path": "/notes"})]
@@ -94,6 +94,7 @@ def test_a_task_begins_with_what_its_maker_had(ambient: Ambient) -> None:
         (NOTES, {"path": "/x/<int:y>"}, "/x/{y}", "Firefox"),
         (NOTES, {"browser": "Chrome"}, "/notes/{id}", "Chrome"),
         ("/notes/17?q=ada", {}, "/notes/{id}", "unknown"),
+        ("", {"browser": "Chrome"}, RequestContext("").path, "Chrome"),
         (None, {"path": "/users/<id>", "browser": "Chrome"}, "/users/{id}", "Chrome"),
         (lambda: NOTES, {}, "/notes/{id}", "Firefox"),
         (lambda: NOTES, {"path": "/x"}, "/x", "Firefox"),
@@ -118,6 +119,43 @@ def test_what_describes_no_request(ambient: Ambient, context: Any, parts: dict[s
     """Anything else is refused, by name and not by value."""
     with pytest.raises(InvalidEventError, match="needs a RequestContext"):
         ambient.request(context, **parts)
+
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+
+@pytest.mark.parametrize(
+    ("context", "parts", "found"),
+    [
+        ("/step", {}, ("/step", "Firefox", "desktop")),
+        (None, {"path": "/step/<int:n>"}, ("/step/{n}", "Firefox", "desktop")),
+        (None, {"browser": "Chrome"}, ("/notes/{id}", "Chrome", "desktop")),
+        ("/step", {"device": "bot"}, ("/step", "Firefox", "bot")),
+        (RequestContext("/step"), {}, ("/step", "unknown", "unknown")),
+        (lambda: RequestContext("/step"), {"device": "tv"}, ("/step", "unknown", "tv")),
+    ],
+)
+def test_parts_are_parts_of_the_request_around_them(
+    ambient: Ambient, context: Any, parts: dict[str, str], found: tuple[str, str, str]
+) -> None:
+    """Within a request a path alone keeps its browser and device; a whole context stands for itself."""
+    with ambient.request(WsgiRequest({"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX})):
+        with ambient.request(context, **parts):
+            assert tuple(ambient.attributes().values()) == found
+        assert tuple(ambient.attributes().values()) == ("/notes/{id}", "Firefox", "desktop")
+
+
+def test_parts_look_at_the_request_around_them_when_asked(ambient: Ambient) -> None:
+    """A route that becomes known within the block is seen; once the request is over, nothing of it is."""
+    environ = {"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX}
+    outer = ambient.request(WsgiRequest(environ))
+    with outer, ambient.request(None, browser="Chrome") as part:
+        step = ambient.request(None, path="/step")
+        environ[ROUTE_KEY] = "/notes/<note_id>"
+        assert part.attributes() == {"path": "/notes/{note_id}", "browser": "Chrome", "device": "desktop"}
+        outer.end()
+        assert part.attributes() == {}
+        assert step.attributes() == {"path": "/step", "browser": "unknown", "device": "unknown"}
 
 
 def test_a_request_is_asked_only_when_an_event_is_made(ambient: Ambient) -> None:

@@ -70,6 +70,14 @@ def test_families(header: str, browser: str, device: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "header", ["kube-probe/1.29", "ELB-HealthChecker/2.0", "GoogleHC/1.0", "PostmanRuntime/7.39.0"]
+)
+def test_health_checks_are_bots(header: str) -> None:
+    """Probes of a cluster or a load balancer and tools that try requests are no person's."""
+    assert device_family(header) == "bot"
+
+
+@pytest.mark.parametrize(
     "unit",
     [
         *(
