@@ -101,6 +101,8 @@ def identity_of(user_id: object) -> str | None:
     """
     if user_id is None:
         return None
+    if type(user_id) is str:
+        return safe_text(user_id, _LONGEST_IDENTITY) or None
     if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID)):
         raise InvalidEventError("user_id", f"must be a string, an int or a UUID, not {type(user_id).__name__}")
     try:

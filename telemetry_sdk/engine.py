@@ -74,7 +74,7 @@ class Engine:
     @property
     def rooms(self) -> Rooms:
         """The set that the switch names at this moment."""
-        if self.world.environ.get(self._switch, "").strip().lower() != "log":
+        if self._real.gate.known_off() or self.world.environ.get(self._switch, "").strip().lower() != "log":
             return self._real
         if self._log is None:
             self._log = self._make_rooms(on_delivered=self._shown, is_log=True)

@@ -52,7 +52,8 @@ class Gate:
         self._switches = policy.Inputs(sink=has_sink, to_log=to_log)
         self._notice_version = notice_version
         self._names = policy.switch_names(prefix)
-        # What was asked and the answer, replaced as one: threads share them without a lock.
+        # What was asked and the answer, each replaced as one: threads share them without a lock.
+        self._off: tuple[str, str | None, Decision] | None = None
         self._by_switches: tuple[object, Decision] | None = None
         self._by_state: tuple[object, State, Decision] | None = None
         self._hold = ""
@@ -78,13 +79,18 @@ class Gate:
 
     def right(self) -> Decision:
         """Return what may leave now."""
+        return self.known_off() or self._right()
+
+    def known_off(self) -> Decision | None:
+        """Return the decision while the switch that said OFF last still has the same word; no other can raise it."""
+        off = self._off
+        return off[2] if off is not None and self._environ.get(off[0]) == off[1] else None
+
+    def _right(self) -> Decision:
         words = self._words()
         switched = self._by_switches
         if switched is None or switched[0] != words:
-            inputs = self._inputs(words)
-            switched = self._by_switches = (words, policy.decide(inputs, prefix=self._prefix))
-            if switched[1].level is Level.OFF:
-                self._warn_of_unknown_switch(inputs)
+            switched = self._by_switches = (words, self._decide_by(words))
         if switched[1].level is Level.OFF:
             return switched[1]
         state = self._installation().read()
@@ -92,6 +98,14 @@ class Gate:
         if decided is None or decided[0] != words or decided[1] is not state:
             decided = self._by_state = (words, state, self._decide(words, state))
         return replace(decided[2], hold=self._hold) if self._hold else decided[2]
+
+    def _decide_by(self, words: tuple[str | None, ...]) -> Decision:
+        inputs = self._inputs(words)
+        decision = policy.decide(inputs, prefix=self._prefix)
+        if policy.is_switched_off(inputs):
+            self._off = (decision.decided_by, words[self._names.index(decision.decided_by)], decision)
+            self._warn_of_unknown_switch(inputs)
+        return decision
 
     def _decide(self, words: tuple[str | None, ...], state: State) -> Decision:
         inputs = replace(

@@ -119,6 +119,12 @@ class Installation:
         on_disk = self._read_disk()
         return replace(on_disk, **self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
 
+    @property
+    def newest(self) -> State:
+        """The state as it was read last, without a look at the file: for a call that has just read it."""
+        state = self._seen[1]
+        return replace(state, **self._overlay) if self._overlay else state  # type: ignore[arg-type]
+
     def _read_disk(self) -> State:
         if self.directory is None:
             return State()

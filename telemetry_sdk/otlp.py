@@ -124,6 +124,8 @@ def _attribute(key: str, value: object) -> str:
     """Return one attribute as text: what the serializer makes of `attributes`, written out for the usual value."""
     if type(value) is str:
         return f'{{"key":{_quote(key)},"value":{{"stringValue":{_quote(value)}}}}}'
+    if type(value) is int:
+        return f'{{"key":{_quote(key)},"value":{{"intValue":"{value}"}}}}'
     return f'{{"key":{_quote(key)},"value":{_encode(any_value(value))}}}'
 
 

@@ -23,6 +23,7 @@ passes for a word.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from datetime import UTC, date, datetime, time
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
 
 _PROPERTY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
+_MOST_NAMES: Final = 512
 _LONGEST_NAME: Final = 128
 _DEEPEST: Final = 3
 _MOST_NODES: Final = 1000
@@ -282,7 +284,13 @@ def property_name(key: object) -> str | None:
     if not issubclass(type(key), str):
         return None
     text = str.__str__(key)
-    return text if len(text) <= _LONGEST_NAME and _PROPERTY_NAME.fullmatch(text) else None
+    return text if _may_name(text) else None
+
+
+# A program's events have the same few names, call after call.
+@functools.lru_cache(maxsize=_MOST_NAMES)
+def _may_name(text: str) -> bool:
+    return len(text) <= _LONGEST_NAME and _PROPERTY_NAME.fullmatch(text) is not None
 
 
 def shown(key: object) -> str:
@@ -290,11 +298,13 @@ def shown(key: object) -> str:
     return safe_text(str.__str__(key), 64) if issubclass(type(key), str) else f"<{type(key).__name__}>"
 
 
+@functools.lru_cache(maxsize=_MOST_NAMES)
 def is_reserved(name: str) -> bool:
     """Tell whether a log store could not tell *name* from a name of ours or of its own."""
     return _store_name(name).lower() in _RESERVED
 
 
+@functools.lru_cache(maxsize=_MOST_NAMES)
 def _store_name(name: str) -> str:
     """Return the name a log store keeps: ``.`` and ``-`` become ``_``, and a run of them one."""
     return re.sub("[._-]+", "_", name)

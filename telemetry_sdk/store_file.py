@@ -32,7 +32,7 @@ class StoreFile:
         self.name = os.fspath(path)
         self._log_name = f"{self.name}-wal"
         self._opened: tuple[int, ...] | None = None
-        self._log: tuple[int, ...] | None = None
+        self._log: os.stat_result | None = None
 
     def make(self) -> None:
         """Make the directory and an empty file where they are missing.
@@ -51,9 +51,16 @@ class StoreFile:
         """Tell whether the file and its log are still those that were opened."""
         if self._opened != identity_of(self.name):
             return False
-        before, self._log = self._log, identity_of(self._log_name, sized=True)
+        before = self._log
+        try:
+            now = self._log = os.stat(self._log_name)
+        except OSError:
+            self._log = None
+            return before is None
         # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
-        return before is None or (self._log is not None and self._log[:2] == before[:2] and self._log >= before)
+        return before is None or (
+            now.st_ino == before.st_ino and now.st_size >= before.st_size and now.st_dev == before.st_dev
+        )
 
     def set_aside(self, *, opened: bool) -> None:
         """Rename the file, damaged, and its companions: the one that was *opened*, or the one that is there now.

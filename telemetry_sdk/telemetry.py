@@ -295,5 +295,6 @@ class Telemetry(UserControl):
     def _send(
         self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Callable[[], Any] = dict
     ) -> Receipt:
-        self._announce()
+        if self._options.on_consent_change is not None:
+            self._announce()
         return self._engine.sending.event(self._engine.rooms, name, properties, user_id, context)
