@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import tzlocal
@@ -194,3 +195,36 @@ def test_a_broken_clock_makes_a_valid_record(tick: int) -> None:
         made = json.loads(record.body)
         assert 0 <= int(made["timeUnixNano"]) < 2**63
         assert attributes(record)["occurred_at"][:4] in {"1970", "2261"}
+
+
+def test_uids_of_events_are_unique_and_differ_in_their_end() -> None:
+    """Each event has a uid of its own, a UUID4; neighbours share all but four digits, which compresses well."""
+    records = RecordMaker(options(), random_world())
+    uids = [analytics_uid(records) for _ in range(0x10000 + 2)]
+
+    assert len(set(uids)) == len(uids)
+    assert {UUID(uid).version for uid in uids} == {4}
+    assert len({uid[:-4] for uid in uids}) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_begins_uids_of_its_own() -> None:
+    """Parent and child never give two events one uid."""
+    records = RecordMaker(options(), random_world())
+    analytics_uid(records)
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, analytics_uid(records).encode())
+        os._exit(0)
+    theirs = os.read(reader, 36).decode()
+    os.wait()
+
+    assert theirs[:-4] != analytics_uid(records)[:-4]
+
+
+def random_world() -> World:
+    return World({"CI": "true"}, lambda: NOW, lambda: str(uuid4()), lambda: 0.5)
+
+
+def analytics_uid(records: RecordMaker) -> str:
+    return records.analytics("timer.started", Event({}), ME.install_id, None, "grant").uid
