@@ -112,6 +112,26 @@ def test_a_test_in_an_event_loop_is_not_warned(run: Any) -> None:
     passed(run(test_notes=IN_A_LOOP), 1)
 
 
+FOR_THE_MODULE = """
+import notes, pytest
+
+@pytest.fixture(scope="module", autouse=True)
+def agreed():
+    notes.telemetry.opt_in()
+
+def test_first():
+    assert notes.telemetry.status().consent is True
+
+def test_second():
+    assert notes.telemetry.status().consent is None
+"""
+
+
+def test_a_modules_consent_holds_for_its_first_test(run: Any) -> None:
+    """What a module-scoped fixture sets up is undone with the first test: each test starts afresh."""
+    passed(run(test_notes=FOR_THE_MODULE), 2)
+
+
 def test_the_host_may_be_imported_by_its_conftest(run: Any) -> None:
     """A program that is imported and used by conftest.py, long before the first test, is captured too."""
     conftest = "import notes\nnotes.telemetry.opt_in()\nnotes.create(1)\nnotes.telemetry.flush()"
