@@ -46,8 +46,7 @@ def decide(wish: str) -> None:
         for body in filter(None, (shown.base, shown.analytics)):
             click.echo(body)
     elif wish == "log":
-        for request in telemetry.sent_log():
-            click.echo(f"{request.at} {request.verdict} {request.body.decode()}")
+        click.echo("\n".join(f"{it.at} {it.verdict} {it.body.decode()}" for it in telemetry.sent_log()))
     else:
         if wish == "on":
             telemetry.opt_in()

@@ -5,8 +5,7 @@
 It sends in the background: no visitor waits for the sink. Django keeps the route on its own request object, so a
 middleware hands it on, and identifies after that: what is tracked before the route is known has the raw path, cleaned.
 Consent belongs to the install: in a real site /privacy is for the administrator, behind a login and the CSRF check, and
-the user comes from the session. Without a sink nothing is collected: set ACME_DJANGO_TELEMETRY_ENDPOINT.
-Needs ``pip install telemetry-sdk[web] django gunicorn``.
+the user comes from the session. Sink: ACME_DJANGO_TELEMETRY_ENDPOINT. Needs telemetry-sdk[web], django and gunicorn.
 """
 
 from django.conf import settings
