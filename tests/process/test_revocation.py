@@ -39,7 +39,7 @@ def test_opt_out_in_one_process_stops_all_others(tmp_path, sink, make, state_dir
     go.touch()
     for program in programs:
         program.wait_for("tracking")
-    sink.wait_for(lambda: analytics_requests(sink) > 20)
+    sink.wait_for(lambda: analytics_requests(sink) > 5, timeout=90)
 
     assert telemetry.opt_out() is True
     seen = analytics_requests(sink)
