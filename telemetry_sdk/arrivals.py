@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from telemetry_sdk.aside import Aside
 from telemetry_sdk.store_errors import InterruptedStoreError, LockedError, StoreError
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrivals", "Put"]
 
-_AVOID_S: Final = 1.0
-
 
 class Put(enum.Enum):
     """Where a record went: the outbox, aside until the outbox is free, or nowhere, for it is known."""
@@ -49,7 +46,6 @@ class Arrivals:
         self.aside = Aside(directory)
         self._database = database
         self._limits = limits
-        self._avoided_until = 0.0
         self._numbers: dict[bytes, int] = {}  # of the envelopes, as they were when last seen
 
     def put(self, record: Record, *, replaces: bool = False) -> Put:
@@ -63,8 +59,6 @@ class Arrivals:
             StoreError: It can be stored nowhere; among others, there is no room for it beside records that matter
                 more.
         """
-        if time.monotonic() < self._avoided_until and self.aside.keep(record, replaces=replaces):
-            return Put.ASIDE
 
         def work(db: sqlite3.Connection) -> Put:
             return self.insert(db, record, replaces=replaces)
@@ -76,7 +70,6 @@ class Arrivals:
         except LockedError:
             if not self.aside.keep(record, replaces=replaces):
                 raise
-            self._avoided_until = time.monotonic() + _AVOID_S
             return Put.ASIDE
 
     def _put_plainly(self, record: Record) -> bool:

@@ -44,6 +44,7 @@ _inherited: list[object] = []
 
 BUSY_WAIT: Final = 2.0
 _ONE_WAIT: Final = 0.25
+_AVOID_S: Final = 1.0
 # Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
 _SHORTEST_PAUSE: Final = 0.000_05
 _LONGEST_PAUSE: Final = 0.005
@@ -65,6 +66,7 @@ class Database:
         self._schema = schema
         self._version = version
         self._in_memory = path is None
+        self._locked_until = 0.0
         self._busy = False
         self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
         self._turn = Turn()
@@ -84,18 +86,19 @@ class Database:
     ) -> T:
         """Execute *work* in one transaction and return what it returns.
 
-        *work* may be executed again (when the first try met a corrupt file, or another program's lock), so it must not
-        have other effects.
+        *work* may be executed again (after a corrupt file or another program's lock): it must have no other effects.
 
         Args:
             work: What to do.
             write: Whether it changes something.
             alone: Whether it executes one statement only, which is a transaction of its own then.
-            patience: Seconds to wait while another program holds the file; a quarter of one at the least.
+            patience: Seconds to wait while another program holds the file, at least a quarter; with 0 once a second.
 
         Raises:
             StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
+        if not patience and time.monotonic() < self._locked_until:
+            raise LockedError(self.problem or "the outbox is locked by another program")
         if not self._turn.take(max(patience, _ONE_WAIT)):
             raise LockedError("the outbox is busy in another thread")
         try:
@@ -132,17 +135,22 @@ class Database:
         self._busy = True
         try:
             try:
-                return self._patiently(work, begin, patience)
+                result = self._patiently(work, begin, patience)
             except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
                 self._recover(error)
-                return self._transact(work, begin)
+                result = self._transact(work, begin)
+            self._locked_until = 0.0
+            return result
         except (DamagedError, UnicodeDecodeError):
             raise StoreError("the outbox is damaged") from None
         except sqlite3.DatabaseError as error:
             if not is_expected(error):
                 raise
             self.problem = explain(error)
-            raise (LockedError if is_locked(error) else StoreError)(self.problem) from None
+            if not is_locked(error):
+                raise StoreError(self.problem) from None
+            self._locked_until = time.monotonic() + _AVOID_S
+            raise LockedError(self.problem) from None
         finally:
             self._busy = False
 
@@ -162,14 +170,16 @@ class Database:
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
-        with self._turn:
+        if not self._turn.take(_ONE_WAIT):  # another thread waits for a lock in there, perhaps for long
+            return
+        try:
             if not self._busy and (for_good or not self._in_memory):
                 self._disconnect()
+        finally:
+            self._turn.give()
 
     def discard(self) -> None:
-        """Delete the file with everything in it: the last resort where its content must not stay.
-
-        Other processes notice and begin a new one.
+        """Delete the file with all in it: the last resort. Other processes notice and begin a new one.
 
         Raises:
             StoreError: It cannot be deleted.
@@ -178,6 +188,7 @@ class Database:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             self._disconnect()
+            self._locked_until = 0.0
             if self._file is not None:
                 self._file.delete()
 

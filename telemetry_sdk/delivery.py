@@ -1,11 +1,12 @@
 """Claim, send, settle: the only motion records make.
 
-One *supervisor* at a time per process claims records, has an attempt made and writes down how it ended. In ``sync``
-and ``manual`` mode the caller supervises, in ``background`` mode a daemon thread does.
+One *supervisor* at a time per process claims records, has an attempt made and writes down how it ended: the caller in
+``sync`` and ``manual`` mode, a daemon thread in ``background`` mode.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.store_errors import LockedError
 from telemetry_sdk.tables import Fate
 from telemetry_sdk.turn import Turn
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
@@ -124,11 +126,9 @@ class Delivery:
         deadline = time.monotonic() + budget
         if self._supervisor == threading.get_ident():
             # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
-            tally.reason = "this thread is sending already"
-            return tally
+            return Tally(reason="this thread is sending already")
         if not self._turn.take(budget):
-            tally.reason = "another thread is sending"
-            return tally
+            return Tally(reason="another thread is sending")
         try:
             self._supervisor = threading.get_ident()
             self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
@@ -140,17 +140,18 @@ class Delivery:
         return tally
 
     def is_stopped(self) -> bool:
-        """Tell whether the sink told this version to stop. Looked up once; from then on each delivery says."""
+        """Tell whether the sink told this version to stop. Looked up once; then each delivery says."""
         if self._stopped is None:
-            self._stopped = self._outbox.circuit().stopped_for == self.plan.app_version
-        return self._stopped
+            with contextlib.suppress(LockedError):  # then the next delivery knows
+                self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.plan.app_version
+        return bool(self._stopped)
 
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
-        if self._supervisor == threading.get_ident() or not self._turn.take(wait_s):
-            return False
-        self._turn.give()
-        return True
+        idle = self._supervisor != threading.get_ident() and self._turn.take(wait_s)
+        if idle:
+            self._turn.give()
+        return idle
 
     def interrupt(self) -> None:
         """Break off the running attempt; its records are kept."""

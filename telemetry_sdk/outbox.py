@@ -85,7 +85,7 @@ class Outbox:
     def has_waiting(self) -> bool:
         """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
         try:
-            return self.aside_count() > 0 or (self.is_there() and self.counts().pending > 0)
+            return self.aside_count() > 0 or (self.is_there() and self.counts(patience=0.0).pending > 0)
         except StoreError:
             return True
 
@@ -100,7 +100,7 @@ class Outbox:
 
     def is_durable(self) -> bool:
         """Tell whether records survive this process, opening the file if need be."""
-        self._database.run(lambda _: None, write=False)
+        self._database.run(lambda _: None, write=False, patience=0.0)
         return self._database.durable
 
     def after_fork(self, owner: str) -> None:
@@ -247,9 +247,9 @@ class Outbox:
         """Give the lease back, if it is still this owner's."""
         self._database.run(lambda db: lease.release(db, self._owner))
 
-    def circuit(self) -> Circuit:
+    def circuit(self, *, patience: float = BUSY_WAIT) -> Circuit:
         """Return how long the sink is to be left alone."""
-        return self._database.run(sent.read_circuit, write=False)
+        return self._database.run(sent.read_circuit, write=False, patience=patience)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
@@ -321,9 +321,9 @@ class Outbox:
         stored, first = self._database.run(work, write=False)
         return tables.checked(stored)[0], self._batch(tables.checked(first)[0])
 
-    def counts(self) -> Counts:
+    def counts(self, *, patience: float = BUSY_WAIT) -> Counts:
         """Return the ledger."""
-        return self._database.run(tables.ledger, write=False)
+        return self._database.run(tables.ledger, write=False, patience=patience)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""

@@ -716,13 +716,19 @@ def test_locked_exclusively_before_it_is_opened(make, sink, state_dir):
     db.execute("BEGIN EXCLUSIVE")
     late = make()
     try:
-        assert exercise(late) == []
+        accepted = exercise(late)
+        assert accepted
         assert "locked" in problem_of(late)
-        assert "locked" in late.track_event("timer.started").reason
+        begun = time.monotonic()
+        accepted += [late.track_event("timer.started").uid for _ in range(20)]
+        assert time.monotonic() - begun < GUARD  # 20 waits of the longest kind would take 40 seconds
+        late.close()
     finally:
         db.execute("ROLLBACK")
         db.close()
+    assert late.flush(20).kept == 0
     assert late.track_event("timer.started").outcome is Outcome.DELIVERED
+    assert set(accepted) <= set(sink.uids)
     assert late.status().durable is True
 
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from telemetry_sdk import arrivals
+from telemetry_sdk import database
 from telemetry_sdk.aside import MOST_ASIDE, Aside
 from telemetry_sdk.model import Layer, Limits, Record
 from telemetry_sdk.outbox import FILE_NAME, Outbox, Put, StoreError, Terms
@@ -73,7 +73,7 @@ def test_the_next_records_do_not_try_the_locked_file_again(locked, monkeypatch):
     """For a second after one was set aside, others are at once: a host that tracks a lot is not held up."""
     outbox, free = locked
     outbox.put(record("one"))
-    monkeypatch.setattr(outbox.database, "run_soon", None)
+    monkeypatch.setattr(outbox.database, "_guarded", None)
 
     assert outbox.put(record("two")) is Put.ASIDE
     free()
@@ -175,4 +175,4 @@ def test_a_file_that_is_not_ours_is_no_record(outbox, state_dir, content):
 
 def test_the_wait_is_short():
     """The documented second."""
-    assert arrivals._AVOID_S == 1.0
+    assert database._AVOID_S == 1.0
