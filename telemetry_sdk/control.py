@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from telemetry_sdk import analytics_event, status
 from telemetry_sdk.model import Level, Outcome, Receipt
 from telemetry_sdk.reports import Forgotten, Preview, SentRequest, Status
+from telemetry_sdk.sending import suppressed
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ class UserControl:
     @shielded(refused)
     def check_and_send_telemetry(self) -> Receipt:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
-        rooms = self._engine.rooms
-        if rooms.gate.right().level is Level.FULL and rooms.installation.read().install_ping_sent_at:
+        rooms, decision = self._engine.right()
+        if decision.level < Level.FULL:
+            return suppressed(decision.reason)
+        if rooms.installation.read().install_ping_sent_at:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
-        return self._engine.sending.event(rooms, analytics_event.INSTALL)
+        return self._engine.sending.event(rooms, decision, analytics_event.INSTALL)
 
     @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
     def status(self) -> Status:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.options import Options
     from telemetry_sdk.permission import Sender
+    from telemetry_sdk.policy import Decision
     from telemetry_sdk.records import World
     from telemetry_sdk.settings import Settings
     from telemetry_sdk.tables import Pending
@@ -79,6 +80,14 @@ class Engine:
         if self._log is None:
             self._log = self._make_rooms(on_delivered=self._shown, is_log=True)
         return self._log
+
+    def right(self) -> tuple[Rooms, Decision]:
+        """Return the set that the switch names at this moment, and what may leave through it now."""
+        decision = self._real.gate.right()
+        # The word for the log closes the real set.
+        if decision.decided_by == self._switch and (rooms := self.rooms) is not self._real:
+            return rooms, rooms.gate.right()
+        return self._real, decision
 
     def _all_rooms(self) -> Iterator[Rooms]:
         yield self._real

@@ -250,7 +250,9 @@ def _signature(path: str) -> object:
     # The time of change too: some editors and copies set the time of modification back to an old one.
     written, changed = found.st_mtime_ns, found.st_ctime_ns
     now = time.time_ns()
-    if _is_fresh(now - written, written) or _is_fresh(now - changed, changed):
+    # Most files are older than any clock's tick, which takes no further look.
+    is_old = now - written > _COARSE_TICK_NS < now - changed
+    if not is_old and (_is_fresh(now - written, written) or _is_fresh(now - changed, changed)):
         return None
     return (written, changed, found.st_size, found.st_ino)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.state import State
 
-__all__ = ["ASIDE", "Draft", "Sending", "note"]
+__all__ = ["ASIDE", "Draft", "Sending", "note", "suppressed"]
 
 ASIDE: Final = "set aside while another program holds the outbox"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
@@ -124,15 +124,13 @@ class Sending:
     def event(
         self,
         rooms: Rooms,
+        decision: Decision,
         name: str,
         properties: Mapping[str, object] | None = None,
         user_id: object = None,
         context: Callable[[], Any] = dict,
     ) -> Receipt:
-        """Make, store and dispatch an analytics event. Without consent not even its name is looked at."""
-        decision = rooms.gate.right()
-        if decision.level < Level.FULL:
-            return _suppressed(decision.reason)
+        """Make, store and dispatch an analytics event, which the gate's *decision* of this moment allows."""
         made_when_needed = partial(self.install_id, rooms)
         covers, grant = self._covered(rooms, decision)
         user = self._sent_user(rooms, user_id)
@@ -277,7 +275,8 @@ class Sending:
 
 
 @functools.lru_cache(maxsize=8)
-def _suppressed(reason: str) -> Receipt:
+def suppressed(reason: str) -> Receipt:
+    """Return the receipt of a call that the gate turned away for *reason*."""
     # Kept: this is the call that is made all day by a program whose user said no.
     return Receipt(Outcome.SUPPRESSED, reason=reason)
 

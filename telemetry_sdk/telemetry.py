@@ -16,10 +16,11 @@ from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.control import UserControl, refused
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
-from telemetry_sdk.model import Limits, Outcome, Receipt
+from telemetry_sdk.model import Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.records import World
 from telemetry_sdk.reports import FlushReport
+from telemetry_sdk.sending import suppressed
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 
@@ -243,15 +244,15 @@ class Telemetry(UserControl):
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send an event about the given or bound user and the bound request; see `send_analytics_event`."""
-        return self._send(name, properties, self._ambient.user_or(user_id), self._ambient.attributes)
+        return self._send(name, properties, user_id, self._ambient.attributes, self._ambient.user_or)
 
     @shielded(refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send ``analytics.page_view`` with *path*: a route, or a path of which `request_path` leaves no id."""
-        ambient, user = self._ambient, self._ambient.user_or(user_id)
-        return self._send(analytics_event.PAGE_VIEW, properties, user, lambda: ambient.attributes(path=path))
+        around = partial(self._ambient.attributes, path=path)
+        return self._send(analytics_event.PAGE_VIEW, properties, user_id, around, self._ambient.user_or)
 
     @shielded(refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
@@ -293,8 +294,18 @@ class Telemetry(UserControl):
         return self._engine.flush(_seconds(timeout, 5.0))
 
     def _send(
-        self, name: str, properties: Mapping[str, object] | None, user_id: object, context: Callable[[], Any] = dict
+        self,
+        name: str,
+        properties: Mapping[str, object] | None,
+        user_id: object,
+        context: Callable[[], Any],
+        who: Callable[[object], object] | None = None,
     ) -> Receipt:
+        """Send an event about *who* of *user_id*, in *context*. Without consent none of them is looked at."""
         if self._options.on_consent_change is not None:
             self._announce()
-        return self._engine.sending.event(self._engine.rooms, name, properties, user_id, context)
+        rooms, decision = self._engine.right()
+        if decision.level < Level.FULL:
+            return suppressed(decision.reason)
+        user = user_id if who is None else who(user_id)
+        return self._engine.sending.event(rooms, decision, name, properties, user, context)

@@ -66,6 +66,7 @@ def bunch(count):
     for number in range(count):
         track("mk0000000mk", number)
     return (time.perf_counter() - begun) / count * 1e6
+time.sleep(0.2)  # the user's decision is an old one; a state file of this very moment is read again in every call
 bunch(100)
 say(mean=min(bunch(COUNT) for _ in range(5)))
 """

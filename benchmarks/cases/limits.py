@@ -40,10 +40,18 @@ held, synced = database("normal", "NORMAL"), database("full", "FULL")
 insert = "INSERT INTO records (uid, made, body) VALUES (?, ?, ?)"
 row = ("2ab2916d-a51f-4ac8-80ee-45ac31a28092", 1, BODY)
 log = os.open(os.path.join(STATE, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+state = os.path.join(STATE, "state")
+open(state, "w").close()
+switches = ("DO_NOT_TRACK", "ACME_NOTES_TELEMETRY", "OTEL_SDK_DISABLED", "TELEMETRY_SDK_DISABLED")
 host, _, port = URL.removeprefix("http://").partition(":")
 line = http.client.HTTPConnection(host, int(port))
 session = requests.Session()
 session.trust_env = False
+
+def look():
+    os.stat(state)
+    for switch in switches:
+        os.environ.get(switch)
 
 def by_http_client():
     line.request("POST", "/bare", BODY)
@@ -54,7 +62,8 @@ say(
     sqlite=best(lambda: held.execute(insert, row)),
     synced=best(lambda: synced.execute(insert, row), COUNT // 10, 1),
     append=best(lambda: os.write(log, BODY)),
-    stat=best(lambda: os.stat(STATE)),
+    stat=best(lambda: os.stat(state)),
+    look=best(look),
     json=best(lambda: json.dumps(RECORD, separators=(",", ":")).encode()),
     socket=best(by_http_client, COUNT // 4),
     requests=best(lambda: session.post(URL + "/bare", data=BODY).content, COUNT // 4),
@@ -83,6 +92,7 @@ _NAMES = {
     "synced": "SQLite: the same with synchronous=FULL (fsync)",
     "append": "one record appended to a file by os.write",
     "stat": "os.stat of one file",
+    "look": "os.stat of the state file and four variables looked up in os.environ",
     "json": "json.dumps of one record with twelve attributes",
     "socket": "one loopback POST by http.client, kept alive",
     "requests": "one loopback POST by requests, kept alive",

@@ -26,6 +26,14 @@ def block(name: str) -> str:
     return found.group(1)
 
 
+def program(text: str, *arguments: str) -> Any:
+    """What a program that imports the benchmarks prints, read as JSON."""
+    opening = "import json, sys; sys.path.insert(0, sys.argv[1]); "
+    command = [sys.executable, "-c", opening + text, str(BENCHMARKS), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a quick run of one case with our SDK alone prints and writes."""
@@ -59,13 +67,8 @@ def test_results_name_nothing_of_this_machine(run: Any) -> None:
 
 def test_the_document_is_what_the_command_writes() -> None:
     """Each generated block of docs/performance.md is made from benchmarks/results.json, letter for letter."""
-    program = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import report; "
-        "print(json.dumps(report.blocks(json.load(open(sys.argv[2], encoding='utf-8')))))"
-    )
-    command = [sys.executable, "-c", program, str(BENCHMARKS), str(RESULTS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    blocks = json.loads(done.stdout)
+    text = "import report; print(json.dumps(report.blocks(json.load(open(sys.argv[2], encoding='utf-8')))))"
+    blocks = program(text, str(RESULTS))
 
     assert set(blocks) == set(BLOCKS)
     for name in BLOCKS:
@@ -87,3 +90,34 @@ def test_the_document_judges_every_target() -> None:
         "Sentry",
     ):
         assert f"| {peer}" in block("tables")
+
+
+JUDGE = """
+import targets
+from bench import Column, Table
+declined, switched, posthog, look = map(float, sys.argv[2:])
+def table(key, column, rows):
+    return Table(key, "", "", (Column(column, ""),), {name: {column: [value]} for name, value in rows.items()})
+off = {"telemetry_sdk declined": declined, "telemetry_sdk DO_NOT_TRACK": switched, "PostHog": posthog}
+tables = {"opted_out": table("opted_out", "mean", off), "limits": table("limits", "p50", {targets._LOOK: look})}
+print(json.dumps([verdict.verdict for verdict in targets.judge(tables)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("declined", "switched", "posthog", "look", "verdict"),
+    [
+        (1.9, 1.0, 10, 1.5, "met"),
+        (2.9, 1.0, 30, 1.5, "met"),
+        (6.0, 1.0, 10, 3.5, "physical limit"),
+        (7.1, 1.0, 10, 3.5, "not met"),
+        (2.9, 1.0, 10, 1.9, "not met"),
+        (6.0, 2.1, 10, 3.5, "not met"),
+        (1.9, 2.1, 10, 3.5, "not met"),
+    ],
+)
+def test_an_opted_out_call_is_judged_by_what_it_must_look_at(
+    declined: float, switched: float, posthog: float, look: float, verdict: str
+) -> None:
+    """Who declined is at the limit when the bare looks alone are too many and ours take less than twice as long."""
+    assert program(JUDGE, *map(str, (declined, switched, posthog, look))) == [verdict]

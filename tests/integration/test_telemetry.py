@@ -661,3 +661,30 @@ def test_a_bug_on_the_way_to_the_sink_is_raised_when_strict(make):
 
     with pytest.raises(KeyError):
         telemetry.opt_in()
+
+
+@pytest.mark.parametrize("said", ["declined", "DO_NOT_TRACK", "log"])
+def test_nothing_of_an_event_is_looked_at_when_the_user_said_no(make, sink, monkeypatch, said):
+    """Without consent neither the bound request nor the user, the properties or the name of an event is asked for."""
+    telemetry = make()
+    telemetry.opt_out()
+    if said != "declined":
+        monkeypatch.setenv("ACME_NOTES_TELEMETRY" if said == "log" else said, "log" if said == "log" else "1")
+    asked = []
+
+    class Watched:
+        def __getattribute__(self, name):
+            asked.append(name)
+            return object.__getattribute__(self, name)
+
+    watched = Watched()
+    with telemetry.request_context(lambda: asked.append("context")):
+        receipts = [
+            telemetry.track_event(watched, watched, user_id=watched),
+            telemetry.track_page_view(watched, watched, user_id=watched),
+            telemetry.send_analytics_event(watched, watched, user_id=watched, context=watched),
+        ]
+
+    assert [receipt.outcome for receipt in receipts] == [Outcome.SUPPRESSED] * 3
+    assert asked == []
+    assert not sink.accepted
