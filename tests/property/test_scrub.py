@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from telemetry_sdk import environment, otlp
 from telemetry_sdk.analytics_event import build
 from telemetry_sdk.model import Limits
-from telemetry_sdk.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally
+from telemetry_sdk.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, is_plain, without_shapes
 from telemetry_sdk.scrub.shapes import is_card_number
 
 UID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
@@ -429,3 +429,60 @@ def test_scrubbing_twice_is_scrubbing_once(text: str, reading: str) -> None:
 
     assert SCRUBBER.text(once, tally, reading) == once
     assert tally == {}
+
+
+# Short words: of the signs that plain ones are made of, of those they are not, and of what rules look for.
+_PIECES = (
+    *("ip-", "IP-", "--", "-u", "pass", "pwd", "key-", "sk-", "sid", "uid", "jwt", "AKIA", "eyJ", "AC", "SG.", "ssn"),
+    *(
+        "4111",
+        "123-45",
+        "555-",
+        "DE89",
+        "127.",
+        "::1",
+        "=",
+        ":",
+        "@",
+        "/",
+        "~",
+        "%40",
+        "\\",
+        " ",
+        "+49",
+        "\uff20",
+        "\n",
+    ),
+)
+WORDS = st.lists(
+    st.sampled_from(_PIECES)
+    | st.text(string.ascii_letters + string.digits + "_-", max_size=6)
+    | st.text(string.digits + "-_", max_size=11)
+    | st.text(max_size=2),
+    max_size=5,
+).map(lambda pieces: "".join(pieces)[:13])
+
+
+@given(word=WORDS, reading=READINGS)
+@example(word="ip-1-2-3-4", reading="")
+@example(word="12-345-6789", reading="")
+@example(word="4_1_1_1_1_1", reading="")
+@example(word="123-45-6789", reading="")
+@settings(max_examples=2000)
+def test_a_word_that_is_not_searched_has_nothing_to_find(word: str, reading: str) -> None:
+    """What passes for a plain word is what every rule would have left as it is, and is left so."""
+    tally = Tally()
+    if is_plain(word):
+        assert without_shapes(word, tally, reading) == word
+        assert not tally
+        assert SCRUBBER.text(word, tally, reading) == word or tally == {"own name": 1}
+    else:
+        assert len(word) >= 12 or not set(word) <= set(string.ascii_letters + "_-") or "ip-" in word
+
+
+@given(
+    word=st.text(string.ascii_lowercase + string.digits + "_-", max_size=4), own=st.sampled_from(["jsmith", "quaxbox"])
+)
+def test_an_own_name_goes_from_a_plain_word(word: str, own: str) -> None:
+    """A name of this machine is removed from the shortest word too."""
+    assert own not in SCRUBBER.text(f"{word}-{own}")
