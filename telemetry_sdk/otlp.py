@@ -11,6 +11,7 @@ lines apart only by their text (so the body carries the uid).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from json.encoder import encode_basestring as _quote
@@ -122,11 +123,20 @@ def encode_record(
 
 def _attribute(key: str, value: object) -> str:
     """Return one attribute as text: what the serializer makes of `attributes`, written out for the usual value."""
-    if type(value) is str:
-        return f'{{"key":{_quote(key)},"value":{{"stringValue":{_quote(value)}}}}}'
-    if type(value) is int:
-        return f'{{"key":{_quote(key)},"value":{{"intValue":"{value}"}}}}'
-    return f'{{"key":{_quote(key)},"value":{_encode(any_value(value))}}}'
+    kind = type(value)
+    if kind is str:
+        return f'{_opening(key)}{{"stringValue":{_quote(value)}}}}}'  # type: ignore[arg-type]
+    if kind is int:
+        return f'{_opening(key)}{{"intValue":"{value}"}}}}'
+    if kind is bool:
+        return f'{_opening(key)}{{"boolValue":{"true" if value else "false"}}}}}'
+    return f"{_opening(key)}{_encode(any_value(value))}}}"
+
+
+@functools.lru_cache(maxsize=512)
+def _opening(key: str) -> str:
+    # Kept: a program's events have the same few names, call after call.
+    return f'{{"key":{_quote(key)},"value":'
 
 
 def as_late(body: bytes, now_ns: int, *, within_ns: int | None = None) -> bytes:

@@ -29,6 +29,7 @@ import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -94,12 +95,16 @@ class Converter:
         self.dropped.append(name if self._scrubber is None else self._scrubber.text(name))
 
     def add(self, name: str, value: object) -> None:
-        """Convert and keep *value* under *name*, a name that `property_name` returned, or leave it out."""
+        """Convert and keep *value* under *name*, or leave it out.
+
+        *name* is one that `property_name` returned and that is not reserved.
+        """
         if len(self.kept) >= self._limits.properties:
             self.drop(name)
             return
         self._nodes = _MOST_NODES
-        self._tally = Tally()
+        if self._tally:
+            self._tally = Tally()
         already_dropped = len(self.dropped)
         try:
             converted = self._convert(value, name, 0, self._rule(name))
@@ -109,7 +114,7 @@ class Converter:
             return
         size = _size(name, converted)
         names = _store_names(name, converted)
-        if size > self._bytes_left or names & self._taken or any(map(is_reserved, names)):
+        if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
             del self.dropped[already_dropped:]
             self.drop(name)
             return
@@ -313,21 +318,18 @@ def _store_name(name: str) -> str:
 def _store_names(name: str, value: object) -> set[str]:
     """Return every flat name *value* takes in a store that flattens nested maps with ``_``."""
     names = {_store_name(name)}
-    if isinstance(value, dict):
+    if type(value) is dict:
         names.update(*(_store_names(f"{name}_{key}", item) for key, item in value.items()))
     return names
 
 
 def _size(name: str, value: object) -> int:
     """Return about how many bytes one attribute takes in JSON, never less."""
-    if isinstance(value, str):
-        return len(name) + len(value.encode()) + _escapes(value) + 40
+    if type(value) is str:
+        quoted = _quote(value)
+        return len(name) + (len(quoted) if quoted.isascii() else len(quoted.encode())) + 40
     if isinstance(value, dict):
         return len(name) + 50 + sum(_size(key, item) for key, item in value.items())
     if isinstance(value, list):
         return len(name) + 50 + sum(_size("", item) for item in value)
     return len(name) + 60
-
-
-def _escapes(text: str) -> int:
-    return sum(5 for c in text if c < " " or c in '"\\')
