@@ -59,14 +59,10 @@ class Arrivals:
             StoreError: It can be stored nowhere; among others, there is no room for it beside records that matter
                 more.
         """
-
-        def work(db: sqlite3.Connection) -> Put:
-            return self.insert(db, record, replaces=replaces)
-
         try:
             if not record.derived and not replaces and self._put_plainly(record):
                 return Put.STORED
-            return self._database.run_soon(work) or Put.STORED
+            return self._database.run_soon(lambda db: self.insert(db, record, replaces=replaces)) or Put.STORED
         except LockedError:
             if not self.aside.keep(record, replaces=replaces):
                 raise

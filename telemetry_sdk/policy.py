@@ -20,6 +20,7 @@ go to standard error and to no sink.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -101,8 +102,13 @@ class Decision:
     @property
     def grant(self) -> str | None:
         """The consent a record made now belongs to: the user's own before the operator's."""
-        own = self.grants - {OPERATOR_GRANT}
-        return next(iter(own or self.grants), None)
+        return _grant_of(self.grants)
+
+
+@functools.lru_cache(maxsize=8)
+def _grant_of(grants: frozenset[str]) -> str | None:
+    own = grants - {OPERATOR_GRANT}
+    return next(iter(own or grants), None)
 
 
 def switch_prefix(app: str) -> str:

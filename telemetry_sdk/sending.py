@@ -146,19 +146,20 @@ class Sending:
         name: str,
         find_id: Callable[[], str],
         properties: Mapping[str, object] | None = None,
-        user_id: object = None,
+        user: str | None = None,
         context: Callable[[], Any] = dict,
         *,
         grant: str | None = None,
         covers: int | None = None,
     ) -> Draft:
-        """Make an analytics event and its record, and store neither. *covers* is the consent's catalogue version.
+        """Make an analytics event and its record, and store neither.
+
+        *user* is the user id as it leaves, *covers* the consent's catalogue version.
 
         Raises:
             InvalidEventError: It does not fit the rules.
         """
         checked = analytics_event.check_name(name)
-        user = analytics_event.identity_of(user_id)
         install_id = find_id()
         own = self.maker.own_attributes(install_id)
         limits, scrubber = self._options.limits, self._scrub_with()
@@ -171,14 +172,14 @@ class Sending:
             self._scrubber = Scrubber(environment.own_words(self._world.environ))
         return self._scrubber
 
-    def shown_user(self, state: State, user_id: object) -> object:
+    def shown_user(self, state: State, user_id: object) -> str | None:
         """Return the user id as it would leave, for a preview: hashed, where there is no secret yet, under none."""
         user = analytics_event.identity_of(user_id)
         if user is None or not self._must_hash(user):
             return user
         return analytics_event.hashed_identity(user, (state.user_id_secret or "").encode())
 
-    def _sent_user(self, rooms: Rooms, user_id: object) -> object:
+    def _sent_user(self, rooms: Rooms, user_id: object) -> str | None:
         """Return the user id as it leaves. The secret it may be hashed under is made when first needed."""
         user = analytics_event.identity_of(user_id)
         if user is None or not self._must_hash(user):
