@@ -194,7 +194,7 @@ def packed(body: bytes) -> bytes:
     """Return *body* as it is sent where the sink takes gzip; a small one, which gzip would not help, as it is."""
     import gzip
 
-    return gzip.compress(body, compresslevel=6, mtime=0) if len(body) > _PACK_OVER else body
+    return gzip.compress(body, compresslevel=8, mtime=0) if len(body) > _PACK_OVER else body
 
 
 def is_packed(body: bytes) -> bool:

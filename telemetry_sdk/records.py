@@ -45,18 +45,14 @@ class World:
         self.new_id = new_id
         self.draw = draw
         self._clock = clock
-        self._last = 0
 
     def now_ns(self) -> int:
-        """Return the time in nanoseconds since 1970; two calls in a row differ, for stores drop equal records.
+        """Return the time in nanoseconds since 1970, to the millisecond: a finer one says nothing about use.
 
-        A clock outside the years 1970 to 2261 is read as the nearest end: OTLP has no time before 1970.
+        Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261
+        is read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
         """
-        now = min(max(self._clock(), 0), _LAST_NS)
-        if 0 <= self._last - now < _MILLISECOND:
-            now = self._last + 1
-        self._last = now
-        return now
+        return min(max(self._clock(), _MILLISECOND), _LAST_NS) // _MILLISECOND * _MILLISECOND
 
 
 class _Uids:

@@ -854,7 +854,7 @@ NAMES = [
 
 @pytest.mark.parametrize("state", ["fresh", "used", "killed"])
 @pytest.mark.parametrize("there", ["file", "nothing", "directory"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=lambda it: it.replace(str(os.getpid()), "pid"))
 def test_planted_symlink(make, sink, state_dir, tmp_path, name, there, state):
     """A symlink planted under any name we use never changes, empties, creates or exposes what it points to."""
     victim = tmp_path / "victim"

@@ -667,7 +667,9 @@ def test_directory_from_argument_then_environment_then_platform(tmp_path, monkey
     assert not (tmp_path / "given").exists()
 
 
-@pytest.mark.parametrize("wrong", ["", "  ", "a\0b", b"bytes", 7, object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", ["", "  ", "a\0b", b"bytes", 7, object()], ids=lambda it: repr(it).partition(" at 0x")[0]
+)
 def test_impossible_argument_is_a_config_error(wrong):
     """A state_dir that is no path is the integrator's mistake."""
     with pytest.raises(ConfigError, match="state_dir"):

@@ -128,7 +128,7 @@ VIENNA = timezone(timedelta(hours=2))
         (print, LEFT_OUT),
         ((n for n in range(3)), LEFT_OUT),
     ],
-    ids=lambda value: ascii(value)[:30],
+    ids=lambda value: ascii(value).partition(" at 0x")[0][:30],
 )
 def test_the_table(value: object, becomes: object) -> None:
     """Each kind of value becomes what the table says, or is left out by name."""
@@ -160,7 +160,7 @@ def test_the_table(value: object, becomes: object) -> None:
         ({"a__b": 1, "a_b": 2}, {"a__b": 1}, ["p.a_b"]),
         ([Colour.ODD, (1, {2})], ["ODD", [1]], ["p.1.1"]),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_what_does_not_fit_is_left_out_of_its_container(value: object, becomes: object, left_out: list[str]) -> None:
     """A container loses what has no form, and the receipt names it by its path."""
