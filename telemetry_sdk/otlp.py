@@ -104,18 +104,22 @@ def encode_record(
         payload: JSON-like values (see `any_value`) under their own names.
         dropped: How many properties were left out (``droppedAttributesCount``).
     """
-    own = {
-        "event_name": name,
-        "identity": identity,
-        "log.record.uid": uid,
-        "occurred_at": timestamp(made_ns, "milliseconds"),
-    }
-    texts = ",".join([_attribute(key, value) for values in (own, payload) for key, value in values.items()])
+    named = _quote(name)
+    own = (
+        f'{{"key":"event_name","value":{{"stringValue":{named}}}}},'
+        f'{{"key":"identity","value":{{"stringValue":{_quote(identity)}}}}},'
+        f'{{"key":"log.record.uid","value":{{"stringValue":{_quote(uid)}}}}},'
+        f'{{"key":"occurred_at","value":{{"stringValue":"{timestamp(made_ns, "milliseconds")}"}}}}'
+    )
+    texts = [
+        f'{_opening(key)}{{"stringValue":{_quote(value)}}}}}' if type(value) is str else _attribute(key, value)
+        for key, value in payload.items()
+    ]
     left_out = f',"droppedAttributesCount":{dropped:d}' if dropped else ""
     text = (
         f'{{"timeUnixNano":"{made_ns:d}","observedTimeUnixNano":"{made_ns:d}","severityNumber":{_INFO},'
-        f'"eventName":{_quote(name)},"body":{{"stringValue":{_quote(f"{name} {uid}")}}},'
-        f'"attributes":[{texts}]{left_out}}}'
+        f'"eventName":{named},"body":{{"stringValue":{_quote(f"{name} {uid}")}}},'
+        f'"attributes":[{",".join([own, *texts])}]{left_out}}}'
     )
     # A lone surrogate, from a state file edited by hand say, must not cost the record.
     return text.encode("utf-8", "replace")
@@ -124,8 +128,6 @@ def encode_record(
 def _attribute(key: str, value: object) -> str:
     """Return one attribute as text: what the serializer makes of `attributes`, written out for the usual value."""
     kind = type(value)
-    if kind is str:
-        return f'{_opening(key)}{{"stringValue":{_quote(value)}}}}}'  # type: ignore[arg-type]
     if kind is int:
         return f'{_opening(key)}{{"intValue":"{value}"}}}}'
     if kind is bool:

@@ -113,7 +113,7 @@ class Converter:
             self.drop(name)
             return
         size = _size(name, converted)
-        names = _store_names(name, converted)
+        names = _store_names(name, converted) if type(converted) is dict else {_store_name(name)}
         if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
             del self.dropped[already_dropped:]
             self.drop(name)
@@ -121,7 +121,8 @@ class Converter:
         self._bytes_left -= size
         self._taken |= names
         self.kept[name] = converted
-        self.scrubbed.add(self._tally)
+        if self._tally:
+            self.scrubbed.add(self._tally)
 
     def _rule(self, name: str, parent: str = "") -> NameRule:
         """Return what *name* says about its value.
@@ -318,7 +319,7 @@ def _store_name(name: str) -> str:
 def _store_names(name: str, value: object) -> set[str]:
     """Return every flat name *value* takes in a store that flattens nested maps with ``_``."""
     names = {_store_name(name)}
-    if type(value) is dict:
+    if isinstance(value, dict):
         names.update(*(_store_names(f"{name}_{key}", item) for key, item in value.items()))
     return names
 
