@@ -45,12 +45,14 @@ def read_log(db: sqlite3.Connection) -> list[SentRequest]:
 
 def trim_log(db: sqlite3.Connection, *, requests: int, size: int) -> None:
     """Keep the newest *requests* requests of at most *size* bytes together; the newest stays, whatever its size."""
+    newest_first = "FROM sent ORDER BY id DESC"
+    db.execute(f"DELETE FROM sent WHERE id <= (SELECT id {newest_first} LIMIT 1 OFFSET ?)", (max(requests, 1),))
+    if one(db, "SELECT ifnull(sum(length(body)), 0) FROM sent")[0] <= size:
+        return
     total = 0
-    for position, (number, length) in enumerate(
-        db.execute("SELECT id, ifnull(length(body), 0) FROM sent ORDER BY id DESC")
-    ):
+    for position, (number, length) in enumerate(db.execute(f"SELECT id, ifnull(length(body), 0) {newest_first}")):
         total += length
-        if position and (position >= requests or total > size):
+        if position and total > size:
             db.execute("DELETE FROM sent WHERE id <= ?", (number,))
             return
 
