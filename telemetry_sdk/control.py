@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import analytics_event, status
 from telemetry_sdk.model import Level, Outcome, Receipt
 from telemetry_sdk.reports import Forgotten, Preview, SentRequest, Status
-from telemetry_sdk.sending import suppressed
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.engine import Engine
 
-__all__ = ["UserControl", "refused"]
+__all__ = ["UserControl", "refused", "suppressed"]
 
 
 def refused(reason: str) -> Receipt:
     """Return the receipt of a call that raised, for *reason*."""
     internal = reason.startswith("internal error")
     return Receipt(Outcome.DROPPED if internal else Outcome.REFUSED, reason=reason)
+
+
+@functools.lru_cache(maxsize=8)
+def suppressed(reason: str) -> Receipt:
+    """Return the receipt of a call that the gate turned away for *reason*."""
+    # Kept: this is the call that is made all day by a program whose user said no.
+    return Receipt(Outcome.SUPPRESSED, reason=reason)
 
 
 def _nothing(_: str) -> str | None:

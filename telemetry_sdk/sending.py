@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.state import State
 
-__all__ = ["ASIDE", "Draft", "Sending", "note", "suppressed"]
+__all__ = ["ASIDE", "Draft", "Sending", "note"]
 
 ASIDE: Final = "set aside while another program holds the outbox"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
@@ -273,13 +272,6 @@ class Sending:
             return "kept", ""
         self.warn_of_loop(rooms)
         return rooms.delivery.deliver_one(uid, self._options.timeout)
-
-
-@functools.lru_cache(maxsize=8)
-def suppressed(reason: str) -> Receipt:
-    """Return the receipt of a call that the gate turned away for *reason*."""
-    # Kept: this is the call that is made all day by a program whose user said no.
-    return Receipt(Outcome.SUPPRESSED, reason=reason)
 
 
 def note(rooms: Rooms, name: str, now_ns: int) -> None:

@@ -13,14 +13,13 @@ from telemetry_sdk import analytics_event, lifetime, options, wiring
 from telemetry_sdk.ambient import Ambient, RequestScope
 from telemetry_sdk.arguments import path_of
 from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
-from telemetry_sdk.control import UserControl, refused
+from telemetry_sdk.control import UserControl, refused, suppressed
 from telemetry_sdk.engine import Engine
 from telemetry_sdk.installation import locate
 from telemetry_sdk.model import Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.records import World
 from telemetry_sdk.reports import FlushReport
-from telemetry_sdk.sending import suppressed
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 
