@@ -48,7 +48,11 @@ _AVOID_S: Final = 1.0
 # Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
 _SHORTEST_PAUSE: Final = 0.000_05
 _LONGEST_PAUSE: Final = 0.005
-_LONGEST_LOG: Final = 2000  # pages of the write-ahead log before a commit folds it into the file: 8 MiB
+# A log cut off whenever it is folded into the file would be taken for another one: it is 4 MiB long, and may be longer.
+_PRAGMAS: Final = (
+    "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=1000;"
+    "PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=0;"  # see _patiently
+)
 _LOCK_WAIT: Final = 1.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
 
@@ -310,11 +314,7 @@ class Database:
                 return connection
             if self._written_version(connection) < self._version:
                 self._create(connection)
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("PRAGMA journal_size_limit=4194304")
-            connection.execute(f"PRAGMA wal_autocheckpoint={_LONGEST_LOG:d}")
-            connection.execute("PRAGMA busy_timeout=0")  # see _patiently
+            connection.executescript(_PRAGMAS)
         except BaseException:
             connection.close()
             raise
