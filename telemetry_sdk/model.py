@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = [
     "NANOSECONDS",
@@ -83,8 +82,7 @@ class Outcome(enum.Enum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The answer of every sending call.
 
     Attributes:
@@ -105,8 +103,7 @@ class Receipt:
         return self.outcome in (Outcome.DELIVERED, Outcome.QUEUED)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record on its way to the outbox.
 
     Attributes:
@@ -131,8 +128,7 @@ class Record:
     grant: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back from one attempt to reach the sink.
 
     Attributes:
@@ -152,8 +148,7 @@ class Answer:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(NamedTuple):
     """How long to leave the sink alone. Times are seconds since 1970.
 
     Attributes:
@@ -179,8 +174,7 @@ class Circuit:
     skew: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The bounds of what is kept and sent. The defaults suit most programs.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from telemetry_sdk import verdict
 from telemetry_sdk.model import NANOSECONDS
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "late_after", "make_plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How one app's records are delivered.
 
     Attributes:

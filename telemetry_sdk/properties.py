@@ -32,6 +32,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from telemetry_sdk.patterns import lazy
 from telemetry_sdk.scrub import CUT_MARK, LONGEST_TEXT, NO_RULE, REMOVED, Tally
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
 
-_PROPERTY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
+_PROPERTY_NAME: Final = lazy(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _MOST_NAMES: Final = 512
 _LONGEST_NAME: Final = 128
 _DEEPEST: Final = 3
