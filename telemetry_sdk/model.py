@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import enum
 import functools
-from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -35,8 +34,7 @@ __all__ = [
 
 NANOSECONDS: Final = 1_000_000_000
 
-_EPOCH: Final = datetime(1970, 1, 1)  # in UTC, which `timestamp` writes itself
-_LAST_US: Final = (datetime.max - _EPOCH) // timedelta(microseconds=1)
+_LAST_US: Final = 253_402_300_799_999_999  # the last microsecond of the year 9999, the last that has a text
 
 
 def timestamp(ns: int, precision: str = "seconds") -> str:
@@ -54,7 +52,9 @@ def timestamp(ns: int, precision: str = "seconds") -> str:
 @functools.lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
     # Kept, because the calls of one second share it.
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    from datetime import datetime, timedelta
+
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat()
 
 
 class Level(enum.IntEnum):

@@ -27,7 +27,6 @@ import functools
 import math
 import re
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Limits
     from telemetry_sdk.scrub import NameRule, Scrubber
+
+    _Conversions = tuple[tuple[type, Callable[[Any], str | float]], ...]
 
 __all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
 
@@ -220,7 +221,10 @@ def plain(value: object) -> str | float:
     Raises:
         UnencodableError: The table leaves it out.
     """
-    for kind, convert in _CONVERSIONS:
+    for kind, convert in _COMMON:
+        if isinstance(value, kind):
+            return convert(value)
+    for kind, convert in _uncommon():
         if isinstance(value, kind):
             return convert(value)
     raise UnencodableError
@@ -242,12 +246,6 @@ def _real(value: float) -> float:
     return number
 
 
-def _decimal(value: Decimal) -> str:
-    if not Decimal.is_finite(value):
-        raise UnencodableError
-    return Decimal.__str__(value)
-
-
 def _moment(value: datetime) -> str:
     if value != value:  # noqa: PLR0124 - pandas' "not a time", a datetime that equals nothing
         raise UnencodableError
@@ -256,16 +254,25 @@ def _moment(value: datetime) -> str:
     return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
 
 
-_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], str | float]], ...]] = (
-    (str, str.__str__),
-    (int, _integer),
-    (float, _real),
-    (Decimal, _decimal),
-    (datetime, _moment),
-    (date, date.isoformat),
-    (time, time.isoformat),
-    (UUID, UUID.__str__),
-)
+_COMMON: Final[_Conversions] = ((str, str.__str__), (int, _integer), (float, _real))
+
+
+@functools.cache
+def _uncommon() -> _Conversions:
+    from decimal import Decimal
+
+    def decimal(value: Decimal) -> str:
+        if not Decimal.is_finite(value):
+            raise UnencodableError
+        return Decimal.__str__(value)
+
+    return (
+        (Decimal, decimal),
+        (datetime, _moment),
+        (date, date.isoformat),
+        (time, time.isoformat),
+        (UUID, UUID.__str__),
+    )
 
 
 def safe_text(text: str, limit: int) -> str:

@@ -18,8 +18,6 @@ world's failure, so it becomes `Settings.problem`, telemetry stays off and `stat
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -222,13 +220,13 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
             raise ConfigError(setting, "has an unknown scheme; write 'Basic …', 'Bearer …' or 'id:token'")
         return token
     if ":" in token:
-        return f"Basic {base64.b64encode(token.encode()).decode()}"
+        return f"Basic {_base64(token)}"
     if _is_encoded_pair(token):
         return f"Basic {token}"
     if instance_id.strip():
         if not _ID.fullmatch(instance_id.strip()):
             raise ConfigError("GRAFANA_OTLP_INSTANCE_ID", "must be the OTLP instance id, a number")
-        return f"Basic {base64.b64encode(f'{instance_id.strip()}:{token}'.encode()).decode()}"
+        return f"Basic {_base64(f'{instance_id.strip()}:{token}')}"
     raise ConfigError(
         setting,
         "is a bare token: write it as 'id:token' (Grafana Cloud: the OTLP instance id, a number), "
@@ -236,10 +234,18 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
     )
 
 
+def _base64(text: str) -> str:
+    import base64
+
+    return base64.b64encode(text.encode()).decode()
+
+
 def _is_encoded_pair(token: str) -> bool:
+    import base64
+
     try:
         decoded = base64.b64decode(token, validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
+    except ValueError:  # binascii.Error is one
         return False
     return _ID_AND_TOKEN.fullmatch(decoded) is not None
 
