@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -62,7 +63,7 @@ def parse(data: bytes) -> dict[str, object]:
     Raises:
         ValueError, RecursionError: There is none.
     """
-    value = json.loads(data.decode("utf-8-sig"))
+    value = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     if isinstance(value, dict):
         return value
     raise ValueError("not an object")

@@ -183,7 +183,7 @@ class Telemetry(UserControl):
                 world = World(it.environ, it.clock, it.new_id, it.draw)
                 engine = Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
                 lifetime.watch(engine)
-                self._opened = engine
+                self._opened = self._opened or engine  # a signal handler may have called meanwhile
             return self._opened
 
     def _connect(self) -> None:
