@@ -3,12 +3,16 @@
 What can be imported from here is supported; everything else may change.
 """
 
+import typing as _typing
+
 from telemetry_sdk._version import __version__
 from telemetry_sdk.errors import ConfigError, InvalidEventError, TelemetryError
 from telemetry_sdk.model import Level, Limits, Outcome, Receipt
-from telemetry_sdk.notice import Notice
-from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 from telemetry_sdk.telemetry import Telemetry
+
+if _typing.TYPE_CHECKING:
+    from telemetry_sdk.notice import Notice
+    from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 
 __all__ = [
     "ConfigError",
@@ -27,3 +31,18 @@ __all__ = [
     "TelemetryError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what most programs never name; see PEP 562."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from telemetry_sdk import notice, reports
+
+    found: object = getattr(notice if name == "Notice" else reports, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,13 +13,11 @@ that made it. Nothing is ever bound for the whole process. A request adds rules 
 from __future__ import annotations
 
 import contextlib
-import logging
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.request_context import AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.lifetime import loading
+from telemetry_sdk.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +29,6 @@ __all__ = ["Ambient", "RequestScope"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("telemetry_sdk")
 # By app, for a process may hold several. A user is bound together with the request it was done in, or None.
 _requests: Final[ContextVar[Mapping[str, RequestScope]]] = ContextVar("telemetry_sdk_requests")
 _users: Final[ContextVar[Mapping[str, tuple[RequestScope | None, str | None]]]] = ContextVar("telemetry_sdk_users")
@@ -40,7 +37,9 @@ _users: Final[ContextVar[Mapping[str, tuple[RequestScope | None, str | None]]]] 
 class RequestScope:
     """One request, bound within a ``with`` block. Leaving the block ends the request."""
 
-    def __init__(self, app: str, source: Callable[[], object] | None = None, *, inherits: bool = True) -> None:
+    def __init__(
+        self, app: str, source: Callable[[], Mapping[str, str]] | None = None, *, inherits: bool = True
+    ) -> None:
         self.user: str | None = None
         self.over = False
         self._app = app
@@ -81,10 +80,9 @@ class RequestScope:
         if source is None:
             return {}
         try:
-            context = source()
-            return context.attributes() if isinstance(context, RequestContext) else {}
+            return source()
         except Exception as error:  # noqa: BLE001 - a host's function may raise anything; it costs the context only
-            _log.debug("the request context could not be had (%s)", type(error).__name__)
+            logger().debug("the request context could not be had (%s)", type(error).__name__)
             return {}
 
     def _bind(self) -> tuple[Token[Any], Token[Any]]:
@@ -122,27 +120,12 @@ class Ambient:
         Raises:
             InvalidEventError: *context* is nothing that describes a request.
         """
+        with loading():  # what only programs that serve requests need
+            from telemetry_sdk.request_source import source_of
         given = {name: part for name, part in parts.items() if part is not None}
         around = _request_of(self._app)
-        if isinstance(context, str) or (context is None and ("path" in given or (given and around))):
-            given = given if context is None else {"path": context, **given}
-            return RequestScope(self._app, _part_of(around, given))
-        source = (lambda: context) if isinstance(context, RequestContext) else context
-        if not callable(source):
-            raise InvalidEventError("request_context", "needs a RequestContext, a function that returns one, or a path")
-        is_from_server = isinstance(context, (WsgiRequest, AsgiRequest))
-        made = (lambda: replace(source(), **given)) if given else source
-        return RequestScope(self._app, made, inherits=not is_from_server)
-
-
-def _part_of(around: RequestScope | None, given: Mapping[str, str]) -> Callable[[], object]:
-    """Return a source of the context that *given* makes of the request *around* it; of None where no path is known."""
-
-    def source() -> RequestContext | None:
-        known = {**(around.attributes() if around is not None else {}), **given}
-        return RequestContext(**known) if "path" in known else None
-
-    return source
+        source, is_from_server = source_of(context, given, around.attributes if around is not None else None)
+        return RequestScope(self._app, source, inherits=not is_from_server)
 
 
 def _request_of(app: str) -> RequestScope | None:

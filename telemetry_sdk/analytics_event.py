@@ -6,12 +6,13 @@ strict receiver would refuse, for one such record loses its whole request.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
+from telemetry_sdk.patterns import lazy
 from telemetry_sdk.properties import Converter, UnencodableError, is_reserved, plain, property_name, safe_text, shown
 from telemetry_sdk.request_path import clean_route
 from telemetry_sdk.scrub import ROUTE
@@ -35,20 +36,14 @@ __all__ = [
     "request_context",
 ]
 
-PAGE_VIEW: Final = "analytics.page_view"
-IDENTIFY: Final = "analytics.identify"
-INSTALL: Final = "analytics.install"
-DELETION_REQUESTED: Final = "analytics.deletion_requested"
-
-_EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
+_EVENT_NAME: Final = lazy(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
 _LONGEST_IDENTITY: Final = 256
 _LONGEST_CONTEXT: Final = 512
 _MOST_NAMED: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A checked event, ready to be encoded.
 
     Attributes:
@@ -59,7 +54,7 @@ class Event:
 
     payload: dict[str, object]
     dropped: tuple[str, ...] = ()
-    scrubbed: dict[str, int] = field(default_factory=dict)
+    scrubbed: Mapping[str, int] = MappingProxyType({})
 
     def explain(self, reason: str) -> str:
         """Return *reason* with the names of what was left out and the kinds of what was scrubbed, if anything was."""

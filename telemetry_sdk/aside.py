@@ -79,9 +79,8 @@ def _may_stay(found: tuple[Record, bool] | None, grants: frozenset[str]) -> bool
 
 
 def _written(record: Record, *, replaces: bool) -> bytes:
-    values = {name: getattr(record, name) for name in Record.__slots__}
-    texts = {name: base64.b64encode(values[name]).decode() for name in ("envelope", "body")}
-    return json.dumps({**values, **texts, "layer": record.layer.value, "replaces": replaces}).encode()
+    texts = {name: base64.b64encode(getattr(record, name)).decode() for name in ("envelope", "body")}
+    return json.dumps({**record._asdict(), **texts, "layer": record.layer.value, "replaces": replaces}).encode()
 
 
 def _read(data: bytes) -> tuple[Record, bool]:

@@ -6,21 +6,18 @@ disagree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.model import timestamp
 
 __all__ = ["FIELDS", "FIRST_SEEN", "HEARTBEAT", "UNKNOWN", "Facts", "Field", "build"]
 
-FIRST_SEEN: Final = "base_telemetry.first_seen"
-HEARTBEAT: Final = "base_telemetry.heartbeat"
 UNKNOWN: Final = "unknown"
 _LONGEST: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of the base payload.
 
     Attributes:
@@ -57,8 +54,7 @@ FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What `environment` found out about the platform. Every unknown is ``"unknown"``."""
 
     platform: str = UNKNOWN

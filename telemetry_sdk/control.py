@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import analytics_event, status
+from telemetry_sdk.event_names import INSTALL
+from telemetry_sdk.lifetime import loading
 from telemetry_sdk.model import Level, Outcome, Receipt
-from telemetry_sdk.reports import Forgotten, Preview, SentRequest, Status
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry_sdk.engine import Engine
+    from telemetry_sdk.inquiry import Inquiry
+    from telemetry_sdk.reports import Forgotten, Preview, SentRequest, Status
 
-__all__ = ["UserControl", "refused", "suppressed"]
+__all__ = ["UserControl", "inquiry", "refused", "suppressed"]
 
 
 def refused(reason: str) -> Receipt:
@@ -31,6 +33,13 @@ def suppressed(reason: str) -> Receipt:
     return Receipt(Outcome.SUPPRESSED, reason=reason)
 
 
+def inquiry() -> type[Inquiry]:
+    """Return who answers what a host asks. Few programs ask, so it is loaded then."""
+    with loading():
+        from telemetry_sdk.inquiry import Inquiry
+    return Inquiry
+
+
 def _nothing(_: str) -> str | None:
     return None
 
@@ -43,7 +52,10 @@ class UserControl:
     """What a user may ask of `Telemetry`, through the host's settings or commands."""
 
     strict: bool
-    _engine: Engine
+
+    @property
+    def _engine(self) -> Engine:
+        raise NotImplementedError
 
     @shielded(lambda _: False)
     def is_detailed_analytics_enabled(self) -> bool:
@@ -91,19 +103,19 @@ class UserControl:
             return suppressed(decision.reason)
         if rooms.installation.read().install_ping_sent_at:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
-        return self._engine.sending.event(rooms, decision, analytics_event.INSTALL)
+        return self._engine.sending.event(rooms, decision, INSTALL)
 
-    @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
+    @shielded(lambda reason: inquiry().no_status(reason))
     def status(self) -> Status:
         """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
-        return status.gather(self._engine)
+        return inquiry()(self._engine).status()
 
     @shielded(_no_requests)
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
-        return self._engine.sent_log()
+        return inquiry()(self._engine).sent_log()
 
-    @shielded(lambda reason: Preview(Level.OFF, reason))
+    @shielded(lambda reason: inquiry().no_preview(reason))
     def preview(
         self, event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Preview:
@@ -115,7 +127,7 @@ class UserControl:
         Raises:
             InvalidEventError: Under ``strict``: the event does not fit the rules. Else the reason says why.
         """
-        return self._engine.preview(event, properties, user_id)
+        return inquiry()(self._engine).preview(event, properties, user_id)
 
     @shielded(_nothing)
     def reset_install_id(self) -> str | None:
@@ -127,7 +139,7 @@ class UserControl:
         """
         return self._engine.reset_identity()
 
-    @shielded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
+    @shielded(lambda reason: inquiry().not_forgotten(reason))
     def forget(self) -> Forgotten:
         """Delete everything on this machine: id, consent, waiting records, sent log; under off-switches too.
 
@@ -135,7 +147,7 @@ class UserControl:
         with the old id alone is stored and sent like any record, so that the sink's owner can delete what he has. Waits
         like `opt_out`. The next start is that of a new install.
         """
-        return self._engine.forget()
+        return inquiry()(self._engine).forget()
 
     @shielded(lambda _: None)
     def _announce(self) -> None:

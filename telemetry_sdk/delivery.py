@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import otlp, verdict
@@ -41,13 +40,13 @@ _LEASE_POLL: Final = 0.02
 _LOCK_WAIT: Final = 30.0
 
 
-@dataclass(slots=True)
 class Tally:
     """What one supervision did, in records, and why it ended with records left."""
 
-    delivered: int = 0
-    rejected: int = 0
-    reason: str = ""
+    def __init__(self, reason: str = "") -> None:
+        self.delivered = 0
+        self.rejected = 0
+        self.reason = reason
 
 
 class Delivery:
@@ -242,7 +241,7 @@ class Delivery:
 
     def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
         body = otlp.timed(record.body, record.made_ns, now_ns, late_ns=self.plan.late_ns, skew_ns=skew_ns)
-        return record if body is record.body else replace(record, body=body)
+        return record if body is record.body else record._replace(body=body)
 
     def _conclude(
         self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally

@@ -9,22 +9,21 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import environment, lifetime, policy, terminal
-from telemetry_sdk.base_payload import HEARTBEAT
+from telemetry_sdk import analytics_event, environment, lifetime, policy, terminal
+from telemetry_sdk.ambient import Ambient
 from telemetry_sdk.choices import Choices
+from telemetry_sdk.event_names import HEARTBEAT
 from telemetry_sdk.heartbeat import LONGEST_SLEEP, REST, Ticker, heartbeat_step
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
-from telemetry_sdk.preview import NO_ID, look_ahead
 from telemetry_sdk.records import RecordMaker
-from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest
 from telemetry_sdk.rooms import Rooms
 from telemetry_sdk.sending import Sending, note
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    import os
+    from collections.abc import Iterator
 
     from telemetry_sdk.options import Options
     from telemetry_sdk.permission import Sender
@@ -52,7 +51,7 @@ class Engine:
         settings: Settings,
         world: World,
         *,
-        state_dir: Path | None,
+        state_dir: str | os.PathLike[str] | None,
         sender: Sender | None,
     ) -> None:
         self.options = options
@@ -60,6 +59,7 @@ class Engine:
         self.world = world
         self.prefix = policy.switch_prefix(options.app)
         self._switch = f"{self.prefix}_TELEMETRY"
+        self.ambient = Ambient(options.app)
         self.in_use = False
         maker = RecordMaker(options, world)
         self.sending = Sending(options, world, maker, on_stored=self._use, wake=self._wake)
@@ -107,31 +107,15 @@ class Engine:
         if self._log is not None:
             note(self._log, record.name, self.world.now_ns())
 
-    def flush(self, timeout: float) -> FlushReport:
-        """Deliver what waits, now; see `Telemetry.flush`."""
-        rooms = self.rooms
-        if (decision := rooms.gate.right()).level is Level.OFF:
-            return FlushReport(reason=decision.reason)
-        try:
-            before = sum(rooms.outbox.counts().dropped.values())
-            tally = rooms.delivery.deliver(timeout, force=True, wait_for_lease=True)
-            after = rooms.outbox.counts()
-        except StoreError as error:
-            return FlushReport(reason=str(error))
-        dropped = sum(after.dropped.values()) - before
-        kept = after.pending + rooms.outbox.aside_count()
-        reason = (tally.reason or "the records may not leave now") if kept else ""
-        return FlushReport(tally.delivered, kept, tally.rejected, dropped, reason)
+    def bind_user(self, user_id: object) -> str | None:
+        """Bind a user for the current context, and return the id as events carry it; None unbinds.
 
-    def sent_log(self) -> list[SentRequest]:
-        """Return the newest requests; see `Telemetry.sent_log`."""
-        rooms = self.rooms
-        if rooms.gate.is_switched_off() or not rooms.has_outbox():
-            return []
-        try:
-            return rooms.outbox.sent_log()
-        except StoreError:
-            return []
+        Raises:
+            InvalidEventError: *user_id* is no id.
+        """
+        user = analytics_event.identity_of(user_id)
+        self.ambient.bind_user(user)
+        return user
 
     def withdraw(self) -> bool:
         """Carry out an opt-out; see `Telemetry.opt_out`."""
@@ -144,32 +128,22 @@ class Engine:
             certain = self.choices.withdraw(self._real) and certain
         return certain
 
-    def preview(self, event: str | None, properties: Mapping[str, object] | None, user_id: object) -> Preview:
-        """Return what would be sent; see `Telemetry.preview`."""
-        rooms = self.rooms
-        if rooms.gate.is_switched_off():
-            return Preview(Level.OFF, rooms.gate.right().reason)
-        state, catalog, shown = rooms.installation.read(), self.options.catalog, None
-        if event is not None:
-            # Before a consent it is shown as it would be sent after one given now.
-            given = self.sending.covers(state, rooms.gate.right().grants) if state.telemetry_enabled else None
-            covers = given or (catalog.version if catalog else None)
-            user = self.sending.shown_user(state, user_id)
-            shown = self.sending.draft(event, lambda: state.install_id or NO_ID, properties, user, covers=covers)
-        return look_ahead(rooms, self.sending, self.options, self.world, shown)
+    def forget(self) -> tuple[bool, Receipt]:
+        """Delete everything on this machine; see `Telemetry.forget`. What only the log holds goes too.
 
-    def forget(self) -> Forgotten:
-        """Delete everything on this machine; see `Telemetry.forget`. What only the log holds goes too."""
+        Returns:
+            Whether it is complete, and what became of the request to delete what the sink's owner has.
+        """
         certain, request = self.choices.forget(self._real)
         if self._log is not None:
             self._log.outbox.forget("forgotten", None)
             self._log.installation.erase(declined=False)
         if isinstance(request, str):
-            return Forgotten(certain, Receipt(Outcome.SUPPRESSED, reason=request))
+            return certain, Receipt(Outcome.SUPPRESSED, reason=request)
         if self.rooms.is_log:
-            return Forgotten(certain, Receipt(Outcome.QUEUED, request.uid, self._real.gate.right().reason))
+            return certain, Receipt(Outcome.QUEUED, request.uid, self._real.gate.right().reason)
         self.in_use = True
-        return Forgotten(certain, self.sending.dispatch(self._real, Receipt(Outcome.QUEUED, request.uid)))
+        return certain, self.sending.dispatch(self._real, Receipt(Outcome.QUEUED, request.uid))
 
     def has_stored_no(self) -> bool:
         """Tell whether a no of the user is on disk, not only in the log's memory."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import UNKNOWN, Facts
 from telemetry_sdk.hush import hushed_logs
+from telemetry_sdk.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,10 +37,10 @@ _ARCHITECTURES: Final = {
     "ppc64le": "ppc64",
     "ppc": "ppc32",
 }
-_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,31}")
-_VERSION: Final = re.compile(r"\d+(?:\.\d+){0,3}")
-_LOCALE: Final = re.compile(r"([A-Za-z]{2,3})(?:[_-][A-Za-z]{4})?(?:[_-]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
-_ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
+_WORD: Final = lazy(r"[a-z0-9][a-z0-9_.+-]{0,31}")
+_VERSION: Final = lazy(r"\d+(?:\.\d+){0,3}")
+_LOCALE: Final = lazy(r"([A-Za-z]{2,3})(?:[_-][A-Za-z]{4})?(?:[_-]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
+_ZONE: Final = lazy(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 _CI_VARIABLES: Final = (
     "CI",
     "CONTINUOUS_INTEGRATION",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import Final
+
+from telemetry_sdk.log import logger
 
 __all__ = ["LoopWarning", "is_loop_running"]
-
-_log: Final = logging.getLogger("telemetry_sdk")
 
 
 def is_loop_running() -> bool:
@@ -33,7 +31,7 @@ class LoopWarning:
         """Log a warning if this thread runs an event loop, for the first time only. *timeout* is the longest wait."""
         if not self._said and is_loop_running():
             self._said = True
-            _log.warning(
+            logger().warning(
                 'delivery="sync" within a running event loop blocks it for up to %g seconds: use delivery="background"',
                 timeout,
             )

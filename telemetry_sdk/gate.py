@@ -5,11 +5,10 @@ Both are looked at in every call. Only the policy's answer to the same words and
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from telemetry_sdk import policy
+from telemetry_sdk.log import logger
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.state import State
 
 __all__ = ["Gate"]
-
-_log: Final = logging.getLogger("telemetry_sdk")
 
 
 class Gate:
@@ -69,8 +66,7 @@ class Gate:
     def _inputs(self, words: tuple[str | None, ...]) -> Inputs:
         found = {name: word for name, word in zip(self._names, words, strict=True) if word is not None}
         do_not_track, app_switch, sdk_disabled = policy.read_switches(found, self._prefix)
-        return replace(
-            self._switches,
+        return self._switches._replace(
             do_not_track=do_not_track,
             app_switch=app_switch,
             sdk_disabled=sdk_disabled,
@@ -91,7 +87,7 @@ class Gate:
         decided = self._by_state
         if decided is None or decided[0] != words or decided[1] is not state:
             decided = self._by_state = (words, state, self._decide(words, state))
-        return replace(decided[2], hold=self._hold) if self._hold else decided[2]
+        return decided[2]._replace(hold=self._hold) if self._hold else decided[2]
 
     def known_off(self) -> Decision | None:
         """Return the decision while the switch that said OFF last still has the same word; no other can raise it."""
@@ -107,8 +103,7 @@ class Gate:
         return decision
 
     def _decide(self, words: tuple[str | None, ...], state: State) -> Decision:
-        inputs = replace(
-            self._inputs(words),
+        inputs = self._inputs(words)._replace(
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
             readable=state.is_readable,
@@ -131,4 +126,4 @@ class Gate:
     def _warn_of_unknown_switch(self, inputs: Inputs) -> None:
         if not self._warned and not policy.is_known_switch(inputs.app_switch):
             self._warned = True
-            _log.warning("%s_TELEMETRY has an unknown value, which counts as off", self._prefix)
+            logger().warning("%s_TELEMETRY has an unknown value, which counts as off", self._prefix)

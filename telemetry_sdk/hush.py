@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import threading
 import warnings
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterator
 
 __all__ = ["hushed_logs", "hushed_warnings"]
@@ -40,6 +40,8 @@ def hushed_logs() -> Iterator[None]:
 @functools.cache
 def _install() -> None:
     """Give each logger one filter, for good: taking it back could make another thread miss the host's own."""
+    import logging
+
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_is_heard)
 

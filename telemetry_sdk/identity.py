@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from telemetry_sdk.model import timestamp
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "derived_uid", "ensure", "known"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The identity of this install.
 
     Attributes:

@@ -15,18 +15,16 @@ import contextlib
 import os
 import stat
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.files import LockTimeoutError, StateError, file_lock, prepare_directory, replace_file
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
-__all__ = ["FILE_NAME", "Installation", "State", "locate"]
+__all__ = ["FILE_NAME", "Installation", "State"]
 
 FILE_NAME: Final = "installation.json"
 LOCK_WAIT: Final = 1.0
@@ -38,37 +36,6 @@ _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_cata
 # the file's last change is read again; a whole second in the stamp means a file system that counts in seconds.
 _FINE_TICK_NS: Final = 100_000_000
 _COARSE_TICK_NS: Final = 3_000_000_000
-
-
-def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os.PathLike[str] | None) -> Path | None:
-    """Return the app's state directory: argument > ``<APP>_TELEMETRY_DIR`` > the platform's user data directory.
-
-    Creates nothing. None when there is no home to put it in.
-
-    Raises:
-        ConfigError: The argument is empty or not a path.
-    """
-    if argument is not None:
-        return Path(os.path.abspath(_path_text(argument)))
-    override = environ.get(f"{prefix}_TELEMETRY_DIR", "").strip()
-    if override:
-        return Path(os.path.abspath(override))
-    import platformdirs
-
-    try:
-        default = Path(platformdirs.user_data_dir(app, appauthor=False)) / "telemetry"
-    except (RuntimeError, OSError):
-        # Older versions return a relative path, newer ones raise, when HOME and the account are unknown.
-        return None
-    return default if default.is_absolute() else None
-
-
-def _path_text(argument: object) -> str:
-    if isinstance(argument, (str, os.PathLike)):
-        text = os.fspath(argument)
-        if isinstance(text, str) and text.strip() and "\0" not in text:
-            return text
-    raise ConfigError("state_dir", "must be the path of a directory, as text or a pathlib.Path")
 
 
 class Installation:
@@ -117,13 +84,13 @@ class Installation:
         Costs one ``stat`` while nothing changed. Never raises: a file that cannot be read reads as a no.
         """
         on_disk = self._read_disk()
-        return replace(on_disk, **self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
+        return on_disk._replace(**self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
 
     @property
     def newest(self) -> State:
         """The state as it was read last, without a look at the file: for a call that has just read it."""
         state = self._seen[1]
-        return replace(state, **self._overlay) if self._overlay else state  # type: ignore[arg-type]
+        return state._replace(**self._overlay) if self._overlay else state  # type: ignore[arg-type]
 
     def _read_disk(self) -> State:
         if self.directory is None:

@@ -1,23 +1,30 @@
 """What happens to every live object at a fork and at the end of the program. One hook each for the whole process.
 
 The registry is weak: an object that nobody holds any more is not kept alive by it.
+
+Most of our modules are loaded by the first call that needs them. A child that is forked while another thread loads
+them could never load them itself, so a fork waits for that.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
-__all__ = ["RESERVE", "Living", "end", "watch"]
+__all__ = ["RESERVE", "Living", "end", "loading", "watch"]
 
 RESERVE: Final = 0.2
+_LONGEST_LOADING: Final = 1.0
 
 
 class Living(Protocol):
@@ -50,6 +57,12 @@ class Living(Protocol):
 
 
 _living: Final[weakref.WeakSet[Living]] = weakref.WeakSet()
+_loading = threading.RLock()
+
+
+def loading() -> AbstractContextManager[object]:
+    """Return the lock to hold while modules of ours are loaded late."""
+    return _loading
 
 
 def watch(living: Living) -> None:
@@ -89,6 +102,14 @@ def _at_exit() -> None:
 
 
 def _at_fork(moment: str) -> None:
+    global _loading  # noqa: PLW0603 - a lock that another thread held is of no use to a child
+    if moment == "before":
+        _loading.acquire(timeout=_LONGEST_LOADING)
+    elif moment == "parent":
+        with contextlib.suppress(RuntimeError):  # it was not had in time
+            _loading.release()
+    else:
+        _loading = threading.RLock()
     for living in _all():
         living.at_fork(moment)
 

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = [
     "NANOSECONDS",
@@ -36,8 +34,7 @@ __all__ = [
 
 NANOSECONDS: Final = 1_000_000_000
 
-_EPOCH: Final = datetime(1970, 1, 1)  # in UTC, which `timestamp` writes itself
-_LAST_US: Final = (datetime.max - _EPOCH) // timedelta(microseconds=1)
+_LAST_US: Final = 253_402_300_799_999_999  # the last microsecond of the year 9999, the last that has a text
 
 
 def timestamp(ns: int, precision: str = "seconds") -> str:
@@ -55,7 +52,9 @@ def timestamp(ns: int, precision: str = "seconds") -> str:
 @functools.lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
     # Kept, because the calls of one second share it.
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    from datetime import datetime, timedelta
+
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat()
 
 
 class Level(enum.IntEnum):
@@ -83,8 +82,7 @@ class Outcome(enum.Enum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The answer of every sending call.
 
     Attributes:
@@ -105,8 +103,7 @@ class Receipt:
         return self.outcome in (Outcome.DELIVERED, Outcome.QUEUED)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record on its way to the outbox.
 
     Attributes:
@@ -131,8 +128,7 @@ class Record:
     grant: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back from one attempt to reach the sink.
 
     Attributes:
@@ -152,8 +148,7 @@ class Answer:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(NamedTuple):
     """How long to leave the sink alone. Times are seconds since 1970.
 
     Attributes:
@@ -179,8 +174,7 @@ class Circuit:
     skew: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The bounds of what is kept and sent. The defaults suit most programs.
 
     Attributes:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.arguments import is_a, number_of, text_of
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.model import Limits
-from telemetry_sdk.notice import Notice
+from telemetry_sdk.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.notice import Notice
 
 __all__ = ["DELIVERY_MODES", "Options", "check"]
 
 DELIVERY_MODES: Final = ("sync", "background", "manual")
 _LATE: Final = ("restamp", "preserve")
-_APP: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-_WORD: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
+_APP: Final = lazy(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_WORD: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _LONGEST_TIMEOUT: Final = 300.0
 _LARGEST_LIMIT: Final = 10**12
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The checked arguments of `Telemetry`; see there for their meaning."""
 
     app: str
@@ -56,13 +54,11 @@ def check(options: Options) -> Options:
     """
     if options.on_consent_change is not None and not callable(options.on_consent_change):
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
-    if options.notice is not None and not is_a(options.notice, Notice):
-        raise ConfigError("notice", "must be a telemetry_sdk.Notice")
+    _check_notice(options.notice)
     for name in ("strict", "scrub", "hash_user_ids"):
         if not is_a(getattr(options, name), bool):
             raise ConfigError(name, "must be True or False")
-    return replace(
-        options,
+    return options._replace(
         app=_app(options.app),
         version=_word("version", options.version),
         release_channel=_word("release_channel", options.release_channel),
@@ -74,6 +70,15 @@ def check(options: Options) -> Options:
         exit_timeout=_seconds("exit_timeout", options.exit_timeout, 0.0),
         limits=_limits(options.limits),
     )
+
+
+def _check_notice(notice: object) -> None:
+    if notice is None:
+        return
+    from telemetry_sdk.notice import Notice  # loaded by whoever made one
+
+    if not is_a(notice, Notice):
+        raise ConfigError("notice", "must be a telemetry_sdk.Notice")
 
 
 def _app(value: object) -> str:
@@ -112,11 +117,11 @@ def _limits(limits: object) -> Limits:
     if not is_a(limits, Limits):
         raise ConfigError("limits", "must be a telemetry_sdk.Limits")
     plain: dict[str, float] = {}
-    for field in fields(Limits):
-        number = number_of(getattr(limits, field.name))
+    for name, usual in Limits()._asdict().items():
+        number = number_of(getattr(limits, name))
         if number is None or not 0 < number <= _LARGEST_LIMIT:
-            raise ConfigError(f"limits.{field.name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")
-        if field.type == "int" and not isinstance(number, int):
-            raise ConfigError(f"limits.{field.name}", "must be a whole number")
-        plain[field.name] = number
+            raise ConfigError(f"limits.{name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")
+        if isinstance(usual, int) and not isinstance(number, int):
+            raise ConfigError(f"limits.{name}", "must be a whole number")
+        plain[name] = number
     return Limits(**plain)  # type: ignore[arg-type]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from telemetry_sdk.log import logger
 from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:
     from telemetry_sdk.verdict import Judgement
 
 __all__ = ["OutageLog"]
-
-_log: Final = logging.getLogger("telemetry_sdk")
 
 
 class OutageLog:
@@ -27,6 +25,6 @@ class OutageLog:
         if failed and not self._is_on:
             fate = "dropped" if judgement.verdict is Verdict.STOP else "kept"
             words = "the telemetry sink does not take records now (%s); they are %s"
-            _log.log(logging.WARNING if loud else logging.DEBUG, words, judgement.reason, fate)
+            (logger().warning if loud else logger().debug)(words, judgement.reason, fate)
         if judgement.verdict is not Verdict.SPLIT:
             self._is_on = failed

@@ -11,9 +11,8 @@ The outbox does not know what a record means. It knows
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk import lease, sent, tables
 from telemetry_sdk.arrivals import Arrivals, Put
@@ -37,8 +36,7 @@ FILE_NAME: Final = "outbox.sqlite3"
 BUSY: Final = "another process is sending"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What may leave now.
 
     Attributes:
@@ -52,8 +50,7 @@ class Terms:
     blocked: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
 
     Attributes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, NamedTuple
 
 from telemetry_sdk import verdict
 from telemetry_sdk.model import NANOSECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from telemetry_sdk.model import Answer, Circuit
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "late_after", "make_plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How one app's records are delivered.
 
     Attributes:
         sink: Host of the sink, for the sent log.
-        configuration: Stands for everything a HOLD depends on.
+        configuration: Makes, once, what stands for everything a HOLD depends on.
         app_version: The version a stop signal silences.
         timeout: Seconds for one request.
         late_ns: Age after which an unsent record is sent as late; None to send its own time always.
@@ -34,7 +34,7 @@ class Plan:
     """
 
     sink: str
-    configuration: str
+    configuration: Callable[[], str]
     app_version: str
     timeout: float
     late_ns: int | None
@@ -44,7 +44,7 @@ class Plan:
     def blocked(self, circuit: Circuit, *, now: float, force: bool = False) -> str:
         """Return why nothing may be sent now; see `verdict.blocked`."""
         return verdict.blocked(
-            circuit, now=now, configuration=self.configuration, app_version=self.app_version, force=force
+            circuit, now=now, configuration=self.configuration(), app_version=self.app_version, force=force
         )
 
     def next_circuit(
@@ -57,7 +57,7 @@ class Plan:
             answer,
             now=now,
             draw=draw,
-            configuration=self.configuration,
+            configuration=self.configuration(),
             app_version=self.app_version,
         )
 
@@ -69,16 +69,20 @@ def late_after(options: Options) -> int | None:
 
 def make_plan(sink: Sink, options: Options, lock_path: Path | None) -> Plan:
     """Return the plan for *sink*."""
-    import hashlib
-
-    # Hashed, because it is stored and holds the token.
-    configuration = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), options.version])
     return Plan(
         sink=sink.host,
-        configuration=hashlib.sha256(configuration.encode()).hexdigest()[:16],
+        configuration=functools.cache(functools.partial(_configuration, sink, options.version)),
         app_version=options.version,
         timeout=min(sink.timeout or options.timeout, options.timeout),
         late_ns=late_after(options),
         loud=sink.from_code,
         lock_path=lock_path,
     )
+
+
+def _configuration(sink: Sink, version: str) -> str:
+    import hashlib  # which loads OpenSSL, and is of no use before something is sent
+
+    # Hashed, because it is stored and holds the token.
+    text = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), version])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,8 +21,7 @@ go to standard error and to no sink.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.model import Level
 
@@ -49,8 +48,7 @@ _NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})
 _KNOWN_WORDS: Final = _OFF_WORDS | _NEUTRAL_WORDS | {"base", "full", "log"}
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Everything the decision depends on. The switches are as `read_switches` returns them.
 
     Attributes:
@@ -78,8 +76,7 @@ class Inputs:
     every_program: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The level that holds now.
 
     Attributes:

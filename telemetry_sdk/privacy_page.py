@@ -6,7 +6,6 @@ happens. At its end stands a text that a vendor can put into his own privacy pol
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import FIELDS, FIRST_SEEN, HEARTBEAT
@@ -127,7 +126,7 @@ def _how_long() -> Iterator[str]:
         ),
     )
     yield "In `installation.json`, which you may read and edit:"
-    yield table(("key", "what"), ((code(it.name), KEPT[it.name]) for it in fields(State) if it.name in KEPT))
+    yield table(("key", "what"), ((code(key), KEPT[key]) for key in State._fields if key in KEPT))
 
 
 def _control(prefix: str) -> Iterator[str]:

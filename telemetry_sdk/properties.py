@@ -27,12 +27,12 @@ import functools
 import math
 import re
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from telemetry_sdk.patterns import lazy
 from telemetry_sdk.scrub import CUT_MARK, LONGEST_TEXT, NO_RULE, REMOVED, Tally
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits
     from telemetry_sdk.scrub import NameRule, Scrubber
 
+    _Conversions = tuple[tuple[type, Callable[[Any], str | float]], ...]
+
 __all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
 
-_PROPERTY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
+_PROPERTY_NAME: Final = lazy(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _MOST_NAMES: Final = 512
 _LONGEST_NAME: Final = 128
 _DEEPEST: Final = 3
@@ -225,7 +227,10 @@ def plain(value: object) -> str | float:
     Raises:
         UnencodableError: The table leaves it out.
     """
-    for kind, convert in _CONVERSIONS:
+    for kind, convert in _COMMON:
+        if isinstance(value, kind):
+            return convert(value)
+    for kind, convert in _uncommon():
         if isinstance(value, kind):
             return convert(value)
     raise UnencodableError
@@ -247,12 +252,6 @@ def _real(value: float) -> float:
     return number
 
 
-def _decimal(value: Decimal) -> str:
-    if not Decimal.is_finite(value):
-        raise UnencodableError
-    return Decimal.__str__(value)
-
-
 def _moment(value: datetime) -> str:
     if value != value:  # noqa: PLR0124 - pandas' "not a time", a datetime that equals nothing
         raise UnencodableError
@@ -261,16 +260,25 @@ def _moment(value: datetime) -> str:
     return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
 
 
-_CONVERSIONS: Final[tuple[tuple[type, Callable[[Any], str | float]], ...]] = (
-    (str, str.__str__),
-    (int, _integer),
-    (float, _real),
-    (Decimal, _decimal),
-    (datetime, _moment),
-    (date, date.isoformat),
-    (time, time.isoformat),
-    (UUID, UUID.__str__),
-)
+_COMMON: Final[_Conversions] = ((str, str.__str__), (int, _integer), (float, _real))
+
+
+@functools.cache
+def _uncommon() -> _Conversions:
+    from decimal import Decimal
+
+    def decimal(value: Decimal) -> str:
+        if not Decimal.is_finite(value):
+            raise UnencodableError
+        return Decimal.__str__(value)
+
+    return (
+        (Decimal, decimal),
+        (datetime, _moment),
+        (date, date.isoformat),
+        (time, time.isoformat),
+        (UUID, UUID.__str__),
+    )
 
 
 def safe_text(text: str, limit: int) -> str:

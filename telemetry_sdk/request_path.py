@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 from uuid import UUID
 
+from telemetry_sdk.patterns import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,23 +40,19 @@ _LONGEST_WORD: Final = 24
 _JUDGED_FROM: Final = 10  # letters; a shorter word has too few pairs to tell
 _JUDGED_FROM_IN_MIXED_CASE: Final = 6
 
-_ORIGIN: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
-_VERSION: Final = re.compile(r"[vV]\d{1,3}(?:\.\d{1,3}){0,2}")
-_PIECE: Final = re.compile(r"\d?([^\W\d_]{2,})|([^\W\d_]{2,})\d|([^\W\d_])")
+_ORIGIN: Final = lazy(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
+_VERSION: Final = lazy(r"[vV]\d{1,3}(?:\.\d{1,3}){0,2}")
+_PIECE: Final = lazy(r"\d?([^\W\d_]{2,})|([^\W\d_]{2,})\d|([^\W\d_])")
 # word, Word, WORD, camelCase, getHTTPStatus, userID
-_CASING: Final = re.compile(
-    r"[A-Z]{1,5}|(?:[A-Z]?[a-z]+|[A-Z]{1,4}(?=[A-Z][a-z]))(?:[A-Z]{0,4}[A-Z][a-z]+)*(?:[A-Z]{2,4})?"
-)
-_HEXADECIMAL: Final = re.compile(r"[A-Fa-f]{8,}")
+_CASING: Final = lazy(r"[A-Z]{1,5}|(?:[A-Z]?[a-z]+|[A-Z]{1,4}(?=[A-Z][a-z]))(?:[A-Z]{0,4}[A-Z][a-z]+)*(?:[A-Z]{2,4})?")
+_HEXADECIMAL: Final = lazy(r"[A-Fa-f]{8,}")
 
 # How frameworks write a variable: {id}, {id:int}, <id>, <int:id>, (?P<id>[0-9]+), :id
 _NAME: Final = "([A-Za-z_][A-Za-z0-9_]{0,31})"
-_GROUP: Final = re.compile(rf"\(\?P<{_NAME}>(?:[^()]|\([^()]*\))*\)")
-_VARIABLE: Final = re.compile(
-    rf"\{{{_NAME}(?::(?:[^{{}}]|\{{[^{{}}]*\}})*)?\}}|<(?:[^<>:]*:)?{_NAME}>|(?<=/):{_NAME}(?=/|$)"
-)
-_NAMED: Final = re.compile(rf"\{{{_NAME}\}}")
-_GLUE: Final = re.compile(r"[A-Za-z@~._-]*")
+_GROUP: Final = lazy(rf"\(\?P<{_NAME}>(?:[^()]|\([^()]*\))*\)")
+_VARIABLE: Final = lazy(rf"\{{{_NAME}(?::(?:[^{{}}]|\{{[^{{}}]*\}})*)?\}}|<(?:[^<>:]*:)?{_NAME}>|(?<=/):{_NAME}(?=/|$)")
+_NAMED: Final = lazy(rf"\{{{_NAME}\}}")
+_GLUE: Final = lazy(r"[A-Za-z@~._-]*")
 
 # Which letters often follow which in the words of European languages. In random letters three pairs of four are others.
 _FOLLOWERS: Final = {

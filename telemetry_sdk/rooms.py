@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from telemetry_sdk.consent import ConsentStore
 from telemetry_sdk.delivery import Delivery
 from telemetry_sdk.gate import Gate
-from telemetry_sdk.installation import Installation, locate
+from telemetry_sdk.installation import Installation
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import timestamp
 from telemetry_sdk.outbox import Outbox
 from telemetry_sdk.plan import make_plan
 from telemetry_sdk.senders import LOG_SINK, make_sender
+from telemetry_sdk.state_dir import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ class Rooms:
         world: World,
         *,
         prefix: str,
-        state_dir: Path | None,
+        state_dir: str | os.PathLike[str] | None,
         sender: Sender | None,
         on_delivered: Callable[[Pending], None],
         is_log: bool = False,
@@ -91,7 +92,7 @@ class Rooms:
     def _open_installation(self) -> Installation:
         with self._lock:
             if self._installation is None:
-                directory = self._state_dir or locate(self._options.app, self._prefix, self._world.environ, None)
+                directory = locate(self._options.app, self._prefix, self._world.environ, self._state_dir)
                 self._installation = Installation(directory, read_only=self.is_log)
             return self._installation
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk import analytics_event, environment, identity
 from telemetry_sdk.analytics_event import INSTALL
@@ -39,8 +38,7 @@ _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "k
 _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event that fits the rules, the record of it that would be stored, and why it is withheld, if it is."""
 
     event: Event
@@ -138,7 +136,7 @@ class Sending:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(rooms, draft.record)
         is_whole = not (draft.event.dropped or draft.event.scrubbed)
-        return receipt if is_whole else replace(receipt, reason=draft.event.explain(receipt.reason))
+        return receipt if is_whole else receipt._replace(reason=draft.event.explain(receipt.reason))
 
     def draft(
         self,
@@ -203,7 +201,7 @@ class Sending:
             raise InvalidEventError(name, admission.reason)
         ours = {key: value for key, value in event.payload.items() if is_reserved(key)}
         payload = {**ours, **admission.kept}
-        return replace(event, payload=payload, dropped=event.dropped + admission.dropped), admission.reason
+        return event._replace(payload=payload, dropped=event.dropped + admission.dropped), admission.reason
 
     def _covered(self, rooms: Rooms, decision: Decision) -> tuple[int | None, str | None]:
         """Return the catalogue's version that holds now, and the grant to file an event under."""

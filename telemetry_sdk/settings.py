@@ -18,76 +18,29 @@ world's failure, so it becomes `Settings.problem`, telemetry stays off and `stat
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from telemetry_sdk.arguments import is_a, pairs_of, text_of
 from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.patterns import lazy
+from telemetry_sdk.sink import Settings, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["Settings", "Sink", "authorization", "is_loopback", "parse_endpoint", "parse_header_list", "resolve"]
 
-_TOKEN_CHARACTERS: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
-_ID: Final = re.compile(r"[A-Za-z0-9_.-]+")
-_ID_AND_TOKEN: Final = re.compile(rf"{_ID.pattern}:[\x21-\x7e]+")
-_MILLISECONDS: Final = re.compile(r"[0-9]{1,9}")
+_TOKEN_CHARACTERS: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_HEADER_NAME: Final = lazy(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
+_ID: Final = lazy(r"[A-Za-z0-9_.-]+")
+_ID_AND_TOKEN: Final = lazy(r"[A-Za-z0-9_.-]+:[\x21-\x7e]+")
+_MILLISECONDS: Final = lazy(r"[0-9]{1,9}")
 _OWN_HEADERS: Final = frozenset(
     {"content-type", "content-encoding", "content-length", "transfer-encoding", "host", "user-agent", "connection"}
 )
 _SECRET_WORDS: Final = ("auth", "token", "secret", "cookie", "key", "password")
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """One place records are sent to.
-
-    Attributes:
-        url: The full URL of a request; for a file sink the ``file://`` URL.
-        host: Host and port for people to read, or ``file``.
-        headers: Extra request headers. Never shown by ``repr``.
-        timeout: Seconds an operator set for one request, or None.
-        compress: Whether bodies over 1 KiB are gzipped.
-        ca_file: CA bundle to trust, or None for the system's settings.
-        client_cert: Certificate and key files for mTLS, or None.
-        from_code: Whether the host program named this sink itself.
-    """
-
-    url: str
-    host: str
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    timeout: float | None = None
-    compress: bool = True
-    ca_file: str | None = None
-    client_cert: tuple[str, str] | None = None
-    from_code: bool = False
-
-    @property
-    def is_file(self) -> bool:
-        """Whether this is a ``file://`` sink."""
-        return self.url.startswith("file:")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `resolve` found.
-
-    Attributes:
-        sink: The sink, or None.
-        problem: Why there is none although something was set; empty otherwise.
-        notes: Remarks for `status()`: settings that were seen and not used.
-    """
-
-    sink: Sink | None = None
-    problem: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def resolve(
@@ -142,8 +95,7 @@ def _plain(setting: str, value: object) -> str | None:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     setting: str
     endpoint: str
     from_code: bool = False
@@ -268,13 +220,13 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
             raise ConfigError(setting, "has an unknown scheme; write 'Basic …', 'Bearer …' or 'id:token'")
         return token
     if ":" in token:
-        return f"Basic {base64.b64encode(token.encode()).decode()}"
+        return f"Basic {_base64(token)}"
     if _is_encoded_pair(token):
         return f"Basic {token}"
     if instance_id.strip():
         if not _ID.fullmatch(instance_id.strip()):
             raise ConfigError("GRAFANA_OTLP_INSTANCE_ID", "must be the OTLP instance id, a number")
-        return f"Basic {base64.b64encode(f'{instance_id.strip()}:{token}'.encode()).decode()}"
+        return f"Basic {_base64(f'{instance_id.strip()}:{token}')}"
     raise ConfigError(
         setting,
         "is a bare token: write it as 'id:token' (Grafana Cloud: the OTLP instance id, a number), "
@@ -282,10 +234,18 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
     )
 
 
+def _base64(text: str) -> str:
+    import base64
+
+    return base64.b64encode(text.encode()).decode()
+
+
 def _is_encoded_pair(token: str) -> bool:
+    import base64
+
     try:
         decoded = base64.b64decode(token, validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
+    except ValueError:  # binascii.Error is one
         return False
     return _ID_AND_TOKEN.fullmatch(decoded) is not None
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import logging
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["HasStrict", "shielded"]
-
-_log: Final = logging.getLogger("telemetry_sdk")
 
 
 class HasStrict(Protocol):
@@ -48,7 +47,8 @@ def shielded(
                     raise
                 if isinstance(error, InvalidEventError):
                     return fallback(error.problem)
-                _log.debug("%s failed (%s)", method.__name__, type(error).__name__)
+                with contextlib.suppress(ImportError):  # nothing can be loaded any more at the interpreter's end
+                    logger().debug("%s failed (%s)", method.__name__, type(error).__name__)
                 return fallback(f"internal error ({type(error).__name__})")
 
         return call

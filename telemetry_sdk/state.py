@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-import re
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from telemetry_sdk.patterns import lazy
 from telemetry_sdk.schedule import DAY_SECONDS
 
 if TYPE_CHECKING:
@@ -16,12 +16,11 @@ __all__ = ["SCHEMA", "State", "known", "parse", "serialize"]
 
 SCHEMA: Final = 1
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SURROGATE: Final = lazy("[\ud800-\udfff]")
+_UUID: Final = lazy(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The content of installation.json. Times are RFC 3339 UTC, days ISO dates; None means not yet or unknown.
 
     Attributes:
@@ -55,7 +54,7 @@ class State:
     is_readable: bool = True
 
 
-_TEXT_KEYS: Final = frozenset(f.name for f in fields(State)) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}
+_TEXT_KEYS: Final = frozenset(State._fields) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}
 
 
 def parse(data: bytes) -> dict[str, object]:
@@ -64,7 +63,7 @@ def parse(data: bytes) -> dict[str, object]:
     Raises:
         ValueError, RecursionError: There is none.
     """
-    value = json.loads(data.decode("utf-8-sig"))
+    value = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     if isinstance(value, dict):
         return value
     raise ValueError("not an object")

@@ -95,7 +95,7 @@ def _outlook(engine: Engine, rooms: Rooms, circuit: Circuit, withheld: str) -> d
     plan = rooms.delivery.plan
     now = engine.world.now_ns() / NANOSECONDS
     closed = plan.blocked(circuit, now=now)
-    until = max(circuit.not_before, circuit.held_until if circuit.held_for == plan.configuration else 0.0)
+    until = max(circuit.not_before, circuit.held_until if circuit.held_for == plan.configuration() else 0.0)
     return {
         "waiting": rooms.gate.right().hold or closed or withheld,
         "next_attempt_at": _moment(until) if closed and closed != verdict.STOPPED else None,

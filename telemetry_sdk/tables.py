@@ -7,8 +7,7 @@ the totals right inside the caller's transaction.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.model import Layer
 from telemetry_sdk.store_errors import DamagedError
@@ -59,8 +58,7 @@ _INSERT: Final = (
 _INSERT_IF_ROOM: Final = f"{_INSERT} AND pending < ? AND bytes + ? <= ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """One stored record, as delivery sees it."""
 
     seq: int
@@ -74,8 +72,7 @@ class Pending:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(NamedTuple):
     """What became of one record: ``delivered``, ``rejected``, or put off until *not_before*."""
 
     record: Pending
@@ -83,8 +80,7 @@ class Fate:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """The ledger. ``accepted == delivered + pending + rejected + sum(dropped.values())``, always."""
 
     accepted: int

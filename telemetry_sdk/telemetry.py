@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from telemetry_sdk import analytics_event, lifetime, options, wiring
-from telemetry_sdk.ambient import Ambient, RequestScope
-from telemetry_sdk.arguments import path_of
-from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
-from telemetry_sdk.control import UserControl, refused, suppressed
-from telemetry_sdk.engine import Engine
-from telemetry_sdk.installation import locate
+from telemetry_sdk import lifetime, options, wiring
+from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
+from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW
 from telemetry_sdk.model import Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
-from telemetry_sdk.records import World
-from telemetry_sdk.reports import FlushReport
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
+from telemetry_sdk.state_dir import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from telemetry_sdk.ambient import RequestScope
     from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.engine import Engine
     from telemetry_sdk.notice import Notice
     from telemetry_sdk.permission import Sender
+    from telemetry_sdk.reports import FlushReport
     from telemetry_sdk.request_context import RequestContext
+    from telemetry_sdk.settings import Settings
 
 __all__ = ["Telemetry"]
-
-logging.getLogger("telemetry_sdk").addHandler(logging.NullHandler())
 
 
 def _seconds(timeout: float | None, default: float) -> float:
@@ -48,6 +43,18 @@ def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog 
     from telemetry_sdk.catalog_file import load
 
     return load(argument)
+
+
+def _new_id() -> str:
+    from uuid import uuid4
+
+    return str(uuid4())
+
+
+def _no_scope(_: str) -> RequestScope:
+    from telemetry_sdk.ambient import RequestScope
+
+    return RequestScope("")
 
 
 class Telemetry(UserControl):
@@ -121,7 +128,7 @@ class Telemetry(UserControl):
         otel_env: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], int] = time.time_ns,
-        new_id: Callable[[], str] = lambda: str(uuid4()),
+        new_id: Callable[[], str] = _new_id,
         draw: Callable[[], float] = lambda: int.from_bytes(os.urandom(6)) / 2**48,
         sender: Sender | None = None,
     ) -> None:
@@ -145,28 +152,49 @@ class Telemetry(UserControl):
                 strict=strict,
             )
         )
-        app, prefix = chosen.app, switch_prefix(chosen.app)
-        find_sink = partial(resolve, prefix=prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
-        directory = locate(app, prefix, environ, path_of(state_dir)) if state_dir is not None else None
+        prefix = switch_prefix(chosen.app)
+
+        def find_sink(environ: Mapping[str, str]) -> Settings:
+            return resolve(environ, prefix, endpoint=endpoint, token=token, headers=headers, otel_env=otel_env)
+
+        directory = None if state_dir is None else absolute(state_dir)
         self.strict = chosen.strict
         self._options = chosen
-        self._ambient = Ambient(app)
         self._wiring = wiring.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
-        self._engine = self._make_engine()
+        self._opened: Engine | None = None
+        self._plug_in()
         wiring.watch(self)
 
-    def _make_engine(self) -> Engine:
-        it = wiring.current(self._wiring)
-        world = World(it.environ, it.clock, it.new_id, it.draw)
-        engine = Engine(it.options, it.find_sink(it.environ), world, state_dir=it.state_dir, sender=it.sender)
-        lifetime.watch(engine)
-        return engine
+    def _plug_in(self) -> None:
+        self._current = it = wiring.current(self._wiring)
+        self._settings = it.find_sink(it.environ)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._opened or self._open()
+
+    def _open(self) -> Engine:
+        """Load and make what is behind the facade. The first call does: not every program that could makes one."""
+        with lifetime.loading():
+            if self._opened is None:
+                from telemetry_sdk.engine import Engine
+                from telemetry_sdk.records import World
+
+                it = self._current
+                world = World(it.environ, it.clock, it.new_id, it.draw)
+                engine = Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
+                lifetime.watch(engine)
+                self._opened = self._opened or engine  # a signal handler may have called meanwhile
+            return self._opened
 
     def _connect(self) -> None:
-        """Go on with an engine that works by the wiring that holds now; see `wiring.redirect`."""
-        before, self._engine = self._engine, self._make_engine()
-        lifetime.end([(before, 0.0)], for_good=True)
-        self.identify_user(None)
+        """Go on by the wiring that holds now; see `wiring.redirect`."""
+        with lifetime.loading():
+            before, self._opened = self._opened, None
+            self._plug_in()
+        if before is not None:
+            lifetime.end([(before, 0.0)], for_good=True)
+            before.ambient.bind_user(None)
 
     def __enter__(self) -> Telemetry:
         self.start()
@@ -200,7 +228,9 @@ class Telemetry(UserControl):
         What is not delivered by then stays stored for the next run. In manual mode nothing is sent. May be called
         again; a later call of another method opens what it needs.
         """
-        self._engine.close(_seconds(timeout, self._options.exit_timeout))
+        bound = _seconds(timeout, self._options.exit_timeout)
+        if self._opened is not None:
+            self._opened.close(bound)
 
     @shielded(refused)
     def send_base_first_seen(self) -> Receipt:
@@ -243,15 +273,17 @@ class Telemetry(UserControl):
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send an event about the given or bound user and the bound request; see `send_analytics_event`."""
-        return self._send(name, properties, user_id, self._ambient.attributes, self._ambient.user_or)
+        ambient = self._engine.ambient
+        return self._send(name, properties, user_id, ambient.attributes, ambient.user_or)
 
     @shielded(refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send ``analytics.page_view`` with *path*: a route, or a path of which `request_path` leaves no id."""
-        around = partial(self._ambient.attributes, path=path)
-        return self._send(analytics_event.PAGE_VIEW, properties, user_id, around, self._ambient.user_or)
+        ambient = self._engine.ambient
+        around = partial(ambient.attributes, path=path)
+        return self._send(PAGE_VIEW, properties, user_id, around, ambient.user_or)
 
     @shielded(refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
@@ -259,13 +291,12 @@ class Telemetry(UserControl):
 
         None unbinds and sends nothing.
         """
-        user = analytics_event.identity_of(user_id)
-        self._ambient.bind_user(user)
+        user = self._engine.bind_user(user_id)
         if user is None:
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
-        return self._send(analytics_event.IDENTIFY, properties, user, self._ambient.attributes)
+        return self._send(IDENTIFY, properties, user, self._engine.ambient.attributes)
 
-    @shielded(lambda _: RequestScope(""))
+    @shielded(_no_scope)
     def request_context(
         self,
         context: RequestContext | Callable[[], RequestContext] | str | None = None,
@@ -279,7 +310,7 @@ class Telemetry(UserControl):
         *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone. Within a
         request a path, *browser* or *device* alone leaves the others as they are.
         """
-        return self._ambient.request(context, path=path, browser=browser, device=device)
+        return self._engine.ambient.request(context, path=path, browser=browser, device=device)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Deliver what waits, now, within *timeout* seconds, and count what became of it.
@@ -288,9 +319,9 @@ class Telemetry(UserControl):
         """
         return self._flush(timeout)
 
-    @shielded(lambda reason: FlushReport(reason=reason))
+    @shielded(lambda reason: inquiry().no_flush(reason))
     def _flush(self, timeout: float) -> FlushReport:
-        return self._engine.flush(_seconds(timeout, 5.0))
+        return inquiry()(self._engine).flush(_seconds(timeout, 5.0))
 
     def _send(
         self,

@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from telemetry_sdk.model import Answer, Circuit
@@ -71,8 +70,7 @@ class Verdict(enum.Enum):
     STOP = "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A verdict with its reason.
 
     Attributes:
@@ -148,16 +146,16 @@ def next_circuit(
     # Only who judges records is the sink; a portal or proxy before it may have any clock.
     judged = judgement.verdict is Verdict.DELIVERED or answer.status == 400
     skew = clock_skew(answer.date, now) if answer.date and judged else circuit.skew
-    ended = replace(circuit, last_status=answer.status, last_at=now, last_reason=judgement.reason, skew=skew)
+    ended = circuit._replace(last_status=answer.status, last_at=now, last_reason=judgement.reason, skew=skew)
     if judgement.verdict is Verdict.RETRY:
         asked = retry_after_seconds(answer.retry_after, answer.date, now)
         failures = circuit.failures + 1
-        return replace(ended, failures=failures, not_before=now + wait_seconds(failures, retry_after=asked, draw=draw))
+        return ended._replace(failures=failures, not_before=now + wait_seconds(failures, retry_after=asked, draw=draw))
     if judgement.verdict is Verdict.HOLD:
-        return replace(ended, held_until=now + HOLD_SECONDS, held_for=configuration)
+        return ended._replace(held_until=now + HOLD_SECONDS, held_for=configuration)
     if judgement.verdict is Verdict.STOP:
-        return replace(ended, stopped_for=app_version)
-    return replace(ended, failures=0, not_before=0.0, held_until=0.0, held_for="")
+        return ended._replace(stopped_for=app_version)
+    return ended._replace(failures=0, not_before=0.0, held_until=0.0, held_for="")
 
 
 def blocked(circuit: Circuit, *, now: float, configuration: str, app_version: str, force: bool = False) -> str:

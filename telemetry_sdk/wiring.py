@@ -8,12 +8,11 @@ work by another one, those made long before included. No variable and no file ca
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from telemetry_sdk.options import Options
     from telemetry_sdk.permission import Sender
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Wired", "Wiring", "current", "redirect", "watch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """The connections of one `Telemetry`.
 
     Attributes:
@@ -43,7 +41,7 @@ class Wiring:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     draw: Callable[[], float]
-    state_dir: Path | None
+    state_dir: str | os.PathLike[str] | None
     sender: Sender | None
 
 

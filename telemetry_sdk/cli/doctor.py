@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.checks import GOOD, SKIPPED, WARNING, Check
@@ -35,7 +34,7 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
     decision = engine.rooms.gate.right()
     if engine.rooms.is_log or engine.rooms.gate.is_switched_off():
         if engine.rooms.is_log:
-            decision = replace(decision, decided_by=f"{engine.prefix}_TELEMETRY", reason=_SHOWN)
+            decision = decision._replace(decided_by=f"{engine.prefix}_TELEMETRY", reason=_SHOWN)
         advice = f"nothing is read, stored or sent; unset {decision.decided_by} if that is not what you want"
         return [
             Check("switches", WARNING, decision.reason, advice),

@@ -22,13 +22,12 @@ begins once in a run. What is not looked at does not leave: a text longer than 8
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.patterns import lazy
 from telemetry_sdk.scrub import locations, shapes, tokens
 from telemetry_sdk.scrub.names import NO_RULE, QUANTITY, ROUTE, VERSION, NameRule, name_rule
-from telemetry_sdk.scrub.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +111,7 @@ class Scrubber:
         if rule is None:
             rule = name_rule(name, parent)
             if not self.is_clean(name):
-                rule = replace(rule, unclean=True)
+                rule = rule._replace(unclean=True)
             if len(self._rules) < _MOST_RULES:
                 self._rules[name, parent] = rule
         return rule

@@ -20,10 +20,9 @@ a plural (`emails: 3`), nor a bool under any name. In a map the name around coun
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from telemetry_sdk.scrub.patterns import lazy
+from telemetry_sdk.patterns import lazy
 
 __all__ = ["NO_RULE", "QUANTITY", "ROUTE", "VERSION", "NameRule", "name_rule"]
 
@@ -135,8 +134,7 @@ _QUANTITIES: Final = frozenset(
 _WORD: Final = lazy(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
-@dataclass(frozen=True, slots=True)
-class NameRule:
+class NameRule(NamedTuple):
     """What a property's name says about its value.
 
     Attributes:

@@ -19,7 +19,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -106,9 +105,8 @@ class Stage:
         is_given = mine.sender is not None
         becomes_sync = mine.options.delivery == "background" and not is_given
         environ = self._environ(mine.environ)
-        return replace(
-            mine,
-            options=replace(mine.options, delivery="sync") if becomes_sync else mine.options,
+        return mine._replace(
+            options=mine.options._replace(delivery="sync") if becomes_sync else mine.options,
             find_sink=partial(_find_sink, mine.find_sink),
             environ=environ,
             clock=partial(self._now, mine.clock),
@@ -126,9 +124,10 @@ class Stage:
 
     def _directory(self, mine: Wiring, environ: Mapping[str, str]) -> Path:
         named = environ.get(f"{switch_prefix(mine.options.app)}_TELEMETRY_DIR", "").strip()
-        wanted = mine.state_dir or (Path(os.path.abspath(named)) if named else None)
-        if wanted is None:
+        chosen = mine.state_dir or named
+        if not chosen:
             return self._scratch() / mine.options.app
+        wanted = Path(os.path.abspath(chosen))
         real = os.path.realpath(wanted)
         if any(Path(real).is_relative_to(os.path.realpath(kept)) for kept in self.kept):
             return wanted
@@ -181,8 +180,8 @@ def _is_ours(name: str) -> bool:
 def _find_sink(own: Callable[[Mapping[str, str]], Settings], environ: Mapping[str, str]) -> Settings:
     """Return what *own* finds, or a sink where none is configured; a setting that is wrong stays wrong."""
     found = own(environ)
-    return found if found.sink or found.problem else replace(found, sink=_MEMORY)
+    return found if found.sink or found.problem else found._replace(sink=_MEMORY)
 
 
 def _silent(mine: Wiring) -> Wiring:
-    return replace(mine, environ={CHILD_SWITCH: "1"})
+    return mine._replace(environ={CHILD_SWITCH: "1"})

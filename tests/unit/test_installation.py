@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
 import threading
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from process_tools import Program
@@ -15,7 +15,8 @@ from process_tools import Program
 from telemetry_sdk import installation as module
 from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.files import StateError, file_lock
-from telemetry_sdk.installation import FILE_NAME, Installation, State, locate
+from telemetry_sdk.installation import FILE_NAME, Installation, State
+from telemetry_sdk.state_dir import locate
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
 OLD_NS = 1_700_000_000_123_456_789  # long before any tick of a file system's clock that could matter
@@ -333,7 +334,7 @@ def test_a_passing_obstacle_neither_costs_the_file_nor_stays(installation, path,
     assert not list(path.parent.glob("*corrupt*"))
 
 
-TEXT_KEYS = [field.name for field in dataclasses.fields(State) if "str" in str(field.type)]
+TEXT_KEYS = [name for name, kind in get_type_hints(State).items() if str in get_args(kind)]
 
 
 @pytest.mark.parametrize("key", TEXT_KEYS)
@@ -699,7 +700,7 @@ def test_no_home_and_no_account_is_no_directory(tmp_path):
     """A process without HOME and without an entry in the password file has no directory, and nothing raises."""
     source = """
     import pwd
-    from telemetry_sdk.installation import locate
+    from telemetry_sdk.state_dir import locate
     def unknown(_):
         raise KeyError("uid not found")
     pwd.getpwuid = unknown

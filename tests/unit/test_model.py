@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -75,22 +76,24 @@ def test_levels_are_ordered() -> None:
     assert sorted(Level) == [Level.OFF, Level.BASE, Level.FULL]
 
 
-VALUES = [getattr(model, name) for name in model.__all__ if dataclasses.is_dataclass(getattr(model, name))]
+VALUES = [getattr(model, name) for name in model.__all__ if hasattr(getattr(model, name), "_fields")]
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
-def test_values_are_frozen(kind: type) -> None:
+def test_values_are_frozen(kind: Any) -> None:
     """What rooms hand each other cannot be changed behind somebody's back."""
-    assert kind.__dataclass_params__.frozen
-    assert "__slots__" in vars(kind)
+    value = kind(**dict.fromkeys(kind._fields, 1))
+    for name in (*kind._fields, "other"):
+        with pytest.raises(AttributeError):
+            setattr(value, name, 2)
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
-def test_every_field_is_described(kind: type) -> None:
+def test_every_field_is_described(kind: Any) -> None:
     """Each field of a value is named in its docstring."""
     described = kind.__doc__ or ""
 
-    assert [f.name for f in dataclasses.fields(kind) if f"{f.name}:" not in described] == []
+    assert [name for name in kind._fields if f"{name}:" not in described] == []
 
 
 def test_the_default_limits_are_the_documented_ones() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sqlite3
@@ -121,8 +120,8 @@ def test_what_was_put_is_claimed_as_it_was(queue, state_dir):
 
     found = Queue(state_dir).claim(YES).records
 
-    assert [dataclasses.asdict(record) for record in found] == [
-        {"seq": n, **dataclasses.asdict(record)} for n, record in enumerate(records, 1)
+    assert [record._asdict() for record in found] == [
+        {"seq": n, **record._asdict()} for n, record in enumerate(records, 1)
     ]
 
 
@@ -544,7 +543,7 @@ def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
     """A body that was changed for its first late attempt is what every later claim returns, byte for byte."""
     queue.put(event("e"), event("f"))
     first, second = queue.claim(YES).records
-    late = dataclasses.replace(first, body=b"shorter")
+    late = first._replace(body=b"shorter")
 
     present, body, _ = queue.begin([late, second])
     queue.outbox.release()
@@ -558,7 +557,7 @@ def test_settling_a_late_record_keeps_the_bytes_right(queue):
     """The bytes of a record that got shorter are counted once."""
     queue.put(event("e"))
     (record,) = queue.claim(YES).records
-    present, _, number = queue.begin([dataclasses.replace(record, body=b"shorter")])
+    present, _, number = queue.begin([record._replace(body=b"shorter")])
 
     queue.settle(number, [Fate(present[0], "delivered")])
 

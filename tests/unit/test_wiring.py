@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sink_server import Reply, SinkServer
 
 from telemetry_sdk import Outcome, wiring
+from telemetry_sdk.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,9 +33,9 @@ def redirected(other: SinkServer, tmp_path: Path) -> Iterator[Callable[[wiring.W
     def elsewhere(mine: wiring.Wiring) -> wiring.Wiring:
         def find_sink(environ: Any) -> Any:
             settings = mine.find_sink(environ)
-            return replace(settings, sink=replace(settings.sink, url=f"{other.url}/v1/logs"))
+            return settings._replace(sink=Sink(f"{other.url}/v1/logs", settings.sink.host, settings.sink.headers))
 
-        return replace(mine, find_sink=find_sink, state_dir=tmp_path / "elsewhere")
+        return mine._replace(find_sink=find_sink, state_dir=tmp_path / "elsewhere")
 
     yield elsewhere
     wiring.redirect(None)
