@@ -48,10 +48,10 @@ _AVOID_S: Final = 1.0
 # Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
 _SHORTEST_PAUSE: Final = 0.000_05
 _LONGEST_PAUSE: Final = 0.005
-# A log cut off whenever it is folded into the file would be taken for another one: it is 4 MiB long, and may be longer.
+# A log cut off whenever it is folded into the file would be taken for another one: it is 8 MiB long, and may be longer.
 _PRAGMAS: Final = (
-    "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=1000;"
-    "PRAGMA journal_size_limit=8388608; PRAGMA busy_timeout=0;"  # see _patiently
+    "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=2000;"
+    "PRAGMA journal_size_limit=16777216; PRAGMA busy_timeout=0;"  # see _patiently
 )
 _LOCK_WAIT: Final = 1.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
