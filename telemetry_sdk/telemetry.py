@@ -173,18 +173,21 @@ class Telemetry(UserControl):
         return self._opened or self._open()
 
     def _open(self) -> Engine:
-        """Load and make what is behind the facade. The first call does: not every program that could makes one."""
         with lifetime.loading():
-            if self._opened is None:
-                from telemetry_sdk.engine import Engine
-                from telemetry_sdk.records import World
-
-                it = self._current
-                world = World(it.environ, it.clock, it.new_id, it.draw)
-                engine = Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
+            engine = self._make_engine()
+            if self._opened is None:  # neither another thread nor a signal handler was faster
                 lifetime.watch(engine)
-                self._opened = self._opened or engine  # a signal handler may have called meanwhile
+                self._opened = engine
             return self._opened
+
+    def _make_engine(self) -> Engine:
+        # What is behind the facade is loaded by the first call, for not every program makes one.
+        from telemetry_sdk.engine import Engine
+        from telemetry_sdk.records import World
+
+        it = self._current
+        world = World(it.environ, it.clock, it.new_id, it.draw)
+        return Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
 
     def _connect(self) -> None:
         """Go on by the wiring that holds now; see `wiring.redirect`."""
