@@ -49,7 +49,7 @@ def test_without_a_redirection_nothing_is_changed(make: Any) -> None:
 
 
 def test_what_an_object_holds_shows_no_token(make: Any) -> None:
-    """Neither text nor parts of what an object works by give the token away to whoever shows a failed call's variables."""
+    """Whoever shows the variables of a failed call, as text or unfolded, shows no token."""
     telemetry = make(token="Bearer top-secret")
     sink = telemetry._settings.sink
 
