@@ -217,11 +217,12 @@ class Telemetry(UserControl):
 
     @shielded(lambda _: None)
     def _start(self) -> None:
-        self._engine.show_notice()
+        engine = self._engine
+        engine.show_notice()
         # Stored both before anything is sent: one request, and one bound on the time, for the whole start.
         for name in (FIRST_SEEN, HEARTBEAT):
-            self._engine.sending.base(self._engine.rooms, name, now=False)
-        self._engine.start()
+            engine.sending.base(engine.rooms, name, now=False)
+        engine.start()
 
     @shielded(lambda _: None)
     def close(self, timeout: float | None = None) -> None:
@@ -330,4 +331,5 @@ class Telemetry(UserControl):
     ) -> Receipt:
         if self._options.on_consent_change is not None:
             self._announce()
-        return self._engine.sending.event(self._engine.rooms, name, properties, user_id, context)
+        engine = self._engine
+        return engine.sending.event(engine.rooms, name, properties, user_id, context)
