@@ -105,13 +105,13 @@ def _at_fork(moment: str) -> None:
     global _loading  # noqa: PLW0603 - a lock that another thread held is of no use to a child
     if moment == "before":
         _loading.acquire(timeout=_LONGEST_LOADING)
-    elif moment == "parent":
-        with contextlib.suppress(RuntimeError):  # it was not had in time
-            _loading.release()
-    else:
+    elif moment == "child":
         _loading = threading.RLock()
     for living in _all():
         living.at_fork(moment)
+    if moment == "parent":
+        with contextlib.suppress(RuntimeError):  # it was not had in time
+            _loading.release()
 
 
 atexit.register(_at_exit)

@@ -174,18 +174,21 @@ class Telemetry(UserControl):
         return self._opened or self._open()
 
     def _open(self) -> Engine:
-        """Load and make what is behind the facade. The first call does: not every program that could makes one."""
         with lifetime.loading():
-            if self._opened is None:
-                from telemetry_sdk.engine import Engine
-                from telemetry_sdk.records import World
-
-                it = self._current
-                world = World(it.environ, it.clock, it.new_id, it.draw)
-                engine = Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
+            engine = self._make_engine()
+            if self._opened is None:  # neither another thread nor a signal handler was faster
                 lifetime.watch(engine)
-                self._opened = self._opened or engine  # a signal handler may have called meanwhile
+                self._opened = engine
             return self._opened
+
+    def _make_engine(self) -> Engine:
+        # What is behind the facade is loaded by the first call, for not every program makes one.
+        from telemetry_sdk.engine import Engine
+        from telemetry_sdk.records import World
+
+        it = self._current
+        world = World(it.environ, it.clock, it.new_id, it.draw)
+        return Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
 
     def _connect(self) -> None:
         """Go on by the wiring that holds now; see `wiring.redirect`."""
@@ -215,11 +218,12 @@ class Telemetry(UserControl):
 
     @shielded(lambda _: None)
     def _start(self) -> None:
-        self._engine.show_notice()
+        engine = self._engine
+        engine.show_notice()
         # Stored both before anything is sent: one request, and one bound on the time, for the whole start.
         for name in (FIRST_SEEN, HEARTBEAT):
-            self._engine.sending.base(self._engine.rooms, name, now=False)
-        self._engine.start()
+            engine.sending.base(engine.rooms, name, now=False)
+        engine.start()
 
     @shielded(lambda _: None)
     def close(self, timeout: float | None = None) -> None:
@@ -334,8 +338,9 @@ class Telemetry(UserControl):
         """Send an event about *who* of *user_id*, in *context*. Without consent none of them is looked at."""
         if self._options.on_consent_change is not None:
             self._announce()
-        rooms, decision = self._engine.right()
+        engine = self._engine
+        rooms, decision = engine.right()
         if decision.level < Level.FULL:
             return suppressed(decision.reason)
         user = user_id if who is None else who(user_id)
-        return self._engine.sending.event(rooms, decision, name, properties, user, context)
+        return engine.sending.event(rooms, decision, name, properties, user, context)

@@ -150,7 +150,7 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "__getattr__"): {"telemetry_sdk"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.catalog_file"},
-    ("telemetry", "_open"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
+    ("telemetry", "_make_engine"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
     ("telemetry", "_no_scope"): {"telemetry_sdk.ambient"},
     ("options", "_check_notice"): {"telemetry_sdk.notice"},
     ("control", "inquiry"): {"telemetry_sdk.inquiry"},

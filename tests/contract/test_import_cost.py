@@ -1,4 +1,7 @@
-"""What a host pays that only imports or constructs us, or whose user said no: nothing heavy, no thread, no file."""
+"""What a host pays: for import and construction next to nothing, for a call what it needs, after a no no more.
+
+What is loaded is pinned by name. It is most of the cost, and unlike time the same on every machine.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,17 @@ HEAVY = (
     *("http.client", "http.cookiejar", "http.server", "email", "ssl", "socket", "locale", "ctypes", "subprocess"),
     *("multiprocessing", "concurrent.futures", "argparse", "tomllib", "telemetry_sdk.collector", "telemetry_sdk.cli"),
 )
+# What the program uses that only imports and constructs us, and nothing else of Python's library.
+SLOW = (
+    *("dataclasses", "inspect", "ast", "tokenize", "logging", "json", "sqlite3", "pathlib", "uuid", "platform"),
+    *("datetime", "decimal", "hashlib", "base64", "contextvars", "queue", "signal", "tempfile"),
+)
+# What the first call needs of those, when it is an ordinary one that is only stored.
+FOR_A_CALL = {"json", "sqlite3", "pathlib", "uuid", "platform", "datetime", "contextvars", "queue", "signal"}
+OURS_AT_CONSTRUCTION = {
+    *("_version", "arguments", "control", "errors", "event_names", "lifetime", "log", "model", "options", "patterns"),
+    *("policy", "settings", "shield", "sink", "state_dir", "telemetry", "wiring"),
+}
 CONSTRUCT = 'telemetry = Telemetry("acme-notes", version="1", endpoint="http://127.0.0.1:9", strict=True)'
 
 # Every public method, called as a host would.
@@ -46,8 +60,10 @@ CALLS = {
     "close": "()",
 }
 REPORT = """
-import json, sys, threading
-print(json.dumps({"modules": sorted(sys.modules), "threads": threading.active_count(), "answers": answers}))
+import sys
+modules = sorted(sys.modules)
+import json, threading
+print(json.dumps({"modules": modules, "threads": threading.active_count(), "answers": answers}))
 """
 
 
@@ -81,6 +97,52 @@ def test_the_measure_is_true(tmp_path: Path) -> None:
     )
     assert {"requests", "urllib3", "sqlite3", "filelock", "tzlocal", "platformdirs"} <= set(sent["modules"])
     assert list((tmp_path / "b").rglob("installation.json"))
+
+
+STORE = """
+telemetry = Telemetry(
+    "acme-notes", version="2.4.0", endpoint="http://127.0.0.1:9", token="id:token", delivery="manual", state_dir="state"
+)
+"""
+ORDINARY = '{"source": "cli", "duration_ms": 1234, "premium": True}, user_id="u-17"'
+
+
+def loaded(report: dict[str, Any], of: tuple[str, ...] = SLOW) -> set[str]:
+    return set(of) & set(report["modules"])
+
+
+@pytest.mark.parametrize("program", ["", CONSTRUCT, STORE], ids=["import", "construct", "with a token"])
+def test_importing_and_constructing_load_only_this(tmp_path: Path, program: str) -> None:
+    """Import and construction load these modules of ours, and none of Python's that take long."""
+    report = run(f"from telemetry_sdk import Limits, Telemetry\n{program}", tmp_path / "home")
+
+    ours = {name.removeprefix("telemetry_sdk.") for name in report["modules"] if name.startswith("telemetry_sdk.")}
+    assert ours == OURS_AT_CONSTRUCTION
+    assert loaded(report) - ({"base64"} if "token" in program else set()) == set()
+
+
+def test_a_stored_event_loads_only_this(tmp_path: Path) -> None:
+    """The first call of a program that stores an ordinary event loads what storing needs, and no network."""
+    run(f"from telemetry_sdk import Telemetry\n{STORE}\ntelemetry.opt_in()", tmp_path / "home")
+    call = f'assert telemetry.track_event("timer.started", {ORDINARY})'
+    report = run(f"from telemetry_sdk import Telemetry\n{STORE}\n{call}\ntelemetry.close()", tmp_path / "home")
+
+    assert heavy_in(report) == ["sqlite3"]
+    assert loaded(report) == FOR_A_CALL | {"base64"}
+    late = {
+        f"telemetry_sdk.{name}" for name in ("inquiry", "reports", "preview", "catalog", "request_context", "notice")
+    }
+    assert late & set(report["modules"]) == set()
+
+
+def test_a_no_loads_even_less(tmp_path: Path) -> None:
+    """Where the user has said no, a call opens no database."""
+    run(f"from telemetry_sdk import Telemetry\n{STORE}\ntelemetry.opt_out()", tmp_path / "home")
+    call = f'assert not telemetry.track_event("timer.started", {ORDINARY})'
+    report = run(f"from telemetry_sdk import Telemetry\n{STORE}\n{call}\ntelemetry.close()", tmp_path / "home")
+
+    assert heavy_in(report) == []
+    assert loaded(report) - FOR_A_CALL == {"base64"}
 
 
 @pytest.mark.parametrize("program", ["", CONSTRUCT], ids=["import", "construct"])

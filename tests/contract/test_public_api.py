@@ -6,9 +6,13 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import pickle
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -103,6 +107,48 @@ def test_nothing_else_looks_public() -> None:
     modules = {module.removeprefix("telemetry_sdk.") for module in MODULES}
 
     assert shown - set(NAMES) <= modules
+
+
+LATE = ["FlushReport", "Forgotten", "Notice", "Preview", "SentRequest", "Status"]
+
+
+def fresh(program: str) -> str:
+    """Return what *program* prints in an interpreter of its own."""
+    command = [sys.executable, "-I", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_can_be_imported_first(name: str) -> None:
+    """``from telemetry_sdk import name`` works for every supported name, also for those that are loaded late."""
+    assert fresh(f"from telemetry_sdk import {name}; print({name} is not None)") == "True\n"
+
+
+def test_all_names_are_shown_before_they_are_loaded() -> None:
+    """``dir``, ``import *`` and `help` know the names that are loaded late, and asking for a wrong one is an error."""
+    assert fresh("import telemetry_sdk; print(*sorted(set(telemetry_sdk.__all__) - set(dir(telemetry_sdk))))") == "\n"
+    names = ", ".join(LATE)
+    assert fresh(f"from telemetry_sdk import *; print(len([{names}]))") == f"{len(LATE)}\n"
+    for wrong in ("Reciept", "__path_to__", "_Status"):
+        with pytest.raises(AttributeError, match=f"'telemetry_sdk' has no attribute '{wrong}'"):
+            getattr(telemetry_sdk, wrong)
+
+
+def test_a_name_that_is_loaded_late_is_the_same_wherever_it_comes_from() -> None:
+    """A report's class is that of the report, and a pickled one comes back as it was."""
+    assert telemetry_sdk.Status is importlib.import_module("telemetry_sdk.reports").Status
+    assert telemetry_sdk.Notice is importlib.import_module("telemetry_sdk.notice").Notice
+    report = telemetry_sdk.FlushReport(delivered=1)
+    receipt = telemetry_sdk.Receipt(telemetry_sdk.Outcome.QUEUED, "uid")
+    assert pickle.loads(pickle.dumps([report, receipt])) == [report, receipt]
+
+
+def test_a_host_can_stand_in_for_the_facade() -> None:
+    """A host's test can make a stand-in with the facade's methods from the class alone."""
+    stand_in = create_autospec(Telemetry, instance=True)
+    stand_in.track_event("timer.started", user_id="u-17")
+    with pytest.raises(TypeError):
+        stand_in.track_event("timer.started", user="u-17")
 
 
 def test_the_facade_has_these_methods() -> None:

@@ -129,8 +129,8 @@ def on_loading():
 
 def first():
     waiting.wait()
-    track()
     engines.append(telemetry._engine)
+    track()
 
 threads = [threading.Thread(target=first) for _ in range(16)]
 for thread in threads:

@@ -48,6 +48,15 @@ def test_without_a_redirection_nothing_is_changed(make: Any) -> None:
     assert wiring.current(mine) is mine
 
 
+def test_what_an_object_holds_shows_no_token(make: Any) -> None:
+    """Whoever shows the variables of a failed call, as text or unfolded, shows no token."""
+    telemetry = make(token="Bearer top-secret")
+    sink = telemetry._settings.sink
+
+    assert "secret" not in repr([telemetry._wiring, telemetry._settings, telemetry._options, sink, vars(telemetry)])
+    assert not isinstance(sink, tuple)
+
+
 def test_objects_made_before_and_after_are_redirected(make: Any, redirected: Any, sink: Any, other: Any) -> None:
     """From the call on every object of the process works by the other wiring, whenever it was made."""
     before = make()
