@@ -280,9 +280,15 @@ class Engine:
         rooms = self.rooms
         if (decision := rooms.gate.right()).level is Level.OFF or decision.hold:
             return None
-        tally = rooms.delivery.deliver(LONGEST_SLEEP)
         if not rooms.has_waiting():
             return None
+        if (wait := rooms.delivery.others_turn()) > 0:
+            return wait
+        tally = rooms.delivery.deliver(LONGEST_SLEEP, gathers=True)
+        if not rooms.has_waiting():
+            return None
+        if not tally.reason:
+            return 0.0  # stored during the request
         try:
             circuit = rooms.outbox.circuit()
         except StoreError:

@@ -58,8 +58,8 @@ class Queue:
         self.outbox.release()
         return found
 
-    def begin(self, records, *, now: float = NOW, sink: str = "sink"):
-        found = self.outbox.begin(records, encode, sink=sink, now=now, lease_s=LEASE_S)
+    def begin(self, records, *, fresh=(), now: float = NOW, sink: str = "sink"):
+        found = self.outbox.begin(records, encode, fresh=fresh, sink=sink, now=now, lease_s=LEASE_S)
         self.check()
         return found
 
@@ -72,7 +72,7 @@ class Queue:
     def deliver(self, *grants: str, fate: str = "delivered", now: float = NOW) -> list[str]:
         """Claim, begin, settle and release; return the uids."""
         records, _, number = self.begin(self.claim(*grants, now=now).records, now=now)
-        self.settle(number, [Fate(record, fate, now + 86_400) for record in records])
+        self.settle(number, [Fate(records, fate, now + 86_400)])
         self.outbox.release()
         return [record.uid for record in records]
 
@@ -546,7 +546,7 @@ def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
     first, second = queue.claim(YES).records
     late = dataclasses.replace(first, body=b"shorter")
 
-    present, body, _ = queue.begin([late, second])
+    present, body, _ = queue.begin([late, second], fresh=[late])
     queue.outbox.release()
 
     assert body == b"E:shorter|E:" + second.body
@@ -558,9 +558,10 @@ def test_settling_a_late_record_keeps_the_bytes_right(queue):
     """The bytes of a record that got shorter are counted once."""
     queue.put(event("e"))
     (record,) = queue.claim(YES).records
-    present, _, number = queue.begin([dataclasses.replace(record, body=b"shorter")])
+    late = dataclasses.replace(record, body=b"shorter")
+    present, _, number = queue.begin([late], fresh=[late])
 
-    queue.settle(number, [Fate(present[0], "delivered")])
+    queue.settle(number, [Fate(present, "delivered")])
 
     assert (queue.counts.pending_bytes, queue.counts.delivered) == (0, 1)
 
@@ -574,7 +575,7 @@ def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
 
     queue.outbox.settle(
         number,
-        [Fate(one, "delivered"), Fate(two, "rejected")],
+        [Fate([one], "delivered"), Fate([two], "rejected")],
         status=200,
         verdict="delivered",
         reason="some reason",
@@ -597,7 +598,7 @@ def test_partially_rejected_records_are_counted_as_rejected(queue):
     queue.put(*[event(str(n)) for n in range(3)])
     records, _, number = queue.begin(queue.claim(YES).records)
 
-    queue.settle(number, [Fate(record, "delivered") for record in records], rejected=2)
+    queue.settle(number, [Fate(records, "delivered")], rejected=2)
     queue.settle(number, [], rejected=5)
 
     assert (queue.counts.delivered, queue.counts.rejected) == (1, 2)
@@ -608,9 +609,9 @@ def test_settling_twice_counts_once(queue):
     queue.put(base("b"))
     (record,) = queue.claim().records
 
-    queue.settle(1, [Fate(record, "delivered")])
-    queue.settle(1, [Fate(record, "delivered")])
-    queue.settle(1, [Fate(record, "rejected")])
+    queue.settle(1, [Fate([record], "delivered")])
+    queue.settle(1, [Fate([record], "delivered")])
+    queue.settle(1, [Fate([record], "rejected")])
 
     assert (queue.counts.delivered, queue.counts.rejected) == (1, 0)
 
@@ -621,7 +622,7 @@ def test_a_record_replaced_while_in_flight_is_counted_once(queue):
     records, _, number = queue.begin(queue.claim().records)
     queue.put(base("tuesday"), replaces=True)
 
-    queue.settle(number, [Fate(records[0], "delivered")])
+    queue.settle(number, [Fate(records, "delivered")])
 
     assert (queue.counts.delivered, queue.dropped, queue.counts.pending) == (0, {"replaced": 1}, 1)
 
