@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from process_tools import GUARD, Program
 
+from telemetry_sdk import waiting
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
 from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
@@ -461,6 +462,7 @@ def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
 
 
 CLAIMER = """
+from telemetry_sdk import waiting
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.outbox import Outbox, Terms
 outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
@@ -814,3 +816,78 @@ def test_the_ledger_names_every_reason(queue):
 
     assert queue.counts == Counts(4, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 1})
     assert isinstance(queue.claim(YES).records[0], Pending)
+
+
+def test_more_records_than_are_read_at_once_are_claimed(state_dir):
+    """A batch is read bit by bit, with none left out or doubled between two bits, whoever else has records there."""
+    queue = Queue(state_dir, batch_records=200)
+    queue.put(*[event(f"e{n:03d}", grant=OTHER if n % 3 == 0 else YES) for n in range(400)])
+
+    first = queue.claim(YES)
+    claimed = [record.uid for record in first.records]
+
+    assert claimed == [f"e{n:03d}" for n in range(400) if n % 3][:200]
+    assert first.has_more
+    queue.settle(0, [Fate(first.records, "delivered")])
+    rest = queue.claim(YES)
+    assert [record.uid for record in rest.records] == [f"e{n:03d}" for n in range(400) if n % 3][200:]
+    assert not rest.has_more
+
+
+def test_a_claim_cut_by_bytes_has_more(state_dir):
+    """What did not fit into the request waits, and the claim says so."""
+    queue = Queue(state_dir, batch_bytes=250)
+    queue.put(event("1"), event("2"), event("3"))
+
+    assert queue.claim(YES).has_more
+
+
+def test_damaged_records_in_every_bit_are_dropped(queue):
+    """A damaged record is left out wherever it stands, and the records after it are claimed in the same step."""
+    queue.put(*[event(f"e{n:03d}") for n in range(150)])
+    with sqlite3.connect(queue.outbox.database.path) as db:
+        db.execute("UPDATE records SET body = x'00' WHERE seq IN (1, 64, 65, 150)")
+        db.execute("UPDATE totals SET bytes = (SELECT sum(length(body)) FROM records)")
+
+    assert len(queue.claim(YES).records) == 146
+    assert queue.counts.dropped == {"damaged": 4}
+
+
+def test_records_without_their_envelope_do_not_hold_up_the_others(queue):
+    """Where an envelope was lost with a page of the file, the records of the others leave."""
+    queue.put(*[event(f"e{n:03d}") for n in range(70)], event("sound", envelope=b"F"))
+    with sqlite3.connect(queue.outbox.database.path) as db:
+        db.execute("DELETE FROM envelopes WHERE data = ?", (b"E",))
+
+    assert [record.uid for record in queue.claim(YES).records] == ["sound"]
+
+
+def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
+    """Records of a file that was deleted meanwhile are not settled by those that got their numbers in a new one."""
+    queue.put(*[event(f"old{n}") for n in range(3)])
+    records, _, number = queue.begin(queue.claim(YES).records)
+    queue.outbox.database.discard()
+    queue.put(*[event(f"new{n}") for n in range(3)])
+
+    queue.settle(number, [Fate(records, "delivered")])
+
+    assert queue.counts.pending == 3
+
+
+def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
+    """While one process reads what it claimed, another one may write."""
+    queue.put(event("1"))
+    other = Queue(state_dir, "b")
+    other.put(event("2"))
+    inner = waiting.rows_waiting
+    stored: list[object] = []
+
+    def rows_waiting(db, **options):
+        rows = inner(db, **options)
+        stored.append(other.outbox.put(event("3")))
+        return rows
+
+    monkeypatch.setattr(waiting, "rows_waiting", rows_waiting)
+
+    assert [record.uid for record in queue.claim(YES).records] == ["1", "2"]
+    assert stored == [Put.STORED]
