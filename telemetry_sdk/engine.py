@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk import environment, lifetime, policy, terminal
 from telemetry_sdk.base_payload import HEARTBEAT
 from telemetry_sdk.choices import Choices
-from telemetry_sdk.heartbeat import LONGEST_SLEEP, REST, Ticker, heartbeat_step
+from telemetry_sdk.heartbeat import GATHERING, LONGEST_SLEEP, REST, Ticker, heartbeat_step
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
 from telemetry_sdk.preview import NO_ID, look_ahead
@@ -69,7 +69,7 @@ class Engine:
         self._real = self._make_rooms(on_delivered=self._delivered)
         self._log: Rooms | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
-        self._background = Ticker("telemetry-sdk-delivery", self._background_step, rest_s=REST)
+        self._background = Ticker("telemetry-sdk-delivery", self._background_step, gather_s=GATHERING, rest_s=REST)
 
     @property
     def rooms(self) -> Rooms:
