@@ -9,7 +9,6 @@ sampled and scaled; a sample's noise can only raise its busiest minute.
 from __future__ import annotations
 
 import functools
-import gzip
 import math
 import random
 from dataclasses import dataclass, field
@@ -245,4 +244,4 @@ def _request_bytes(base: int, events: int) -> int:
         body = otlp.encode_record(name=name, uid=uid, identity=install, made_ns=made, payload=payload)
         records.append((otlp.encode_envelope(app="acme-notes", version="2.4.0", layer=layer), body))
     body = otlp.encode_request(records)
-    return _HEAD_BYTES + len(gzip.compress(body, 6) if len(body) > 1024 else body)
+    return _HEAD_BYTES + len(otlp.packed(body))

@@ -5,7 +5,7 @@ them only when asked. An event is recognised by its marker, ``mk0000017mk``: let
 wire format leaves as they are.
 
 Run as a program it is driven by lines on its standard input: ``report`` answers with one JSON line, ``reset`` forgets,
-``gate`` holds answers back, ``open`` lets them go.
+``gate`` holds answers back, ``open`` lets them go, ``far`` lets each go 0.3 seconds after its request.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Sink", "marker", "raw_ceiling"]
+__all__ = ["FAR", "Sink", "marker", "raw_ceiling"]
 
+FAR = 0.3  # seconds: DNS, TCP, TLS and one request to another continent
 _MARKER = re.compile(rb"mk(\d{7})mk")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ENCODING = re.compile(rb"\r\ncontent-encoding: *(\w+)", re.IGNORECASE)
@@ -44,6 +45,7 @@ class _Server:
         self.requests: list[tuple[float, bytes, bytes]] = []
         self.opened = threading.Event()
         self.opened.set()
+        self.distance = 0.0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -77,6 +79,7 @@ class _Server:
                 whole = b"".join(parts)
                 body, data = whole[:length], whole[length:]
                 self.opened.wait()
+                time.sleep(self.distance)
                 connection.sendall(_ANSWER)
                 self.requests.append((time.monotonic(), head, body))
 
@@ -138,6 +141,10 @@ class Sink:
         """Hold every answer back until `open`."""
         self._ask("gate")
 
+    def move_away(self) -> None:
+        """Answer each request only after 0.3 seconds until `reset`."""
+        self._ask("far")
+
     def open(self) -> float:
         """Let the answers go; return when, by the monotonic clock."""
         now = time.monotonic()
@@ -183,6 +190,9 @@ def _main() -> None:
             server.opened.clear()
         elif word == "open":
             server.opened.set()
+            server.distance = 0.0
+        elif word == "far":
+            server.distance = FAR
         print(json.dumps(server.report() if word == "report" else {}), flush=True)
 
 

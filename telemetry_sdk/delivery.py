@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import otlp, verdict
+from telemetry_sdk import batch, otlp, verdict
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker
-from telemetry_sdk.base_payload import FIRST_SEEN
 from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.rota import Rota
 from telemetry_sdk.store_errors import LockedError
-from telemetry_sdk.tables import Fate
 from telemetry_sdk.turn import Turn
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from telemetry_sdk.permission import Sender
     from telemetry_sdk.plan import Plan
     from telemetry_sdk.policy import Decision
-    from telemetry_sdk.tables import Pending
+    from telemetry_sdk.tables import Fate, Pending
 
 __all__ = ["Delivery", "Tally"]
 
-_FIRST_SEEN_WAIT: Final = 86_400.0
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
 _LOCK_WAIT: Final = 30.0
@@ -67,6 +66,7 @@ class Delivery:
         self.plan = plan
         self.right = right
         self.waits = getattr(sender, "waits", True) is not False
+        self._packs = bool(getattr(sender, "takes_packed", False))
         self._outbox = outbox
         self._sender = sender
         self._clock = clock
@@ -80,6 +80,7 @@ class Delivery:
         self._supervisor = 0
         self._stopped: bool | None = None
         self._analytics_wait_until = 0.0
+        self._rota = Rota()
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
@@ -113,11 +114,14 @@ class Delivery:
             del self._awaited[uid]
         return fate or ("kept", tally.reason)
 
-    def deliver(self, budget: float, *, force: bool = False, wait_for_lease: bool = False) -> Tally:
+    def deliver(
+        self, budget: float, *, force: bool = False, wait_for_lease: bool = False, gathers: bool = False
+    ) -> Tally:
         """Deliver what waits within *budget* seconds, and say what was done.
 
         Args:
             budget: Seconds, for everything.
+            gathers: End after a request that held all that waited: what is stored meanwhile leaves together, next time.
             force: Make one attempt even while the circuit is open; a hold or a stop stays.
             wait_for_lease: Wait while another process is sending, instead of leaving the records to it.
         """
@@ -130,7 +134,7 @@ class Delivery:
             return Tally(reason="another thread is sending")
         try:
             self._supervisor = threading.get_ident()
-            self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease)
+            self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease, gathers=gathers)
         except StoreError as error:
             tally.reason = str(error)
         finally:
@@ -144,6 +148,13 @@ class Delivery:
             with contextlib.suppress(LockedError):  # then the next delivery knows
                 self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.plan.app_version
         return bool(self._stopped)
+
+    def others_turn(self) -> float:
+        """Return for how many seconds to leave what waits to another process; see `Rota`."""
+        try:
+            return self._rota.wait(self._outbox.circuit().last_at, self._now(), time.monotonic())
+        except StoreError:
+            return 0.0
 
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
@@ -162,22 +173,23 @@ class Delivery:
         self._worker.join(wait_s)
         self._sender.close()
 
-    def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool) -> None:
-        while time.monotonic() < deadline:
-            claim = self._claim(deadline, force=force)
-            if claim.blocked == BUSY and wait_for_lease:
-                time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
-                continue
-            if not claim.records:
-                tally.reason = claim.blocked
-                return
-            force = False
-            try:
-                if not self._send_all(claim, tally, deadline):
+    def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool, gathers: bool) -> None:
+        has_lease = False
+        try:
+            while time.monotonic() < deadline:
+                claim = self._claim(deadline, force=force)
+                # A claim that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
+                has_lease = bool(claim.records) or (has_lease and claim.blocked != "")
+                if claim.blocked == BUSY and wait_for_lease:
+                    time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
+                    continue
+                force, tally.reason = False, claim.blocked
+                if not claim.records or not self._send_all(claim, tally, deadline) or (gathers and not claim.has_more):
                     return
-            finally:
+            tally.reason = "the time was up"
+        finally:
+            if has_lease:
                 self._outbox.release()
-        tally.reason = "the time was up"
 
     def _claim(self, deadline: float, *, force: bool) -> Claim:
         now = self._now()
@@ -220,13 +232,15 @@ class Delivery:
         plan = self.plan
         now_ns = self._clock()
         skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
-        records = [self._timed(record, now_ns, skew_ns) for record in part]
+        records, fresh = batch.retimed(part, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns)
         now, lease_s = now_ns / NANOSECONDS, plan.timeout + _LEASE_MARGIN
-        present, body, number = self._outbox.begin(records, self._encode, sink=plan.sink, now=now, lease_s=lease_s)
+        present, body, number = self._outbox.begin(
+            records, partial(batch.encode, packs=self._packs), fresh=fresh, sink=plan.sink, now=now, lease_s=lease_s
+        )
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget = min(plan.timeout, deadline - time.monotonic())
-        if grants := frozenset(record.grant for record in present if record.grant is not None):
+        if grants := frozenset({record.grant for record in present if record.grant is not None}):
             self._on_leaving()
         permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
         answer = self._attempt(body, permit, budget)
@@ -238,10 +252,6 @@ class Delivery:
             self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
         return present, *self._conclude(number, present, answer, circuit, tally)
-
-    def _timed(self, record: Pending, now_ns: int, skew_ns: int) -> Pending:
-        body = otlp.timed(record.body, record.made_ns, now_ns, late_ns=self.plan.late_ns, skew_ns=skew_ns)
-        return record if body is record.body else record._replace(body=body)
 
     def _conclude(
         self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
@@ -299,9 +309,10 @@ class Delivery:
         now = self._now()
         refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
         judged = Verdict.REJECTED if refused else judgement.verdict
-        fates = [fate for record in records if (fate := _fate(record, judged, now)) is not None]
+        fates = batch.fates(records, judged, now)
         rejected = 0 if refused else judgement.rejected
         after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
+        self._rota.mine = after.last_at
         self._outbox.settle(
             number,
             fates,
@@ -319,30 +330,16 @@ class Delivery:
         return after
 
     def _count(self, fates: Sequence[Fate], rejected: int, reason: str, tally: Tally) -> None:
-        ends = [fate.fate for fate in fates]
-        tally.delivered += ends.count("delivered") - rejected
-        tally.rejected += ends.count("rejected") + rejected
-        for record, end in ((fate.record, fate.fate) for fate in fates):
-            if record.uid in self._awaited:
-                why = reason or ("the sink rejected it" if end == "rejected" else "")
-                self._awaited[record.uid] = ("kept" if end == "put off" else end, why)
-            if record.derived and end == "delivered":
+        tally.delivered -= rejected
+        tally.rejected += rejected
+        for end, records in ((fate.fate, fate.records) for fate in fates):
+            tally.delivered += len(records) if end == "delivered" else 0
+            tally.rejected += len(records) if end == "rejected" else 0
+            why = reason or ("the sink rejected it" if end == "rejected" else "")
+            for uid in self._awaited.keys() & {record.uid for record in records} if self._awaited else ():
+                self._awaited[uid] = ("kept" if end == "put off" else end, why)
+            for record in [it for it in records if it.derived and end == "delivered"]:
                 self._on_delivered(record)
-
-    def _encode(self, records: Sequence[Pending]) -> bytes:
-        body = otlp.encode_request([(record.envelope, record.body) for record in records])
-        return otlp.packed(body) if getattr(self._sender, "takes_packed", False) else body
 
     def _now(self) -> float:
         return self._clock() / NANOSECONDS
-
-
-def _fate(record: Pending, judged: Verdict, now: float) -> Fate | None:
-    if judged is Verdict.DELIVERED:
-        return Fate(record, "delivered")
-    if judged is Verdict.REJECTED:
-        # A first_seen stays due: it is offered again the next day, under the same uid.
-        if record.name == FIRST_SEEN:
-            return Fate(record, "put off", now + _FIRST_SEEN_WAIT)
-        return Fate(record, "rejected")
-    return None

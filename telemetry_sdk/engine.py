@@ -13,7 +13,7 @@ from telemetry_sdk import analytics_event, environment, lifetime, policy, termin
 from telemetry_sdk.ambient import Ambient
 from telemetry_sdk.choices import Choices
 from telemetry_sdk.event_names import HEARTBEAT
-from telemetry_sdk.heartbeat import LONGEST_SLEEP, REST, Ticker, heartbeat_step
+from telemetry_sdk.heartbeat import GATHERING, LONGEST_SLEEP, REST, Ticker, heartbeat_step
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
 from telemetry_sdk.records import RecordMaker
@@ -70,7 +70,7 @@ class Engine:
         self._real = self._make_rooms(on_delivered=self._delivered)
         self._log: Rooms | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
-        self._background = Ticker("telemetry-sdk-delivery", self._background_step, rest_s=REST)
+        self._background = Ticker("telemetry-sdk-delivery", self._background_step, gather_s=GATHERING, rest_s=REST)
 
     @property
     def rooms(self) -> Rooms:
@@ -263,9 +263,15 @@ class Engine:
         rooms = self.rooms
         if (decision := rooms.gate.right()).level is Level.OFF or decision.hold:
             return None
-        tally = rooms.delivery.deliver(LONGEST_SLEEP)
         if not rooms.has_waiting():
             return None
+        if (wait := rooms.delivery.others_turn()) > 0:
+            return wait
+        tally = rooms.delivery.deliver(LONGEST_SLEEP, gathers=True)
+        if not rooms.has_waiting():
+            return None
+        if not tally.reason:
+            return 0.0  # stored during the request
         try:
             circuit = rooms.outbox.circuit()
         except StoreError:

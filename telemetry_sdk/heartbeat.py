@@ -17,11 +17,12 @@ from telemetry_sdk.schedule import DAY_SECONDS, seconds_until_phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORK_WAIT", "LONGEST_SLEEP", "REST", "Ticker", "heartbeat_step"]
+__all__ = ["FORK_WAIT", "GATHERING", "LONGEST_SLEEP", "REST", "Ticker", "heartbeat_step"]
 
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
-REST: Final = 0.25  # between two deliveries in the background: an event alone leaves at once, a burst together
+GATHERING: Final = 0.05  # before a delivery in the background: what a short program tracks leaves together
+REST: Final = 0.25  # after it: a busy program makes few requests
 
 
 class _Bell:
@@ -57,15 +58,18 @@ class _Bell:
 
 
 class Ticker:
-    """Calls *step* in a daemon thread: once at `start`, when woken, and after the seconds the step returned.
+    """Calls *step* in a daemon thread: once after `start`, when woken, and after the seconds the step returned.
 
-    The step must not raise. A step that returns None is called again only when woken. Between two steps lie at least
-    *rest_s* seconds. The thread keeps nothing alive while it sleeps, and ends when its ticker is forgotten.
+    The step must not raise. A step that returns None is called again only when woken. Before each step lie at least
+    *gather_s* seconds, and *rest_s* after it; whoever stops the ticker does not wait for either. The thread keeps
+    nothing alive while it sleeps, and ends when its ticker is forgotten.
     """
 
-    def __init__(self, name: str, step: Callable[[], float | None], *, rest_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], float | None], *, gather_s: float = 0.0, rest_s: float = 0.0
+    ) -> None:
         self._name = name
-        self._rest_s = rest_s
+        self._pauses = (gather_s, rest_s)
         self._step = step
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
@@ -86,7 +90,7 @@ class Ticker:
             bell = _Bell()
             try:
                 thread = threading.Thread(
-                    target=_run, args=(weakref.ref(self), bell, self._rest_s), name=self._name, daemon=True
+                    target=_run, args=(weakref.ref(self), bell, *self._pauses), name=self._name, daemon=True
                 )
                 # Told first: a signal handler may come here too, and then this thread is one too many and ends.
                 self._thread, self._bell = thread, bell
@@ -148,8 +152,8 @@ class Ticker:
         return self._bell is not bell, delay
 
 
-def _run(ticker: weakref.ref[Ticker], bell: _Bell, rest_s: float) -> None:
-    while (alive := ticker()) is not None:
+def _run(ticker: weakref.ref[Ticker], bell: _Bell, gather_s: float, rest_s: float) -> None:
+    while bell.rest(gather_s) and (alive := ticker()) is not None:
         is_over, delay = alive._tick(bell)
         del alive  # asleep it must not keep the ticker, and all behind it, from being forgotten
         if is_over or not bell.rest(rest_s) or not bell.sleep(delay):

@@ -15,6 +15,7 @@ import functools
 import itertools
 import json
 from json.encoder import encode_basestring as _quote
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk._version import __version__
@@ -33,6 +34,7 @@ __all__ = [
     "encode_request",
     "is_late",
     "is_packed",
+    "is_timely",
     "packed",
     "read_success",
     "request_size",
@@ -166,9 +168,14 @@ def timed(body: bytes, made_ns: int, now_ns: int, *, late_ns: int | None, skew_n
         late_ns: Age after which it counts as late; None: it keeps its own time always.
         skew_ns: How far the sink's clock is known to be ahead of ours.
     """
-    if late_ns is None or (not skew_ns and -FUTURE_NS <= now_ns - made_ns <= late_ns):
+    if late_ns is None or is_timely(made_ns, now_ns, late_ns=late_ns, skew_ns=skew_ns):
         return body
     return as_late(body, max(now_ns + skew_ns, 1), within_ns=late_ns)
+
+
+def is_timely(made_ns: int, now_ns: int, *, late_ns: int | None, skew_ns: int = 0) -> bool:
+    """Tell whether a record made then keeps its time; what holds for two moments holds for all between; see `timed`."""
+    return late_ns is None or (not skew_ns and -FUTURE_NS <= now_ns - made_ns <= late_ns)
 
 
 def is_late(body: bytes) -> bool:
@@ -182,8 +189,8 @@ def encode_request(records: Iterable[tuple[bytes, bytes]]) -> bytes:
     Neighbours with the same envelope share one resource. The order is kept because a store that has seen a newer
     record may refuse an older one.
     """
-    groups = itertools.groupby(records, key=lambda pair: pair[0])
-    parts = (envelope + b",".join(body for _, body in group) + _RESOURCE_CLOSING for envelope, group in groups)
+    groups = itertools.groupby(records, key=itemgetter(0))
+    parts = (envelope + b",".join(map(itemgetter(1), group)) + _RESOURCE_CLOSING for envelope, group in groups)
     return _OPENING + b",".join(parts) + _CLOSING
 
 

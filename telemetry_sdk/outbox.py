@@ -14,7 +14,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk import lease, sent, tables
+from telemetry_sdk import batch, lease, sent, tables, waiting
 from telemetry_sdk.arrivals import Arrivals, Put
 from telemetry_sdk.database import BUSY_WAIT, Database
 from telemetry_sdk.model import NANOSECONDS
@@ -57,11 +57,13 @@ class Claim(NamedTuple):
         records: The records.
         circuit: The circuit as it is.
         blocked: Why there are no records although some may wait; empty when the outbox has none to send.
+        has_more: Whether more records may leave now than fit into the request.
     """
 
     records: tuple[Pending, ...]
     circuit: Circuit
     blocked: str = ""
+    has_more: bool = False
 
 
 class Outbox:
@@ -131,14 +133,14 @@ class Outbox:
         while True:
             aside = self._arrivals.aside.names()
             take = partial(self._take, terms, now, lease_s, aside)
-            rows, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
+            grants, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
             self._arrivals.aside.remove(aside)
-            # Outside of the transaction: it takes long, and whoever stores a record would wait for it.
-            records, damaged = tables.checked(rows)
-            if damaged:
-                self._database.run(partial(_drop_damaged, damaged))
-            if records or not rows:
-                return Claim(self._batch(records), circuit, blocked)
+            if grants is None:
+                return Claim((), circuit, blocked)
+            if records := waiting.read(self._database, grants, now=now, limit=self._limits.batch_records):
+                chosen = batch.fitting(records, self._limits.batch_bytes)
+                has_more = len(records) == self._limits.batch_records or len(chosen) < len(records)
+                return Claim(chosen, circuit, has_more=has_more)
 
     def _take(
         self,
@@ -147,8 +149,13 @@ class Outbox:
         lease_s: float,
         aside: Sequence[str],
         db: sqlite3.Connection,
-    ) -> tuple[list[tuple[Any, ...]], Circuit, str, frozenset[str] | None]:
-        """Return the rows to send, the circuit, why there are none, and the consents that all analytics have now."""
+    ) -> tuple[frozenset[str] | None, Circuit, str, frozenset[str] | None]:
+        """Take the lease if there is something to send.
+
+        Returns:
+            The consents under which it may leave, or None when there is nothing; the circuit; why nothing may leave;
+            and the consents that all analytics have now.
+        """
         self._arrivals.take_in(db, aside)
         circuit = sent.read_circuit(db)
         agreed = terms(circuit)
@@ -156,29 +163,30 @@ class Outbox:
             tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
         cleared_for = agreed.grants if agreed.destroy_others else None
         if agreed.blocked:
-            return [], circuit, agreed.blocked, cleared_for
+            return None, circuit, agreed.blocked, cleared_for
         if not lease.is_free(db, self._owner, now, lease_s):
-            return [], circuit, BUSY, cleared_for
+            return None, circuit, BUSY, cleared_for
         tables.expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
-        rows = tables.rows_waiting(db, agreed.grants, now=now, limit=self._limits.batch_records)
-        if not rows:
+        has_some = waiting.has_some(db, agreed.grants, now=now)
+        if not has_some:
             tables.check_count(db)
-        lease.take(db, self._owner if rows else "", now + lease_s)
-        return rows, circuit, "", cleared_for
+        lease.take(db, self._owner if has_some else "", now + lease_s)
+        return agreed.grants if has_some else None, circuit, "", cleared_for
 
     def begin(
         self,
         records: Sequence[Pending],
         encode: Callable[[Sequence[Pending]], bytes],
         *,
+        fresh: Sequence[Pending] = (),
         sink: str,
         now: float,
         lease_s: float,
     ) -> tuple[tuple[Pending, ...], bytes, int]:
         """Write down what is about to be sent.
 
-        Bodies that differ from the stored ones replace them, so that a retry is byte-identical. Records that are gone
-        (withdrawn by another process) are left out; all are, when the lease was lost.
+        The bodies of *fresh*, which are some of *records*, replace the stored ones, so that a retry is byte-identical.
+        Records that are gone (withdrawn by another process) are left out; all are, when the lease was lost.
 
         Returns:
             The records that remain, the request's body, and its number in the sent log. Without records the body is
@@ -187,21 +195,28 @@ class Outbox:
         while True:
             # Before the transaction: it takes long, and whoever stores a record would wait for it.
             body = encode(records)
-            number = self._database.run(partial(self._log, records, body, sink, now, lease_s))
+            number = self._database.run(partial(self._log, records, fresh, body, sink, now, lease_s))
             if isinstance(number, int):
                 return tuple(records), body, number
             if not number:
                 return (), b"", 0
-            records = number
+            records, fresh = number, [record for record in fresh if record in number]
 
     def _log(
-        self, records: Sequence[Pending], body: bytes, sink: str, now: float, lease_s: float, db: sqlite3.Connection
+        self,
+        records: Sequence[Pending],
+        fresh: Sequence[Pending],
+        body: bytes,
+        sink: str,
+        now: float,
+        lease_s: float,
+        db: sqlite3.Connection,
     ) -> int | list[Pending]:
         """Return the number of the request's line in the sent log, or the records that remain when not all do."""
         there = tables.still_waiting(db, records) if lease.holder(db) == self._owner else []
         if len(there) < len(records) or not there:
             return there
-        tables.replace_bodies(db, there)
+        tables.replace_bodies(db, fresh)
         lease.renew(db, now + lease_s)
         number = sent.log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(there))
         sent.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
@@ -224,16 +239,20 @@ class Outbox:
         """
 
         def work(db: sqlite3.Connection) -> None:
+            delivered = refused = 0
             for fate in fates:
                 if fate.fate == "put off":
-                    db.execute("UPDATE records SET not_before = ? WHERE seq = ?", (fate.not_before, fate.record.seq))
-            delivered = tables.delete(db, [fate.record for fate in fates if fate.fate == "delivered"])
-            refused = len(tables.delete(db, [fate.record for fate in fates if fate.fate == "rejected"]))
-            for record in delivered:
-                if record.derived:
-                    tables.mark_done(db, record.uid, int(circuit.last_at * NANOSECONDS))
-            lost = min(rejected, len(delivered))
-            ended = (len(delivered) - lost, refused + lost)
+                    tables.put_off(db, fate.records, fate.not_before)
+                    continue
+                gone = tables.delete(db, fate.records)
+                if fate.fate == "rejected":
+                    refused += len(gone)
+                    continue
+                delivered += len(gone)
+                for uid in [record.uid for record in gone if record.derived]:
+                    tables.mark_done(db, uid, int(circuit.last_at * NANOSECONDS))
+            lost = min(rejected, delivered)
+            ended = (delivered - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
             sent.write_circuit(db, circuit)
             sent.end_request(db, number, status=status, verdict=verdict, reason=reason)
@@ -313,10 +332,10 @@ class Outbox:
         """Return the records that wait, oldest first, and those that the next request would carry."""
 
         def work(db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-            return tables.all_rows(db), tables.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
+            return waiting.all_rows(db), waiting.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
 
         stored, first = self._database.run(work, write=False)
-        return tables.checked(stored)[0], self._batch(tables.checked(first)[0])
+        return waiting.checked(stored)[0], batch.fitting(waiting.checked(first)[0], self._limits.batch_bytes)
 
     def counts(self, *, patience: float = BUSY_WAIT) -> Counts:
         """Return the ledger."""
@@ -325,18 +344,3 @@ class Outbox:
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
         return self._database.run(sent.read_log, write=False)
-
-    def _batch(self, records: Sequence[Pending]) -> tuple[Pending, ...]:
-        """Return those of *records* that fit into one request, in the order of a request."""
-        chosen: list[Pending] = []
-        size = 0
-        for record in records:
-            size += len(record.envelope) + len(record.body) + 8
-            if chosen and size > self._limits.batch_bytes:
-                break
-            chosen.append(record)
-        return tuple(sorted(chosen, key=lambda record: (record.made_ns, record.seq)))
-
-
-def _drop_damaged(numbers: Sequence[int], db: sqlite3.Connection) -> None:
-    tables.drop(db, "damaged", tables.present(db, numbers))

@@ -6,6 +6,7 @@ the totals right inside the caller's transaction.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,9 +23,8 @@ __all__ = [
     "Counts",
     "Fate",
     "Pending",
-    "all_rows",
     "check_count",
-    "checked",
+    "checksum",
     "delete",
     "drop",
     "envelope_id",
@@ -40,16 +40,13 @@ __all__ = [
     "mark_done",
     "one",
     "present",
+    "put_off",
     "replace_bodies",
-    "rows_waiting",
     "still_waiting",
     "totals",
 ]
 
 _MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
-_LONGEST_PUT_OFF: Final = 2 * 86_400.0
-_LAYERS: Final = {layer.value: layer for layer in Layer}
-_WHOLE: Final = "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, checksum FROM records"
 # Numbered in the statement that stores it, and counted by its trigger.
 _INSERT: Final = (
     "INSERT INTO records SELECT accepted + 1, ?, ?, ?, ?, ?, ?, 0.0, envelopes.id, ?, ? FROM totals "
@@ -73,9 +70,9 @@ class Pending(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What became of one record: ``delivered``, ``rejected``, or put off until *not_before*."""
+    """What became of some records: ``delivered``, ``rejected``, or ``put off`` until *not_before*."""
 
-    record: Pending
+    records: Sequence[Pending]
     fate: str
     not_before: float = 0.0
 
@@ -135,8 +132,12 @@ def still_waiting(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pe
         DamagedError: One is found by reading the whole table, but not by its number: it could never be settled.
     """
     numbers = [record.seq for record in records]
-    query = "SELECT seq, uid FROM records WHERE seq BETWEEN ? AND ?"
-    uids = dict(db.execute(query, (min(numbers), max(numbers)))) if numbers else {}
+    if not numbers:
+        return []
+    first, last = min(numbers), max(numbers)
+    if last - first + 1 == len(numbers) and _are_there(db, first, records[numbers.index(last)]):
+        return list(records)
+    uids = dict(db.execute("SELECT seq, uid FROM records WHERE seq BETWEEN ? AND ?", (first, last)))
     there: list[Pending] = []
     gone: list[Pending] = []
     for record in records:
@@ -144,6 +145,15 @@ def still_waiting(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pe
     if any(has_row(db, "SELECT 1 FROM records WHERE +seq = ? AND uid = ?", record.seq, record.uid) for record in gone):
         raise DamagedError
     return there
+
+
+def _are_there(db: sqlite3.Connection, first: int, newest: Pending) -> bool:
+    """Tell whether all records from number *first* to *newest* are there.
+
+    In a file begun anew, or an older copy of this one, other records may have their numbers: then *newest* is another.
+    """
+    query = "SELECT count(*), (SELECT uid FROM records WHERE seq = ?) FROM records WHERE seq BETWEEN ? AND ?"
+    return one(db, query, (newest.seq, first, newest.seq)) == (newest.seq - first + 1, newest.uid)
 
 
 def present(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
@@ -187,47 +197,11 @@ def insert_if_room(db: sqlite3.Connection, record: Record, envelope: int, *, rec
 
 def _row(record: Record, envelope: int) -> tuple[object, ...]:
     origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
-    return (*origin, record.body, _checksum(record.envelope, record.body, origin), envelope, record.envelope)
+    return (*origin, record.body, checksum(record.envelope, record.body, origin), envelope, record.envelope)
 
 
-def rows_waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[tuple[Any, ...]]:
-    """Return the rows that may leave now, oldest first: base ones, and analytics ones made under *grants*.
-
-    One put off for longer than anything is put off was so before the clock was set back.
-    """
-    marks = ", ".join("?" * len(grants))
-    may_leave = f"(not_before <= ? OR not_before > ?) AND (layer = 'base' OR grant_id IN ({marks}))"
-    values = (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit)
-    return _with_envelopes(db, db.execute(f"{_WHOLE} WHERE {may_leave} ORDER BY seq LIMIT ?", values).fetchall())
-
-
-def all_rows(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    """Return all rows, oldest first."""
-    return _with_envelopes(db, db.execute(f"{_WHOLE} ORDER BY seq").fetchall())
-
-
-def _with_envelopes(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    envelopes = dict(db.execute("SELECT id, data FROM envelopes"))
-    # One whose envelope was lost with a page of the file is left out: `check_count` will say so.
-    return [(*row[:7], envelopes[row[7]], *row[8:]) for row in rows if row[7] in envelopes]
-
-
-def checked(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
-    """Return the records in *rows*, and the numbers of those that are no longer what was stored.
-
-    Such a one would spoil its whole request, or pass for what it is not.
-    """
-    whole, damaged = [], []
-    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, checksum in rows:
-        origin = (uid, layer, name, made_ns, derived, grant)
-        if isinstance(body, bytes) and checksum == _checksum(envelope, body, origin):
-            whole.append(Pending(seq, uid, _LAYERS[layer], name, made_ns, bool(derived), grant, envelope, body))
-        else:
-            damaged.append(seq)
-    return whole, damaged
-
-
-def _checksum(envelope: bytes, body: bytes, origin: tuple[object, ...]) -> int:
+def checksum(envelope: bytes, body: bytes, origin: tuple[object, ...]) -> int:
+    """Return what is stored beside a record, so that one that was damaged is known."""
     return zlib.crc32(body, zlib.crc32(envelope, zlib.crc32(repr(origin).encode("utf-8", "backslashreplace"))))
 
 
@@ -243,16 +217,19 @@ def check_count(db: sqlite3.Connection) -> None:
 
 
 def replace_bodies(db: sqlite3.Connection, records: Sequence[Pending]) -> None:
-    """Make the stored bytes of *records* those they have now (see `otlp.as_late`)."""
-    numbers = [record.seq for record in records]
-    query = "SELECT seq, body FROM records WHERE seq BETWEEN ? AND ?"
-    stored = dict(db.execute(query, (min(numbers), max(numbers))))
+    """Make the stored bytes of *records*, which are there, those they have now (see `otlp.as_late`)."""
     for record in records:
-        if stored[record.seq] != record.body:
-            origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
-            fresh = (record.body, _checksum(record.envelope, record.body, origin), record.seq)
-            db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
-            db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - len(stored[record.seq]),))
+        before = one(db, "SELECT length(body) FROM records WHERE seq = ?", (record.seq,), kinds=int)[0]
+        origin = (record.uid, record.layer.value, record.name, record.made_ns, int(record.derived), record.grant)
+        fresh = (record.body, checksum(record.envelope, record.body, origin), record.seq)
+        db.execute("UPDATE records SET body = ?, checksum = ? WHERE seq = ?", fresh)
+        db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - before,))
+
+
+def put_off(db: sqlite3.Connection, records: Sequence[Pending], until: float) -> None:
+    """Let *records* wait until then (seconds since 1970)."""
+    for record in records:
+        db.execute("UPDATE records SET not_before = ? WHERE seq = ?", (until, record.seq))
 
 
 def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:
@@ -289,7 +266,7 @@ def delete(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pending]:
     gone = still_waiting(db, records)
     for first, last in _runs([record.seq for record in gone]):
         db.execute("DELETE FROM records WHERE seq BETWEEN ? AND ?", (first, last))
-    _count_out(db, len(gone), sum(len(record.body) for record in gone))
+    _count_out(db, len(gone), sum([len(record.body) for record in gone]))
     return gone
 
 
@@ -314,14 +291,10 @@ def _count_out(db: sqlite3.Connection, records: int, size: int) -> None:
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and the last of each run of neighbouring numbers."""
-    run: list[int] = []
-    for number in sorted(numbers):
-        if run and number != run[-1] + 1:
-            yield run[0], run[-1]
-            run = []
-        run = [run[0] if run else number, number]
-    if run:
-        yield run[0], run[-1]
+    ordered = sorted(numbers)
+    ends = [it for it in range(1, len(ordered)) if ordered[it] != ordered[it - 1] + 1]
+    for begin, end in itertools.pairwise([0, *ends, len(ordered)] if ordered else []):
+        yield ordered[begin], ordered[end - 1]
 
 
 def mark_done(db: sqlite3.Connection, uid: str, at_ns: int) -> None:

@@ -24,7 +24,7 @@ FLOORS = [
     # rules and builders, all pure
     {"scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens"},
     {"scrub"},
-    {"policy", "properties", "request_path", "schedule", "settings", "toml", "verdict"},
+    {"policy", "properties", "request_path", "rota", "schedule", "settings", "toml", "verdict"},
     {"analytics_event", "base_payload", "otlp", "state"},
     {"catalog"},
     {"catalog_docs", "catalog_format", "options"},
@@ -52,7 +52,7 @@ FLOORS = [
     {"aside", "consent", "database", "gate", "identity", "request_context", "schema"},
     {"request_source", "tables"},
     {"ambient"},
-    {"arrivals", "lease", "sent"},
+    {"arrivals", "batch", "lease", "sent", "waiting"},
     {"outbox"},
     # motion
     {"attempt", "heartbeat", "outage", "records", "wiring"},

@@ -12,6 +12,7 @@ from sink_server import Reply, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
 
@@ -181,6 +182,60 @@ def test_background_delivers_without_being_asked(make, sink):
     assert {receipt.outcome for receipt in receipts} == {Outcome.QUEUED}
     sink.wait_for(lambda: len(sink.accepted) == 53)
     assert len(set(sink.uids)) == 53
+
+
+class BusySender:
+    """Acknowledges everything; while it does, the program tracks one more event, five times in all."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.telemetry = None
+
+    def send(self, body, permit, timeout):
+        with permit:
+            self.requests += 1
+        if self.requests <= 5:
+            self.telemetry.track_event("timer.started")
+        return Answer(200)
+
+    def abandon(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("gathers", "delivered"), [(True, 1), (False, 6)])
+def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathers, delivered):
+    """In the background a busy program's events leave together, not one request after the other; a flush sends all."""
+    sender = BusySender()
+    sender.telemetry = telemetry = make(delivery="manual", sender=sender)
+    telemetry.opt_in()
+
+    tally = telemetry._engine.rooms.delivery.deliver(20, gathers=gathers)
+
+    assert (tally.delivered, sender.requests, tally.reason) == (delivered, delivered, "")
+
+
+def test_full_requests_follow_each_other(make):
+    """More than one request holds leaves in one delivery, also in the background."""
+    sender = BusySender()
+    sender.telemetry = telemetry = make(delivery="manual", sender=sender, limits=Limits(batch_records=10))
+    telemetry.opt_in()
+    for n in range(24):
+        telemetry.track_event("timer.started", {"n": n})
+
+    tally = telemetry._engine.rooms.delivery.deliver(20, gathers=True)
+
+    assert (tally.delivered, sender.requests) == (27, 3)
+
+
+def test_one_of_many_processes_delivers_what_all_store(make):
+    """What waits is left for a moment to the process that has just delivered."""
+    one, two = make(delivery="manual"), make(delivery="manual")
+    one.opt_in()
+    one.flush()
+
+    assert one._engine.rooms.delivery.others_turn() == 0.0
+    assert two._engine.rooms.delivery.others_turn() > 0.0
 
 
 def test_manual_sends_on_flush_only(make, sink):

@@ -144,7 +144,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.log = [*self.log, body][-LIMITS.sent_log_requests :]
         if crash == 2:
             return
-        settled = [Fate(r, fate, self.now + 3600) for r, fate in zip(present, decided, strict=False) if fate != "kept"]
+        settled = [
+            Fate([r], fate, self.now + 3600) for r, fate in zip(present, decided, strict=False) if fate != "kept"
+        ]
         circuit = Circuit(last_at=self.now)
         outbox.settle(number, settled, status=200, verdict="delivered", reason="", circuit=circuit)
         outbox.release()
@@ -152,14 +154,14 @@ class OutboxMachine(RuleBasedStateMachine):
         self.settled(settled)
 
     def settled(self, fates: list[Fate]) -> None:
-        for fate in fates:
+        for fate, record in ((it, record) for it in fates for record in it.records):
             if fate.fate == "put off":
-                self.put_off[fate.record.uid] = fate.not_before
+                self.put_off[record.uid] = fate.not_before
                 continue
             self.counts[fate.fate] += 1
-            self.waiting = [r for r in self.waiting if r.uid != fate.record.uid]
-            if fate.fate == "delivered" and fate.record.derived:
-                self.done.add(fate.record.uid)
+            self.waiting = [r for r in self.waiting if r.uid != record.uid]
+            if fate.fate == "delivered" and record.derived:
+                self.done.add(record.uid)
 
     @rule(which=who)
     def purge(self, which: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from process_tools import GUARD, Program
 
+from telemetry_sdk import waiting
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
 from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
@@ -57,8 +58,8 @@ class Queue:
         self.outbox.release()
         return found
 
-    def begin(self, records, *, now: float = NOW, sink: str = "sink"):
-        found = self.outbox.begin(records, encode, sink=sink, now=now, lease_s=LEASE_S)
+    def begin(self, records, *, fresh=(), now: float = NOW, sink: str = "sink"):
+        found = self.outbox.begin(records, encode, fresh=fresh, sink=sink, now=now, lease_s=LEASE_S)
         self.check()
         return found
 
@@ -71,7 +72,7 @@ class Queue:
     def deliver(self, *grants: str, fate: str = "delivered", now: float = NOW) -> list[str]:
         """Claim, begin, settle and release; return the uids."""
         records, _, number = self.begin(self.claim(*grants, now=now).records, now=now)
-        self.settle(number, [Fate(record, fate, now + 86_400) for record in records])
+        self.settle(number, [Fate(records, fate, now + 86_400)])
         self.outbox.release()
         return [record.uid for record in records]
 
@@ -460,6 +461,7 @@ def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
 
 
 CLAIMER = """
+from telemetry_sdk import waiting
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.outbox import Outbox, Terms
 outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
@@ -545,7 +547,7 @@ def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
     first, second = queue.claim(YES).records
     late = first._replace(body=b"shorter")
 
-    present, body, _ = queue.begin([late, second])
+    present, body, _ = queue.begin([late, second], fresh=[late])
     queue.outbox.release()
 
     assert body == b"E:shorter|E:" + second.body
@@ -557,9 +559,10 @@ def test_settling_a_late_record_keeps_the_bytes_right(queue):
     """The bytes of a record that got shorter are counted once."""
     queue.put(event("e"))
     (record,) = queue.claim(YES).records
-    present, _, number = queue.begin([record._replace(body=b"shorter")])
+    late = record._replace(body=b"shorter")
+    present, _, number = queue.begin([late], fresh=[late])
 
-    queue.settle(number, [Fate(present[0], "delivered")])
+    queue.settle(number, [Fate(present, "delivered")])
 
     assert (queue.counts.pending_bytes, queue.counts.delivered) == (0, 1)
 
@@ -573,7 +576,7 @@ def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
 
     queue.outbox.settle(
         number,
-        [Fate(one, "delivered"), Fate(two, "rejected")],
+        [Fate([one], "delivered"), Fate([two], "rejected")],
         status=200,
         verdict="delivered",
         reason="some reason",
@@ -596,7 +599,7 @@ def test_partially_rejected_records_are_counted_as_rejected(queue):
     queue.put(*[event(str(n)) for n in range(3)])
     records, _, number = queue.begin(queue.claim(YES).records)
 
-    queue.settle(number, [Fate(record, "delivered") for record in records], rejected=2)
+    queue.settle(number, [Fate(records, "delivered")], rejected=2)
     queue.settle(number, [], rejected=5)
 
     assert (queue.counts.delivered, queue.counts.rejected) == (1, 2)
@@ -607,9 +610,9 @@ def test_settling_twice_counts_once(queue):
     queue.put(base("b"))
     (record,) = queue.claim().records
 
-    queue.settle(1, [Fate(record, "delivered")])
-    queue.settle(1, [Fate(record, "delivered")])
-    queue.settle(1, [Fate(record, "rejected")])
+    queue.settle(1, [Fate([record], "delivered")])
+    queue.settle(1, [Fate([record], "delivered")])
+    queue.settle(1, [Fate([record], "rejected")])
 
     assert (queue.counts.delivered, queue.counts.rejected) == (1, 0)
 
@@ -620,7 +623,7 @@ def test_a_record_replaced_while_in_flight_is_counted_once(queue):
     records, _, number = queue.begin(queue.claim().records)
     queue.put(base("tuesday"), replaces=True)
 
-    queue.settle(number, [Fate(records[0], "delivered")])
+    queue.settle(number, [Fate(records, "delivered")])
 
     assert (queue.counts.delivered, queue.dropped, queue.counts.pending) == (0, {"replaced": 1}, 1)
 
@@ -812,3 +815,78 @@ def test_the_ledger_names_every_reason(queue):
 
     assert queue.counts == Counts(4, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 1})
     assert isinstance(queue.claim(YES).records[0], Pending)
+
+
+def test_more_records_than_are_read_at_once_are_claimed(state_dir):
+    """A batch is read bit by bit, with none left out or doubled between two bits, whoever else has records there."""
+    queue = Queue(state_dir, batch_records=200)
+    queue.put(*[event(f"e{n:03d}", grant=OTHER if n % 3 == 0 else YES) for n in range(400)])
+
+    first = queue.claim(YES)
+    claimed = [record.uid for record in first.records]
+
+    assert claimed == [f"e{n:03d}" for n in range(400) if n % 3][:200]
+    assert first.has_more
+    queue.settle(0, [Fate(first.records, "delivered")])
+    rest = queue.claim(YES)
+    assert [record.uid for record in rest.records] == [f"e{n:03d}" for n in range(400) if n % 3][200:]
+    assert not rest.has_more
+
+
+def test_a_claim_cut_by_bytes_has_more(state_dir):
+    """What did not fit into the request waits, and the claim says so."""
+    queue = Queue(state_dir, batch_bytes=250)
+    queue.put(event("1"), event("2"), event("3"))
+
+    assert queue.claim(YES).has_more
+
+
+def test_damaged_records_in_every_bit_are_dropped(queue):
+    """A damaged record is left out wherever it stands, and the records after it are claimed in the same step."""
+    queue.put(*[event(f"e{n:03d}") for n in range(150)])
+    with sqlite3.connect(queue.outbox.database.path) as db:
+        db.execute("UPDATE records SET body = x'00' WHERE seq IN (1, 64, 65, 150)")
+        db.execute("UPDATE totals SET bytes = (SELECT sum(length(body)) FROM records)")
+
+    assert len(queue.claim(YES).records) == 146
+    assert queue.counts.dropped == {"damaged": 4}
+
+
+def test_records_without_their_envelope_do_not_hold_up_the_others(queue):
+    """Where an envelope was lost with a page of the file, the records of the others leave."""
+    queue.put(*[event(f"e{n:03d}") for n in range(70)], event("sound", envelope=b"F"))
+    with sqlite3.connect(queue.outbox.database.path) as db:
+        db.execute("DELETE FROM envelopes WHERE data = ?", (b"E",))
+
+    assert [record.uid for record in queue.claim(YES).records] == ["sound"]
+
+
+def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
+    """Records of a file that was deleted meanwhile are not settled by those that got their numbers in a new one."""
+    queue.put(*[event(f"old{n}") for n in range(3)])
+    records, _, number = queue.begin(queue.claim(YES).records)
+    queue.outbox.database.discard()
+    queue.put(*[event(f"new{n}") for n in range(3)])
+
+    queue.settle(number, [Fate(records, "delivered")])
+
+    assert queue.counts.pending == 3
+
+
+def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
+    """While one process reads what it claimed, another one may write."""
+    queue.put(event("1"))
+    other = Queue(state_dir, "b")
+    other.put(event("2"))
+    inner = waiting.rows_waiting
+    stored: list[object] = []
+
+    def rows_waiting(db, **options):
+        rows = inner(db, **options)
+        stored.append(other.outbox.put(event("3")))
+        return rows
+
+    monkeypatch.setattr(waiting, "rows_waiting", rows_waiting)
+
+    assert [record.uid for record in queue.claim(YES).records] == ["1", "2"]
+    assert stored == [Put.STORED]
