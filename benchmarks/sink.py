@@ -42,7 +42,7 @@ class _Server:
     """The server inside the sink's process."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[float, bytes, bytes]] = []
+        self.requests: list[tuple[float, bytes, bytes, bool]] = []
         self.opened = threading.Event()
         self.opened.set()
         self.distance = 0.0
@@ -78,25 +78,33 @@ class _Server:
                     missing -= len(received)
                 whole = b"".join(parts)
                 body, data = whole[:length], whole[length:]
+                was_held = not self.opened.is_set()
                 self.opened.wait()
                 time.sleep(self.distance)
                 connection.sendall(_ANSWER)
-                self.requests.append((time.monotonic(), head, body))
+                self.requests.append((time.monotonic(), head, body, was_held))
 
     def report(self) -> dict[str, Any]:
-        """Return what arrived: unique markers, duplicates, requests, bytes, and when the newest answer was given."""
+        """Return what arrived: unique markers, duplicates, requests, bytes, and when the newest answer was given.
+
+        ``held`` of the events had arrived before `gate` was lifted: only their answer was waited for.
+        """
         marks: list[bytes] = []
-        for _, head, body in self.requests:
-            marks += _MARKER.findall(_plain(head, body))
-        bodies = sum(len(body) for _, _, body in self.requests)
+        held: set[bytes] = set()
+        for _, head, body, was_held in self.requests:
+            found = _MARKER.findall(_plain(head, body))
+            marks += found
+            held.update(found if was_held else ())
+        bodies = sum(len(body) for _, _, body, _ in self.requests)
         return {
             "events": len(set(marks)),
+            "held": len(held),
             "duplicates": len(marks) - len(set(marks)),
             "requests": len(self.requests),
             "body_bytes": bodies,
-            "plain_bytes": sum(len(_plain(head, body)) for _, head, body in self.requests),
-            "wire_bytes": bodies + sum(len(head) + 4 for _, head, _ in self.requests),
-            "last_at": max((at for at, _, _ in self.requests), default=0.0),
+            "plain_bytes": sum(len(_plain(head, body)) for _, head, body, _ in self.requests),
+            "wire_bytes": bodies + sum(len(head) + 4 for _, head, _, _ in self.requests),
+            "last_at": max((at for at, _, _, _ in self.requests), default=0.0),
         }
 
 

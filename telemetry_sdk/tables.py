@@ -233,10 +233,15 @@ def put_off(db: sqlite3.Connection, records: Sequence[Pending], until: float) ->
 
 
 def expire(db: sqlite3.Connection, *, made_before_ns: int) -> None:
-    """Drop old analytics records. Only the head of the queue is looked at: the oldest stand there."""
-    head = "SELECT seq, layer, made_ns FROM records ORDER BY seq LIMIT 512"
+    """Drop old analytics records, some hundreds at a time.
+
+    Only the head of the queue is looked at: the oldest stand there.
+    """
+    head = "SELECT seq, layer, made_ns FROM records ORDER BY seq LIMIT 64"
     old = f"SELECT seq FROM ({head}) WHERE layer = 'analytics' AND made_ns < ?"
-    drop(db, "too old", [row[0] for row in db.execute(old, (made_before_ns,)).fetchall()])
+    for _ in range(8):
+        if not drop(db, "too old", [row[0] for row in db.execute(old, (made_before_ns,)).fetchall()]):
+            return
 
 
 def make_room(db: sqlite3.Connection, *, records: int, size: int) -> None:

@@ -890,3 +890,12 @@ def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
 
     assert [record.uid for record in queue.claim(YES).records] == ["1", "2"]
     assert stored == [Put.STORED]
+
+
+def test_many_old_events_are_dropped_together(state_dir):
+    """More old events than are looked at in one go are dropped before anything is claimed."""
+    queue = Queue(state_dir, age_days=1)
+    queue.put(*[event(f"old{n}", at=NOW - 100_000) for n in range(200)], event("new"))
+
+    assert [record.uid for record in queue.claim(YES).records] == ["new"]
+    assert queue.counts.dropped == {"too old": 200}
