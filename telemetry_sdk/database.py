@@ -46,12 +46,13 @@ BUSY_WAIT: Final = 2.0
 _ONE_WAIT: Final = 0.25
 _AVOID_S: Final = 1.0
 # Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
-_SHORTEST_PAUSE: Final = 0.000_05
+_SHORTEST_PAUSE: Final = 0.000_02
 _LONGEST_PAUSE: Final = 0.005
-# A log cut off whenever it is folded into the file would be taken for another one: it is 8 MiB long, and may be longer.
+# Each time the log is folded into the file, all processes that store wait for the disk: rarely, after 24 MiB. A log cut
+# off then would be taken for another one, so it may be longer.
 _PRAGMAS: Final = (
-    "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=2000;"
-    "PRAGMA journal_size_limit=16777216; PRAGMA busy_timeout=0;"  # see _patiently
+    "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=6000;"
+    "PRAGMA journal_size_limit=33554432; PRAGMA busy_timeout=0;"  # see _patiently
 )
 _LOCK_WAIT: Final = 1.0
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
@@ -170,7 +171,7 @@ class Database:
                 if not is_locked(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(pause)
-                pause = min(pause * 1.5, _LONGEST_PAUSE)
+                pause = min(pause * 1.1, _LONGEST_PAUSE)
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
