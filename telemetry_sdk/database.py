@@ -48,7 +48,7 @@ _AVOID_S: Final = 1.0
 # Another process holds the file for microseconds. SQLite's own waiting would begin at a millisecond.
 _SHORTEST_PAUSE: Final = 0.000_02
 _LONGEST_PAUSE: Final = 0.005
-# Folding the log in lets all who store wait for the disk: rarely, at 24 MiB. Cut off, it would be taken for another one.
+# Folding the log in lets all who store wait for the disk: rarely, at 24 MiB. Cut off, it would seem to be another one.
 _PRAGMAS: Final = (
     "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=6000;"
     "PRAGMA journal_size_limit=33554432; PRAGMA busy_timeout=0;"  # see _patiently
