@@ -138,7 +138,7 @@ def test_two_hundred_thousand_events(tmp_path, mode, events):
         assert counted["accepted"] == counted["delivered"] + counted["pending"] + counted["rejected"] + gone
         assert counted["pending"] <= 4000
         assert one["log"] <= 100
-        assert sum(one["files"].values()) < 24 * 1024 * 1024
+        assert sum(one["files"].values()) < 48 * 1024 * 1024  # half of it the log, which is folded in at 24 MiB
         assert one["threads"] <= 4
     early = measures[1]
     assert last["rss"] < early["rss"] + 12 * 1024 * 1024
