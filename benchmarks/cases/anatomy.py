@@ -156,8 +156,8 @@ _STEPS_OF_A_CALL = {
 _STEPS = {
     "whole": "the whole flush",
     "claim": "claim: expiry, oldest records, checksums",
-    "begin": "begin: what is about to be sent, the sent log",
-    "send": "send: gzip, permit, request, answer",
+    "begin": "begin: join, gzip, the sent log",
+    "send": "send: permit, request, answer",
     "settle": "settle: delete, count, circuit",
     "release": "give the lease back",
 }
