@@ -8,11 +8,11 @@ import typing as _typing
 from telemetry_sdk._version import __version__
 from telemetry_sdk.errors import ConfigError, InvalidEventError, TelemetryError
 from telemetry_sdk.model import Level, Limits, Outcome, Receipt
+from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 from telemetry_sdk.telemetry import Telemetry
 
 if _typing.TYPE_CHECKING:
     from telemetry_sdk.notice import Notice
-    from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 
 __all__ = [
     "ConfigError",
@@ -33,15 +33,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def _late(name: str) -> object:
     """Load what most programs never name; see PEP 562."""
-    if name not in __all__:
+    if name != "Notice":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from telemetry_sdk import notice, reports
+    from telemetry_sdk.notice import Notice
 
-    found: object = getattr(notice if name == "Notice" else reports, name)
-    globals()[name] = found
-    return found
+    globals()[name] = Notice
+    return Notice
+
+
+if not _typing.TYPE_CHECKING:  # or type checkers would take any name for one of ours
+    __getattr__ = _late
 
 
 def __dir__() -> list[str]:

@@ -42,7 +42,7 @@ class Choices:
 
     def agree(self, rooms: Rooms) -> bool:
         """Store a yes to the catalogue as it is; whether it is on disk."""
-        return rooms.consent.record(enabled=True, now_ns=self._world.now_ns(), catalog=self._options.catalog)
+        return rooms.consent.record(enabled=True, now_ns=self._world.moment_ns(), catalog=self._options.catalog)
 
     def withdraw(self, rooms: Rooms) -> bool:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.
@@ -62,7 +62,7 @@ class Choices:
             return False
 
     def _decline(self, rooms: Rooms) -> bool:
-        return rooms.consent.record(enabled=False, now_ns=self._world.now_ns())
+        return rooms.consent.record(enabled=False, now_ns=self._world.moment_ns())
 
     def reset_identity(self, rooms: Rooms) -> str | None:
         """Begin as a new install: forget the id and what was sent under it, destroy what waits, make a new id."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from telemetry_sdk.event_names import INSTALL
 from telemetry_sdk.lifetime import loading
 from telemetry_sdk.model import Level, Outcome, Receipt
+from telemetry_sdk.reports import Forgotten, Preview, Status
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.inquiry import Inquiry
-    from telemetry_sdk.reports import Forgotten, Preview, SentRequest, Status
+    from telemetry_sdk.reports import SentRequest
 
 __all__ = ["UserControl", "inquiry", "refused", "suppressed"]
 
@@ -105,7 +106,7 @@ class UserControl:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
         return self._engine.sending.event(rooms, decision, INSTALL)
 
-    @shielded(lambda reason: inquiry().no_status(reason))
+    @shielded(lambda reason: Status(Level.OFF, "error", reason, {}))
     def status(self) -> Status:
         """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
         return inquiry()(self._engine).status()
@@ -115,7 +116,7 @@ class UserControl:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
         return inquiry()(self._engine).sent_log()
 
-    @shielded(lambda reason: inquiry().no_preview(reason))
+    @shielded(lambda reason: Preview(Level.OFF, reason))
     def preview(
         self, event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Preview:
@@ -139,7 +140,7 @@ class UserControl:
         """
         return self._engine.reset_identity()
 
-    @shielded(lambda reason: inquiry().not_forgotten(reason))
+    @shielded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
     def forget(self) -> Forgotten:
         """Delete everything on this machine: id, consent, waiting records, sent log; under off-switches too.
 

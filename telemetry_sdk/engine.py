@@ -270,7 +270,7 @@ class Engine:
         tally = rooms.delivery.deliver(LONGEST_SLEEP, gathers=True)
         if not rooms.has_waiting():
             return None
-        if not tally.reason:
+        if not tally.reason and (tally.delivered or tally.rejected):
             return 0.0  # stored during the request
         try:
             circuit = rooms.outbox.circuit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import status
-from telemetry_sdk.model import Level, Outcome, Receipt
+from telemetry_sdk.model import Level
 from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.preview import NO_ID, look_ahead
 from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
@@ -19,7 +19,7 @@ __all__ = ["Inquiry"]
 
 
 class Inquiry:
-    """Asks *engine*; the answers of a call that raised are the class's own, for a reason."""
+    """Asks *engine*."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -27,11 +27,6 @@ class Inquiry:
     def status(self) -> Status:
         """Return what holds and who decided it; see `Telemetry.status`."""
         return status.gather(self._engine)
-
-    @staticmethod
-    def no_status(reason: str) -> Status:
-        """Return the status where none could be found out."""
-        return Status(Level.OFF, "error", reason, {})
 
     def flush(self, timeout: float) -> FlushReport:
         """Deliver what waits, now; see `Telemetry.flush`."""
@@ -48,11 +43,6 @@ class Inquiry:
         kept = after.pending + rooms.outbox.aside_count()
         reason = (tally.reason or "the records may not leave now") if kept else ""
         return FlushReport(tally.delivered, kept, tally.rejected, dropped, reason)
-
-    @staticmethod
-    def no_flush(reason: str) -> FlushReport:
-        """Return the report of a flush that failed."""
-        return FlushReport(reason=reason)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests; see `Telemetry.sent_log`."""
@@ -78,16 +68,6 @@ class Inquiry:
             shown = engine.sending.draft(event, lambda: state.install_id or NO_ID, properties, user, covers=covers)
         return look_ahead(rooms, engine.sending, engine.options, engine.world, shown)
 
-    @staticmethod
-    def no_preview(reason: str) -> Preview:
-        """Return the preview where there is nothing to show."""
-        return Preview(Level.OFF, reason)
-
     def forget(self) -> Forgotten:
         """Delete everything on this machine; see `Telemetry.forget`."""
         return Forgotten(*self._engine.forget())
-
-    @staticmethod
-    def not_forgotten(reason: str) -> Forgotten:
-        """Return what is said of a wish that failed."""
-        return Forgotten(False, Receipt(Outcome.DROPPED, reason=reason))

@@ -12,10 +12,11 @@ import atexit
 import contextlib
 import functools
 import os
-import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
+
+from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,12 +58,27 @@ class Living(Protocol):
 
 
 _living: Final[weakref.WeakSet[Living]] = weakref.WeakSet()
-_loading = threading.RLock()
+_loading = Turn()
 
 
 def loading() -> AbstractContextManager[object]:
-    """Return the lock to hold while modules of ours are loaded late."""
-    return _loading
+    """Return what to enter while modules of ours are loaded late."""
+    return _Loading(_loading)
+
+
+class _Loading:
+    """Holds *turn*. Who cannot have it within a second goes on without: its holder may wait for a module of ours."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._has = False
+
+    def __enter__(self) -> None:
+        self._has = self._turn.take(_LONGEST_LOADING)
+
+    def __exit__(self, *_: object) -> None:
+        if self._has:
+            self._turn.give()
 
 
 def watch(living: Living) -> None:
@@ -104,14 +120,16 @@ def _at_exit() -> None:
 def _at_fork(moment: str) -> None:
     global _loading  # noqa: PLW0603 - a lock that another thread held is of no use to a child
     if moment == "before":
-        _loading.acquire(timeout=_LONGEST_LOADING)
+        _loading.take(_LONGEST_LOADING)
     elif moment == "child":
-        _loading = threading.RLock()
-    for living in _all():
-        living.at_fork(moment)
-    if moment == "parent":
-        with contextlib.suppress(RuntimeError):  # it was not had in time
-            _loading.release()
+        _loading = Turn()
+    try:
+        for living in _all():
+            living.at_fork(moment)
+    finally:
+        if moment == "parent":
+            with contextlib.suppress(RuntimeError):  # it was not had in time
+                _loading.give()
 
 
 atexit.register(_at_exit)

@@ -298,13 +298,13 @@ def property_name(key: object) -> str | None:
     if not issubclass(type(key), str):
         return None
     text = str.__str__(key)
-    return text if _may_name(text) else None
+    return text if len(text) <= _LONGEST_NAME and _may_name(text) else None
 
 
 # A program's events have the same few names, call after call.
 @functools.lru_cache(maxsize=_MOST_NAMES)
 def _may_name(text: str) -> bool:
-    return len(text) <= _LONGEST_NAME and _PROPERTY_NAME.fullmatch(text) is not None
+    return _PROPERTY_NAME.fullmatch(text) is not None
 
 
 def shown(key: object) -> str:

@@ -52,7 +52,11 @@ class World:
         Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261
         is read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
         """
-        return min(max(self._clock(), _MILLISECOND), _LAST_NS) // _MILLISECOND * _MILLISECOND
+        return self.moment_ns() // _MILLISECOND * _MILLISECOND
+
+    def moment_ns(self) -> int:
+        """Return the time as exactly as the clock tells it, for what stays on this machine."""
+        return min(max(self._clock(), _MILLISECOND), _LAST_NS)
 
 
 class _Uids:

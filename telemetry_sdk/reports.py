@@ -1,9 +1,12 @@
-"""What a host is told when it asks: frozen values."""
+"""What a host is told when it asks.
+
+Loaded with the facade: what a call falls back on must be there when nothing can be loaded any more.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FlushReport", "Forgotten", "Preview", "SentRequest", "Status"]
 
 
-@dataclass(frozen=True, slots=True)
-class FlushReport:
+class FlushReport(NamedTuple):
     """What a flush did, counted in records.
 
     Attributes:
@@ -37,8 +39,7 @@ class FlushReport:
         return not (self.kept or self.rejected or self.dropped or self.reason)
 
 
-@dataclass(frozen=True, slots=True)
-class SentRequest:
+class SentRequest(NamedTuple):
     """One line of the sent log.
 
     Attributes:
@@ -61,8 +62,7 @@ class SentRequest:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(NamedTuple):
     """What would be sent, byte for byte: OTLP/JSON request bodies before compression, made as the sender's are.
 
     Attributes:
@@ -82,12 +82,11 @@ class Preview:
     base: bytes = b""
     analytics: bytes = b""
     next_request: bytes = b""
-    removed: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = MappingProxyType({})
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(NamedTuple):
     """What became of a wish to be forgotten. It is true when everything on this machine is gone for certain.
 
     Attributes:
@@ -103,8 +102,7 @@ class Forgotten:
         return self.complete
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """Everything a user may ask about telemetry on this machine. Never carries a token.
 
     Attributes:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk import otlp
 from telemetry_sdk.model import Circuit, timestamp
+from telemetry_sdk.reports import SentRequest
 from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import one
 
 if TYPE_CHECKING:
     import sqlite3
-
-    from telemetry_sdk.reports import SentRequest
 
 __all__ = ["end_request", "log_request", "read_circuit", "read_log", "trim_log", "write_circuit"]
 
@@ -35,8 +34,6 @@ def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verd
 
 def read_log(db: sqlite3.Connection) -> list[SentRequest]:
     """Return the sent log, oldest first; a line that is no longer what was written is left out."""
-    from telemetry_sdk.reports import SentRequest
-
     rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
     found = []
     for at_ns, sink, body, *rest in rows:

@@ -8,10 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk import lifetime, options, wiring
+from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW
 from telemetry_sdk.model import Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
+from telemetry_sdk.reports import FlushReport
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 from telemetry_sdk.state_dir import absolute
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from telemetry_sdk.ambient import RequestScope
     from telemetry_sdk.catalog import Catalog
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.notice import Notice
     from telemetry_sdk.permission import Sender
-    from telemetry_sdk.reports import FlushReport
     from telemetry_sdk.request_context import RequestContext
     from telemetry_sdk.settings import Settings
 
@@ -49,12 +49,6 @@ def _new_id() -> str:
     from uuid import uuid4
 
     return str(uuid4())
-
-
-def _no_scope(_: str) -> RequestScope:
-    from telemetry_sdk.ambient import RequestScope
-
-    return RequestScope("")
 
 
 class Telemetry(UserControl):
@@ -300,7 +294,7 @@ class Telemetry(UserControl):
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
         return self._send(IDENTIFY, properties, user, self._engine.ambient.attributes)
 
-    @shielded(_no_scope)
+    @shielded(lambda _: RequestScope(""))
     def request_context(
         self,
         context: RequestContext | Callable[[], RequestContext] | str | None = None,
@@ -323,7 +317,7 @@ class Telemetry(UserControl):
         """
         return self._flush(timeout)
 
-    @shielded(lambda reason: inquiry().no_flush(reason))
+    @shielded(lambda reason: FlushReport(reason=reason))
     def _flush(self, timeout: float) -> FlushReport:
         return inquiry()(self._engine).flush(_seconds(timeout, 5.0))
 

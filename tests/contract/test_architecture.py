@@ -30,6 +30,7 @@ FLOORS = [
     {"catalog_docs", "catalog_format", "options"},
     {"plan", "privacy_page"},
     # effects
+    {"turn"},
     {"hush", "lifetime", "log"},
     {
         "catalog_file",
@@ -41,7 +42,6 @@ FLOORS = [
         "shield",
         "state_dir",
         "terminal",
-        "turn",
         "user_agent",
     },
     {"local_sinks", "sender"},
@@ -148,14 +148,12 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 
 # What only some programs need is not loaded by the others: where, and what.
 IMPORTED_WHEN_NEEDED = {
-    ("__init__", "__getattr__"): {"telemetry_sdk"},
+    ("__init__", "_late"): {"telemetry_sdk.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.catalog_file"},
     ("telemetry", "_make_engine"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
-    ("telemetry", "_no_scope"): {"telemetry_sdk.ambient"},
     ("options", "_check_notice"): {"telemetry_sdk.notice"},
     ("control", "inquiry"): {"telemetry_sdk.inquiry"},
     ("ambient", "request"): {"telemetry_sdk.request_source"},
-    ("sent", "read_log"): {"telemetry_sdk.reports"},
 }
 
 # Who may catch everything, and swallow it.

@@ -240,3 +240,12 @@ def test_errors_have_one_root() -> None:
         assert issubclass(error, ValueError)
     assert str(telemetry_sdk.ConfigError("app", "is odd")) == "app: is odd"
     assert telemetry_sdk.InvalidEventError("a.b", "is odd").event == "a.b"
+
+
+def test_type_checkers_know_our_names_alone() -> None:
+    """A misspelt name is an error to a type checker: it finds no `__getattr__` that would answer to any."""
+    tree = ast.parse((ROOT / "__init__.py").read_text("utf-8"))
+    hidden = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.UnaryOp)]
+
+    assert not [node for node in tree.body if getattr(node, "name", "") == "__getattr__"]
+    assert [target.id for node in hidden for it in node.body for target in it.targets] == ["__getattr__"]

@@ -203,6 +203,36 @@ class BusySender:
     def close(self) -> None: ...
 
 
+def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
+    """What was made under a consent that was withdrawn does not leave under one given in the same millisecond."""
+    ticks = iter(range(1_780_000_000_123_000_000, 1_780_000_000_123_900_000, 2_000))
+    telemetry = make(delivery="manual", clock=lambda: next(ticks))
+    moments = set()
+    for _ in range(3):
+        telemetry.opt_in()
+        moments.add(telemetry.status().consent_decided_at)
+        telemetry.opt_out()
+        moments.add(telemetry.status().consent_decided_at)
+
+    assert len(moments) == 6
+    assert {moment[:23] for moment in moments} == {"2026-05-28T20:26:40.123"}
+
+
+@pytest.mark.parametrize("held", ["by a switch", "put off"])
+def test_what_may_not_leave_keeps_no_thread_awake(make, sink, held):
+    """Records that wait for a consent or for tomorrow let the background thread sleep, not look again and again."""
+    make(delivery="manual").opt_in()
+    make(delivery="manual").track_event("timer.started")
+    sink.reply = Reply(400 if held == "put off" else 200)
+    environ = {"ACME_NOTES_TELEMETRY": "base"} if held == "by a switch" else {}
+    telemetry = make(delivery="manual", environ=environ)
+    telemetry.send_base_first_seen()
+    telemetry.flush()
+    assert telemetry.status().ledger["pending"] > 0
+
+    assert telemetry._engine._background_step() > 60
+
+
 @pytest.mark.parametrize(("gathers", "delivered"), [(True, 1), (False, 6)])
 def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathers, delivered):
     """In the background a busy program's events leave together, not one request after the other; a flush sends all."""

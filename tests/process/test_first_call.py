@@ -168,3 +168,38 @@ say("done")
 
     assert Program(source, tmp_path, measured=False, **settings).finish() == "done\n"
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'track_event("timer.started")',
+        "start()",
+        "opt_out()",
+        'identify_user("u-17")',
+        'request_context("/notes")',
+        "flush()",
+        "status()",
+        "preview()",
+        "forget()",
+        "close()",
+    ],
+)
+def test_the_first_call_cannot_load_anything(tmp_path, call):
+    """Without a free file descriptor nothing can be loaded, not even logging; the host gets an answer, and later calls work."""
+    resource = pytest.importorskip("resource")
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    source = f"""
+import resource
+telemetry = make(strict=False)
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+answer = telemetry.{call}
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, hard))
+assert "internal error (OSError)" in repr(answer) or not hasattr(answer, "reason"), answer
+say(bool(telemetry.track_event("timer.started")))
+"""
+    settings = {"delivery": "manual", "endpoint": "http://127.0.0.1:9", "state_dir": tmp_path / "state"}
+    Program(CONSENT, tmp_path, **settings).finish()
+
+    assert Program(source, tmp_path, measured=False, **settings).finish() == "True\n"
