@@ -184,6 +184,8 @@ class Delivery:
                     time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
                     continue
                 force, tally.reason = False, claim.blocked
+                if not claim.records and time.monotonic() < self._analytics_wait_until:
+                    tally.reason = tally.reason or "another process holds the right to send analytics"
                 if not claim.records or not self._send_all(claim, tally, deadline) or (gathers and not claim.has_more):
                     return
             tally.reason = "the time was up"

@@ -279,4 +279,6 @@ class Engine:
         if tally.reason == BUSY or rooms.outbox.aside_count():
             return self.options.timeout
         wait = max(circuit.not_before, circuit.held_until) - self.world.now_ns() / NANOSECONDS
+        if wait <= 0 and tally.reason and not rooms.delivery.is_stopped():
+            return self.options.timeout  # what stood in the way is none of the sink's doing, and passes
         return min(wait, LONGEST_SLEEP) if wait > 0 else LONGEST_SLEEP

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-__all__ = ["RESERVE", "Living", "end", "loading", "watch"]
+__all__ = ["RESERVE", "Living", "end", "loading", "wait_first", "watch"]
 
 RESERVE: Final = 0.2
 _LONGEST_LOADING: Final = 1.0
@@ -118,24 +118,41 @@ def _at_exit() -> None:
 
 
 def _at_fork(moment: str) -> None:
-    global _loading  # noqa: PLW0603 - a lock that another thread held is of no use to a child
-    if moment == "before":
-        _loading.take(_LONGEST_LOADING)
-    elif moment == "child":
-        _loading = Turn()
+    if moment != "parent":
+        _loading_at_fork(moment)
     try:
         for living in _all():
             living.at_fork(moment)
     finally:
         if moment == "parent":
-            with contextlib.suppress(RuntimeError):  # it was not had in time
-                _loading.give()
+            _loading_at_fork(moment)
+
+
+def _loading_at_fork(moment: str) -> None:
+    global _loading  # noqa: PLW0603 - a lock that another thread held is of no use to a child
+    if moment == "before":
+        _loading.take(_LONGEST_LOADING)
+    elif moment == "child":
+        _loading = Turn()
+    else:
+        with contextlib.suppress(RuntimeError):  # it was not had in time
+            _loading.give()
+
+
+@functools.cache
+def wait_first() -> None:
+    """Let a fork wait for what is being loaded before hooks that were registered until now take locks of theirs."""
+    _register(_loading_at_fork)
+
+
+def _register(hook: Callable[[str], None]) -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=functools.partial(hook, "before"),
+            after_in_parent=functools.partial(hook, "parent"),
+            after_in_child=functools.partial(hook, "child"),
+        )
 
 
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=functools.partial(_at_fork, "before"),
-        after_in_parent=functools.partial(_at_fork, "parent"),
-        after_in_child=functools.partial(_at_fork, "child"),
-    )
+_register(_at_fork)

@@ -10,12 +10,14 @@ The outbox does not know what a record means. It knows
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk import batch, lease, sent, tables, waiting
 from telemetry_sdk.arrivals import Arrivals, Put
+from telemetry_sdk.claims import Claim, Terms
 from telemetry_sdk.database import BUSY_WAIT, Database
 from telemetry_sdk.model import NANOSECONDS
 from telemetry_sdk.schema import SCHEMA, VERSION
@@ -33,37 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
 
 FILE_NAME: Final = "outbox.sqlite3"
+_MOST_ROUNDS: Final = 10
 BUSY: Final = "another process is sending"
-
-
-class Terms(NamedTuple):
-    """What may leave now.
-
-    Attributes:
-        grants: The consents under which analytics records may leave.
-        destroy_others: Whether records of any other consent are destroyed rather than kept back.
-        blocked: Why nothing may be sent at all; empty when something may.
-    """
-
-    grants: frozenset[str]
-    destroy_others: bool = False
-    blocked: str = ""
-
-
-class Claim(NamedTuple):
-    """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
-
-    Attributes:
-        records: The records.
-        circuit: The circuit as it is.
-        blocked: Why there are no records although some may wait; empty when the outbox has none to send.
-        has_more: Whether more records may leave now than fit into the request.
-    """
-
-    records: tuple[Pending, ...]
-    circuit: Circuit
-    blocked: str = ""
-    has_more: bool = False
 
 
 class Outbox:
@@ -130,17 +103,27 @@ class Outbox:
             lease_s: How long the lease lasts unless renewed.
             patience: Seconds to wait while another program holds the file.
         """
-        while True:
+        for _ in range(_MOST_ROUNDS):
             aside = self._arrivals.aside.names()
             take = partial(self._take, terms, now, lease_s, aside)
             grants, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
             self._arrivals.aside.remove(aside)
             if grants is None:
                 return Claim((), circuit, blocked)
-            if records := waiting.read(self._database, grants, now=now, limit=self._limits.batch_records):
+            if records := self._read(grants, now):
                 chosen = batch.fitting(records, self._limits.batch_bytes)
                 has_more = len(records) == self._limits.batch_records or len(chosen) < len(records)
                 return Claim(chosen, circuit, has_more=has_more)
+        self.release()
+        raise StoreError("the outbox cannot be read")
+
+    def _read(self, grants: frozenset[str], now: float) -> list[Pending]:
+        try:
+            return waiting.read(self._database, grants, now=now, limit=self._limits.batch_records)
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                self.release()
+            raise
 
     def _take(
         self,

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from telemetry_sdk import otlp
 from telemetry_sdk._version import __version__
 from telemetry_sdk.hush import hushed_logs, hushed_warnings
+from telemetry_sdk.lifetime import loading, wait_first
+from telemetry_sdk.log import logger
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
 from telemetry_sdk.settings import is_loopback
@@ -119,7 +121,9 @@ class HttpSender:
 @functools.cache
 def _load_requests() -> None:
     """Import requests, which warns of versions of other libraries that it does not know."""
-    with hushed_warnings():
+    with loading(), hushed_warnings():
+        logger()  # its library holds a lock over a fork, and requests would wait for the fork's end while we hold ours
+        wait_first()
         import requests  # noqa: F401
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.model import Layer
+from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import Pending, checksum, drop, has_row, present
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ __all__ = ["all_rows", "checked", "has_some", "read", "rows_waiting"]
 _LONGEST_PUT_OFF: Final = 2 * 86_400.0
 _LAYERS: Final = {layer.value: layer for layer in Layer}
 _WHOLE: Final = "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, checksum FROM records"
+_BEFORE_ALL: Final = -math.inf
 _AT_ONCE: Final = 64  # records read by one transaction: a fraction of a millisecond
 
 
@@ -29,7 +33,7 @@ def read(database: Database, grants: frozenset[str], *, now: float, limit: int) 
     for it.
     """
     whole: list[Pending] = []
-    last, left, count = 0, limit, _AT_ONCE
+    last, left, count = _BEFORE_ALL, limit, _AT_ONCE
     while left > 0 and count == _AT_ONCE:
         next_rows = partial(rows_waiting, grants=grants, now=now, limit=min(left, _AT_ONCE), after=last)
         rows = database.run(next_rows, write=False)
@@ -38,20 +42,26 @@ def read(database: Database, grants: frozenset[str], *, now: float, limit: int) 
             database.run(partial(_drop_damaged, damaged))
         whole += records
         count = len(rows)
-        last, left = rows[-1][0] if rows else 0, left - count
+        last, left = rows[-1][0] if rows else last, left - count
     return whole
 
 
 def rows_waiting(
-    db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int, after: int = 0
+    db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int, after: float = _BEFORE_ALL
 ) -> list[tuple[Any, ...]]:
     """Return the rows with a number above *after* that may leave now, oldest first.
 
     These are base ones, and analytics ones made under *grants*.
+
+    Raises:
+        DamagedError: Their numbers do not rise: one of them is not what was stored.
     """
     may_leave, values = _may_leave(grants, now)
     query = f"{_WHOLE} WHERE {may_leave} AND seq > ? ORDER BY seq LIMIT ?"
-    return _with_envelopes(db, db.execute(query, (*values, after, limit)).fetchall())
+    rows = db.execute(query, (*values, after, limit)).fetchall()
+    if any(earlier >= later for earlier, later in itertools.pairwise([after, *(row[0] for row in rows)])):
+        raise DamagedError
+    return _with_envelopes(db, rows)
 
 
 def has_some(db: sqlite3.Connection, grants: frozenset[str], *, now: float) -> bool:

@@ -52,7 +52,7 @@ FLOORS = [
     {"aside", "consent", "database", "gate", "identity", "request_context", "schema"},
     {"request_source", "tables"},
     {"ambient"},
-    {"arrivals", "batch", "lease", "sent", "waiting"},
+    {"arrivals", "batch", "claims", "lease", "sent", "waiting"},
     {"outbox"},
     # motion
     {"attempt", "heartbeat", "outage", "records", "wiring"},

@@ -6,12 +6,14 @@ import json
 import logging
 import re
 import threading
+import time
 
 import pytest
 from sink_server import Reply, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.delivery import Tally
 from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
@@ -201,6 +203,20 @@ class BusySender:
     def abandon(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("way", ["locked", "withdrawing"])
+def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
+    """What another process stood in the way of leaves some seconds later, not at the next wake-up."""
+    telemetry = make(delivery="manual")
+    telemetry.opt_in()
+    delivery = telemetry._engine.rooms.delivery
+    if way == "locked":
+        monkeypatch.setattr(delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program"))
+    else:
+        delivery._analytics_wait_until = time.monotonic() + 30
+
+    assert telemetry._engine._background_step() == 5.0
 
 
 def test_consents_of_one_millisecond_are_told_apart(make, state_dir):

@@ -170,6 +170,40 @@ say("done")
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("late", ["requests", "urllib3.connectionpool"])
+def test_a_fork_waits_for_the_http_client(tmp_path, sink, late):
+    """A child that is forked while another thread loads what a request needs can make requests itself."""
+    source = """
+    import signal, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    loading, forking = threading.Event(), threading.Event()
+
+    def on_loading():
+        loading.set()
+        forking.wait(10)
+        time.sleep(0.2)  # for a fork that does not wait
+
+    def flush():
+        telemetry.flush(20)
+
+    track()
+    thread = threading.Thread(target=flush)
+    thread.start()
+    loading.wait(10)
+    os.register_at_fork(before=forking.set)  # called before those that were registered earlier
+    if (pid := os.fork()) == 0:
+        signal.alarm(40)
+        track()
+        os._exit(0 if telemetry.flush(20) else 1)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    """
+    run("\n".join(line[4:] for line in source.splitlines()), tmp_path, late, endpoint=sink.url)
+
+    assert sink.names.count("timer.started") == 2
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from process_tools import GUARD, Program
@@ -16,6 +17,7 @@ from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
 from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
 from telemetry_sdk.reports import SentRequest
+from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import Counts, Fate, Pending
 
 SECOND = 1_000_000_000
@@ -539,6 +541,49 @@ def test_begin_without_the_lease_sends_nothing(queue, state_dir):
     assert queue.begin(records, now=NOW + LEASE_S) == ((), b"", 0)
     queue.outbox.release()
     assert queue.begin(records) == ((), b"", 0)
+
+
+@pytest.mark.parametrize("number", [0, -7, -(2**63)])
+def test_a_record_under_any_number_is_found(queue, number):
+    """A damaged number does not hide a record from those who look for what waits."""
+    queue.put(event("e"))
+    queue.outbox.database.run(lambda db: db.execute(f"UPDATE records SET seq = {number}"))
+
+    assert queue.uids(YES) == ["e"]
+
+
+@pytest.mark.parametrize("numbers", [[2, 1], [1, 1]])
+def test_numbers_that_do_not_rise_are_damage(numbers):
+    """A file whose records come out of order is set aside rather than read for ever, or sent twice."""
+    answer = SimpleNamespace(fetchall=lambda: [(number,) for number in numbers])
+
+    with pytest.raises(DamagedError):
+        waiting.rows_waiting(SimpleNamespace(execute=lambda *_: answer), frozenset({YES}), now=NOW, limit=9)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("the disk is gone")])
+def test_who_cannot_read_gives_the_lease_back(queue, state_dir, monkeypatch, error):
+    """A claim that ends in an error, or in a Ctrl-C, keeps no other process from sending."""
+    queue.put(event("e"))
+
+    def fail(*_: object, **__: object) -> list[Pending]:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting, "read", fail)
+        with pytest.raises(type(error)):
+            queue.claim(YES)
+
+    assert Queue(state_dir, "b").uids(YES) == ["e"]
+
+
+def test_what_cannot_be_read_ends_a_claim(queue, monkeypatch):
+    """Records that are there and cannot be read, in a file damaged in a way we do not know, end in an error."""
+    queue.put(event("e"))
+    monkeypatch.setattr(waiting, "read", lambda *_, **__: [])
+
+    with pytest.raises(StoreError, match="cannot be read"):
+        queue.outbox.claim(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S)
 
 
 def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
