@@ -194,8 +194,12 @@ def test_a_fork_waits_for_the_http_client(tmp_path, sink, late):
     os.register_at_fork(before=forking.set)  # called before those that were registered earlier
     if (pid := os.fork()) == 0:
         signal.alarm(40)
+        # Or the child's first thread would be taken for the one that loads: it would get the same number.
+        threading.Thread(target=time.sleep, args=(40,), daemon=True).start()
+        while telemetry.status().ledger["pending"]:  # the parent sends it
+            time.sleep(0.02)
         track()
-        os._exit(0 if telemetry.flush(20) else 1)
+        os._exit(0 if telemetry.flush(20).delivered == 1 else 1)
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     """
