@@ -45,7 +45,7 @@ _VERSION: Final = lazy(r"[vV]\d{1,3}(?:\.\d{1,3}){0,2}")
 _PIECE: Final = lazy(r"\d?([^\W\d_]{2,})|([^\W\d_]{2,})\d|([^\W\d_])")
 # word, Word, WORD, camelCase, getHTTPStatus, userID
 _CASING: Final = lazy(r"[A-Z]{1,5}|(?:[A-Z]?[a-z]+|[A-Z]{1,4}(?=[A-Z][a-z]))(?:[A-Z]{0,4}[A-Z][a-z]+)*(?:[A-Z]{2,4})?")
-_HEXADECIMAL: Final = lazy(r"[A-Fa-f]{8,}")
+_HEXADECIMAL: Final = lazy(r"[0-9A-Fa-f]{8,}")
 
 # How frameworks write a variable: {id}, {id:int}, <id>, <int:id>, (?P<id>[0-9]+), :id
 _NAME: Final = "([A-Za-z_][A-Za-z0-9_]{0,31})"
@@ -180,12 +180,12 @@ def _reads_like_words(segment: str, *, believed: bool) -> bool:
 
 def _is_word(piece: str, *, believed: bool) -> bool:
     found = _PIECE.fullmatch(piece)
-    if found is None:
+    if found is None or _HEXADECIMAL.fullmatch(piece):
         return False
     letters = found[1] or found[2] or found[3]
     if believed or not letters.isascii():
         return len(letters) <= _LONGEST_WORD or believed
-    if len(letters) > _LONGEST_WORD or _HEXADECIMAL.fullmatch(letters) or not _CASING.fullmatch(letters):
+    if len(letters) > _LONGEST_WORD or not _CASING.fullmatch(letters):
         return False
     if len(letters) < (_JUDGED_FROM_IN_MIXED_CASE if letters[1:] != letters[1:].lower() else _JUDGED_FROM):
         return True
