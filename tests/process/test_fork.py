@@ -130,7 +130,8 @@ telemetry.start()
 telemetry.opt_in()
 def work():
     child("c")
-    while not os.path.exists(GO):
+    # The answer must be written down too: a child that is gone before is one that was killed, and sent twice.
+    while not os.path.exists(GO) or telemetry.status().ledger["pending"]:
         time.sleep(0.005)
 pid = fork(work)
 say("forked")
