@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import otlp, verdict
-from telemetry_sdk.base_payload import HEARTBEAT, Facts, build
+from telemetry_sdk.base_payload import Facts, build
+from telemetry_sdk.event_names import HEARTBEAT
 from telemetry_sdk.heartbeat import heartbeat_step
 from telemetry_sdk.model import Answer, Circuit, Layer
 from telemetry_sdk.schedule import DAY_SECONDS, is_due, utc_day

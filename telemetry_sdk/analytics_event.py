@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
+from telemetry_sdk.event_names import DELETION_REQUESTED
 from telemetry_sdk.patterns import lazy
 from telemetry_sdk.properties import Converter, UnencodableError, is_reserved, plain, property_name, safe_text, shown
 from telemetry_sdk.request_path import clean_route
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.scrub import Scrubber, Tally
 
 __all__ = [
-    "DELETION_REQUESTED",
-    "IDENTIFY",
-    "INSTALL",
-    "PAGE_VIEW",
     "Event",
     "build",
     "check_name",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.event_names import FIRST_SEEN
 from telemetry_sdk.model import timestamp
 
-__all__ = ["FIELDS", "FIRST_SEEN", "HEARTBEAT", "UNKNOWN", "Facts", "Field", "build"]
+__all__ = ["FIELDS", "UNKNOWN", "Facts", "Field", "build"]
 
 UNKNOWN: Final = "unknown"
 _LONGEST: Final = 128

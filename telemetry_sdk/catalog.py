@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.analytics_event import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
+from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
 from telemetry_sdk.model import Outcome
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk import analytics_event
 from telemetry_sdk.catalog import LATEST_VERSION, OWN_EVENTS, SCALARS, TYPES, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.errors import ConfigError, InvalidEventError
+from telemetry_sdk.event_names import IDENTIFY, PAGE_VIEW
 from telemetry_sdk.model import Limits
 from telemetry_sdk.properties import Converter, is_reserved, property_name
 from telemetry_sdk.toml import TomlError, line_numbers, read
@@ -28,7 +29,7 @@ __all__ = ["LARGEST", "parse"]
 
 LARGEST: Final = 1024 * 1024
 
-_DECLARABLE: Final = (analytics_event.PAGE_VIEW, analytics_event.IDENTIFY)
+_DECLARABLE: Final = (PAGE_VIEW, IDENTIFY)
 _EVENT_KEYS: Final = ("description", "purpose", "since", "owner", "expires", "properties")
 _PROPERTY_KEYS: Final = ("type", "description", "values", "since", "items", "properties")
 _WORD: Final = re.compile("[a-z][a-z0-9_-]{0,31}")

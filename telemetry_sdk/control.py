@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.event_names import INSTALL
@@ -49,14 +50,15 @@ def _no_requests(_: str) -> list[SentRequest]:
     return []
 
 
-class UserControl:
+class UserControl(ABC):
     """What a user may ask of `Telemetry`, through the host's settings or commands."""
 
     strict: bool
 
     @property
+    @abstractmethod
     def _engine(self) -> Engine:
-        raise NotImplementedError
+        """What runs behind the facade."""
 
     @shielded(lambda _: False)
     def is_detailed_analytics_enabled(self) -> bool:

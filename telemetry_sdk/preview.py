@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import identity, otlp
-from telemetry_sdk.analytics_event import INSTALL
-from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, INSTALL
 from telemetry_sdk.identity import Identity
 from telemetry_sdk.model import NANOSECONDS, Layer, timestamp
 from telemetry_sdk.outbox import StoreError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import analytics_event, base_payload, environment, otlp
+from telemetry_sdk import base_payload, environment, otlp
+from telemetry_sdk.event_names import DELETION_REQUESTED, FIRST_SEEN, INSTALL
 from telemetry_sdk.identity import derived_uid
 from telemetry_sdk.model import NANOSECONDS, Layer, Record
 from telemetry_sdk.schedule import utc_day
@@ -103,14 +104,14 @@ class RecordMaker:
             release_channel=self._options.release_channel,
         )
         day = utc_day(now_ns / NANOSECONDS)
-        uid = derived_uid(me.install_id, "first_seen" if name == base_payload.FIRST_SEEN else f"heartbeat/{day}")
+        uid = derived_uid(me.install_id, "first_seen" if name == FIRST_SEEN else f"heartbeat/{day}")
         body = otlp.encode_record(name=name, uid=uid, identity=me.install_id, made_ns=now_ns, payload=payload)
         return Record(uid, Layer.BASE, name, now_ns, self._envelope(Layer.BASE), body, derived=True)
 
     def analytics(self, name: str, event: Event, install_id: str, user: str | None, grant: str | None) -> Record:
         """Return the analytics record of *event*, made now under the consent *grant*."""
         now_ns = self._world.now_ns()
-        is_ping = name == analytics_event.INSTALL
+        is_ping = name == INSTALL
         uid = derived_uid(install_id, "install_ping") if is_ping else self._uids.next()
         body = otlp.encode_record(
             name=name,
@@ -128,7 +129,7 @@ class RecordMaker:
 
         It needs no consent, so it is stored with the base records and outlasts a withdrawal.
         """
-        now_ns, name = self._world.now_ns(), analytics_event.DELETION_REQUESTED
+        now_ns, name = self._world.now_ns(), DELETION_REQUESTED
         uid = derived_uid(install_id, "deletion")
         payload = {"install_id": install_id}
         body = otlp.encode_record(name=name, uid=uid, identity=install_id, made_ns=now_ns, payload=payload)

@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk import analytics_event, environment, identity
-from telemetry_sdk.analytics_event import INSTALL
-from telemetry_sdk.base_payload import FIRST_SEEN, HEARTBEAT
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.event_loop import LoopWarning
+from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, INSTALL
 from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
 from telemetry_sdk.outbox import Put, StoreError
 from telemetry_sdk.policy import OPERATOR_GRANT

@@ -25,6 +25,33 @@ def track():
     assert receipt, receipt
     os.write(1, f"uid {receipt.uid}\\n".encode())
 """
+# Forks while another thread does *work* and stands in the middle of that import; the child does *what*.
+FORKED = """
+import signal, sqlite3, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+loading, forking = threading.Event(), threading.Event()
+
+def on_loading():
+    loading.set()
+    forking.wait(10)
+    time.sleep(0.2)  # for a fork that does not wait
+
+def fork_during(work, what):
+    thread = threading.Thread(target=work)
+    thread.start()
+    loading.wait(10)
+    os.register_at_fork(before=forking.set)  # called before those that were registered earlier
+    if (pid := os.fork()) == 0:
+        signal.alarm(40)
+        try:
+            what()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+"""
 CONSENT = "make().opt_in()"
 LATE = ["telemetry_sdk.engine", "telemetry_sdk.tables", "queue", "telemetry_sdk.records"]
 
@@ -49,28 +76,7 @@ def pending(tmp_path) -> int:
 @pytest.mark.parametrize("late", LATE)
 def test_a_fork_waits_for_what_another_thread_loads(tmp_path, late):
     """A child that is forked while another thread makes the first call can track all the same."""
-    source = """
-    import signal, sqlite3, warnings
-    warnings.simplefilter("ignore", DeprecationWarning)
-    loading, forking = threading.Event(), threading.Event()
-
-    def on_loading():
-        loading.set()
-        forking.wait(10)
-        time.sleep(0.1)  # for a fork that does not wait
-
-    os.register_at_fork(before=forking.set)  # called before those that were registered earlier
-    thread = threading.Thread(target=track)
-    thread.start()
-    loading.wait(10)
-    if (pid := os.fork()) == 0:
-        signal.alarm(20)
-        track()
-        os._exit(0)
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    """
-    words = run("\n".join(line[4:] for line in source.splitlines()), tmp_path, late)
+    words = run(FORKED + "fork_during(track, track)", tmp_path, late)
 
     assert len(set(words) - {"uid"}) == 2
     assert pending(tmp_path) == 2 + 1  # and the install ping
@@ -175,35 +181,21 @@ say("done")
 def test_a_fork_waits_for_the_http_client(tmp_path, sink, late):
     """A child that is forked while another thread loads what a request needs can make requests itself."""
     source = """
-    import signal, warnings
-    warnings.simplefilter("ignore", DeprecationWarning)
-    loading, forking = threading.Event(), threading.Event()
+def flush():
+    telemetry.flush(20)
 
-    def on_loading():
-        loading.set()
-        forking.wait(10)
-        time.sleep(0.2)  # for a fork that does not wait
-
-    def flush():
-        telemetry.flush(20)
-
+def deliver():
+    # Or the child's first thread would be taken for the one that loads: it would get the same number.
+    threading.Thread(target=time.sleep, args=(40,), daemon=True).start()
+    while telemetry.status().ledger["pending"]:  # the parent sends it
+        time.sleep(0.02)
     track()
-    thread = threading.Thread(target=flush)
-    thread.start()
-    loading.wait(10)
-    os.register_at_fork(before=forking.set)  # called before those that were registered earlier
-    if (pid := os.fork()) == 0:
-        signal.alarm(40)
-        # Or the child's first thread would be taken for the one that loads: it would get the same number.
-        threading.Thread(target=time.sleep, args=(40,), daemon=True).start()
-        while telemetry.status().ledger["pending"]:  # the parent sends it
-            time.sleep(0.02)
-        track()
-        os._exit(0 if telemetry.flush(20).delivered == 1 else 1)
-    thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    """
-    run("\n".join(line[4:] for line in source.splitlines()), tmp_path, late, endpoint=sink.url)
+    assert telemetry.flush(20).delivered == 1
+
+track()
+fork_during(flush, deliver)
+"""
+    run(FORKED + source, tmp_path, late, endpoint=sink.url)
 
     assert sink.names.count("timer.started") == 2
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.analytics_event import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
 from telemetry_sdk.catalog import (
     OWN_EVENTS,
     Admission,
@@ -18,6 +17,7 @@ from telemetry_sdk.catalog import (
     unmarked,
     version_to_store,
 )
+from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
 from telemetry_sdk.model import Outcome
 
 

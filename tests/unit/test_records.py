@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 import tzlocal
 
-from telemetry_sdk.analytics_event import INSTALL, PAGE_VIEW, Event
-from telemetry_sdk.base_payload import FIELDS, FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.analytics_event import Event
+from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW
 from telemetry_sdk.identity import Identity
 from telemetry_sdk.model import Layer, Limits, Record
 from telemetry_sdk.options import Options
