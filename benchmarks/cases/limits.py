@@ -7,7 +7,7 @@ from bench import Bench, Column, Table
 __all__ = ["measure"]
 
 _PROGRAM = """
-import gzip, http.client, json, os, sqlite3
+import gzip, http.client, json, os, sqlite3, zlib
 import requests
 os.makedirs(STATE, exist_ok=True)
 RECORD = {"timeUnixNano": "1780000000123456789", "observedTimeUnixNano": "1780000000123456789", "severityNumber": 9,
@@ -33,6 +33,7 @@ def database(name, synchronous):
     held = sqlite3.connect(os.path.join(STATE, name), isolation_level=None)
     held.execute("PRAGMA journal_mode=WAL")
     held.execute(f"PRAGMA synchronous={synchronous}")
+    held.execute("PRAGMA secure_delete=ON")
     held.execute("CREATE TABLE records (seq INTEGER PRIMARY KEY, uid TEXT, made INTEGER, body BLOB)")
     return held
 
@@ -68,7 +69,19 @@ def by_http_client():
     line.request("POST", "/bare", BODY)
     line.getresponse().read()
 
-many = b"".join(BODY.replace(b"28092", b"%05d" % number) for number in range(512))
+def varied(number):
+    '''One of many records of a program: its times, its uid and two of its attributes are its own.'''
+    changes = ((b"0000123456789", b"%013d" % (123_000_000 + number // 10 * 1_000_000)), (b"28092", b"2%04x" % number))
+    body = BODY
+    for old, new in changes:
+        body = body.replace(old, new)
+    body = body.replace(b"some value or other", b"%d" % (1234 + number), 1)
+    return body.replace(b"some value or other", b"mk%07dmk" % number, 1)
+records = [varied(number) for number in range(512)]
+many = b",".join(records)
+origin = ("2ab2916d-a51f-4ac8-80ee-45ac31a28092", "analytics", "timer.started", 1, 0, "2026-05-28T20:26:40.123456Z")
+def check(body=BODY):
+    return zlib.crc32(body, zlib.crc32(BODY, zlib.crc32(repr(origin).encode())))
 say(
     sqlite=best(lambda: held.execute(insert, row)),
     counted=best(lambda: counted.execute(insert, row)),
@@ -81,6 +94,7 @@ say(
     socket=best(by_http_client, COUNT // 4),
     requests=best(lambda: session.post(URL + "/bare", data=BODY).content, COUNT // 4),
     gzip=best(lambda: gzip.compress(many, 8), 10) / 512,
+    check=best(check),
 )
 """
 
@@ -104,7 +118,7 @@ _NAMES = {
     "sqlite": "SQLite: one row inserted and committed, WAL, synchronous=NORMAL, connection held",
     "counted": "SQLite: the same, counted by a trigger in a row of another table",
     "synced": "SQLite: the same with synchronous=FULL (fsync)",
-    "drain": "SQLite: 512 rows read, deleted and committed at once, per row",
+    "drain": "SQLite: 512 rows read, deleted, overwritten and committed at once, per row",
     "append": "one record appended to a file by os.write",
     "stat": "os.stat of one file",
     "look": "os.stat of the state file and four variables looked up in os.environ",
@@ -112,4 +126,5 @@ _NAMES = {
     "socket": "one loopback POST by http.client, kept alive",
     "requests": "one loopback POST by requests, kept alive",
     "gzip": "gzip level 8 of 512 records, per record",
+    "check": "checksum of one record, by which a damaged one is told",
 }

@@ -11,18 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from telemetry_sdk.analytics_event import (
-    IDENTIFY,
-    INSTALL,
-    PAGE_VIEW,
-    Event,
-    build,
-    check_name,
-    hashed_identity,
-    identity_of,
-    request_context,
-)
+from telemetry_sdk.analytics_event import Event, build, check_name, hashed_identity, identity_of, request_context
 from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.event_names import IDENTIFY, INSTALL, PAGE_VIEW
 from telemetry_sdk.model import Limits
 from telemetry_sdk.scrub import Scrubber, Tally
 
