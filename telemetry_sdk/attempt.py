@@ -153,25 +153,47 @@ class Worker:
         self._current: _Attempt | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the thread is there, or its start is under way."""
+        return self._jobs is not None
+
+    def start(self) -> None:
+        """Start the thread unless it is there. From Python 3.12 on none can be started once the program ends.
+
+        Raises:
+            NoThreadError: No thread can be started.
+        """
+        if self._jobs is not None:
+            return
+        jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
+        thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
+        if self._jobs is not None:  # a signal handler was here
+            return
+        self._jobs, self._thread = jobs, thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self.stop()
+            is_ending = "shutdown" in str(error)
+            why = "the interpreter is shutting down" if is_ending else "this interpreter cannot start threads"
+            raise NoThreadError(why) from None
+        except BaseException:
+            self.stop()
+            raise
+
     def run(self, job: Callable[[], Answer], wait_s: float) -> Answer | None:
         """Return the job's answer, or None when it was left behind.
 
         Raises:
             NoThreadError: No thread can be started.
         """
-        if self._jobs is None:
-            jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
-            try:
-                thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
-                thread.start()
-            except RuntimeError as error:
-                is_ending = "shutdown" in str(error)
-                why = "the interpreter is shutting down" if is_ending else "this interpreter cannot start threads"
-                raise NoThreadError(why) from None
-            self._jobs, self._thread = jobs, thread
+        self.start()
+        jobs = self._jobs
+        assert jobs is not None  # noqa: S101 - start made it
         attempt = self._current = _Attempt(job)
         try:
-            self._jobs.put(attempt)
+            jobs.put(attempt)
             attempt.over.wait(wait_s)
         finally:
             self._current = None
@@ -202,7 +224,7 @@ class Worker:
         """Let the thread end, and wait for that at most *wait_s* seconds; an idle one ends at once."""
         self.stop()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(max(wait_s, 0.0))
 
 

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.tables import Pending
 
-__all__ = ["encode", "fates", "fitting", "retimed"]
+__all__ = ["Tally", "encode", "fates", "fitting", "retimed"]
 
 _FIRST_SEEN_WAIT: Final = 86_400.0
+
+
+class Tally:
+    """What one supervision did, in records, and why it ended with records left."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.delivered = 0
+        self.rejected = 0
+        self.reason = reason
 
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import batch, otlp, verdict
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker
+from telemetry_sdk.batch import Tally
 from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
@@ -32,20 +33,11 @@ if TYPE_CHECKING:
     from telemetry_sdk.policy import Decision
     from telemetry_sdk.tables import Fate, Pending
 
-__all__ = ["Delivery", "Tally"]
+__all__ = ["Delivery"]
 
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
 _LOCK_WAIT: Final = 30.0
-
-
-class Tally:
-    """What one supervision did, in records, and why it ended with records left."""
-
-    def __init__(self, reason: str = "") -> None:
-        self.delivered = 0
-        self.rejected = 0
-        self.reason = reason
 
 
 class Delivery:
@@ -83,6 +75,15 @@ class Delivery:
         self._rota = Rota()
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
+
+    def prepare(self) -> None:
+        """Start the worker's thread, if it can be: at the end of the program, when it is needed, it cannot always."""
+        if not self._worker.is_there and self._supervisor != threading.get_ident() and self._turn.take(0.0):
+            try:
+                with contextlib.suppress(NoThreadError):
+                    self._worker.start()
+            finally:
+                self._turn.give()
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""

@@ -99,6 +99,8 @@ class Engine:
 
     def _wake(self) -> None:
         self._background.wake()
+        # It first gathers, and a short program has ended by then.
+        self.rooms.delivery.prepare()
 
     def _delivered(self, record: Pending) -> None:
         note(self._real, record.name, self.world.now_ns())
@@ -183,7 +185,7 @@ class Engine:
         if rooms.installation.read().heartbeat_phase_s is not None:
             self._heartbeat.start()
         if self.options.delivery == "background":
-            self._background.wake()
+            self._wake()
         elif self.options.delivery == "sync" and rooms.has_waiting():
             self.sending.warn_of_loop(rooms)
             rooms.delivery.deliver(self.options.timeout)
