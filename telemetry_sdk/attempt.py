@@ -158,18 +158,18 @@ class Worker:
         """Whether the thread is there, or its start is under way."""
         return self._jobs is not None
 
-    def start(self) -> None:
-        """Start the thread unless it is there. From Python 3.12 on none can be started once the program ends.
+    def start(self) -> SimpleQueue[_Attempt | None]:
+        """Start the thread unless it is there, and return its queue. From Python 3.12 on a program's end starts none.
 
         Raises:
             NoThreadError: No thread can be started.
         """
         if self._jobs is not None:
-            return
+            return self._jobs
         jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
         thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
         if self._jobs is not None:  # a signal handler was here
-            return
+            return self._jobs
         self._jobs, self._thread = jobs, thread
         try:
             thread.start()
@@ -181,6 +181,7 @@ class Worker:
         except BaseException:
             self.stop()
             raise
+        return jobs
 
     def run(self, job: Callable[[], Answer], wait_s: float) -> Answer | None:
         """Return the job's answer, or None when it was left behind.
@@ -188,9 +189,7 @@ class Worker:
         Raises:
             NoThreadError: No thread can be started.
         """
-        self.start()
-        jobs = self._jobs
-        assert jobs is not None  # noqa: S101 - start made it
+        jobs = self.start()
         attempt = self._current = _Attempt(job)
         try:
             jobs.put(attempt)
