@@ -189,7 +189,9 @@ if __name__ == "__main__":
 
     assert len(uids) == 20
     assert uids <= set(sink.uids)
-    assert sink.names.count("base_telemetry.first_seen") == 1
+    # The end of the pool kills its workers: what one had sent and not yet written down comes again, the same.
+    first_seen, *again = [record for record in sink.accepted if record["eventName"] == "base_telemetry.first_seen"]
+    assert all(record == first_seen for record in again)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 began to warn")
