@@ -167,11 +167,11 @@ class Worker:
         if self._jobs is not None:
             return self._jobs
         jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
-        thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
-        if self._jobs is not None:  # a signal handler was here
-            return self._jobs
-        self._jobs, self._thread = jobs, thread
         try:
+            thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
+            if self._jobs is not None:  # a signal handler was here
+                return self._jobs
+            self._jobs, self._thread = jobs, thread
             thread.start()
         except RuntimeError as error:
             self.stop()

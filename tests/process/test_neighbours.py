@@ -150,6 +150,7 @@ for _ in range(2):
 # Caches, which anybody's use of the same library fills, and the threads that run at the moment.
 CACHES = {("re", "_cache"), ("re", "_cache2"), ("encodings", "_cache"), ("sys", "modules"),
           ("sys", "path_importer_cache"), ("tzlocal.unix", "_cache_tz_name"), ("linecache", "cache"), ("threading", "_active"),
+          ("platform", "_uname_cache"),
           ("logging", "_handlerList")}  # of every handler there is; the loggers are compared below
 
 def world():

@@ -378,20 +378,22 @@ def test_joining_from_the_workers_own_thread_does_not_wait(worker):
 
 
 @pytest.mark.parametrize(
-    ("message", "why"),
+    ("method", "message", "why"),
     [
-        ("can't start new thread", "this interpreter cannot start threads"),
-        ("can't create new thread at interpreter shutdown", "the interpreter is shutting down"),
+        ("start", "can't start new thread", "this interpreter cannot start threads"),
+        ("start", "can't create new thread at interpreter shutdown", "the interpreter is shutting down"),
+        # Python 3.13 says so earlier.
+        ("__init__", "daemon threads are disabled in this (sub)interpreter", "this interpreter cannot start threads"),
     ],
 )
-def test_an_interpreter_that_starts_no_thread_is_heard(worker, monkeypatch, message, why):
+def test_an_interpreter_that_starts_no_thread_is_heard(worker, monkeypatch, method, message, why):
     """Where no thread can be started the supervisor is told why; later, one can be."""
 
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise RuntimeError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, method, refuse)
         with pytest.raises(NoThreadError, match=why):
             worker.run(lambda: OK, GUARD)
 
