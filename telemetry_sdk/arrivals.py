@@ -6,18 +6,18 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.aside import Aside
+from telemetry_sdk.aside import Aside, uid_of
 from telemetry_sdk.store_errors import InterruptedStoreError, LockedError, StoreError
 from telemetry_sdk.tables import (
     drop,
     envelope_id,
     has_newest,
-    has_row,
     insert,
     insert_if_room,
     is_known,
     make_room,
-    mark_done,
+    note_taken_in,
+    taken_in,
 )
 
 if TYPE_CHECKING:
@@ -99,12 +99,17 @@ class Arrivals:
 
     def take_in(self, db: sqlite3.Connection, names: Sequence[str]) -> None:
         """Store what was set aside, each once: a kill may come between this transaction and the deletion of a file."""
+        if not names:
+            return
+        before = taken_in(db)
+        now = before & {uid_of(name) for name in names}
         for name in names:
             found = self.aside.load(name)
-            if found is None or has_row(db, "SELECT 1 FROM done WHERE uid = ?", found[0].uid):
+            if found is None or found[0].uid in before:
                 continue
             record, replaces = found
             with contextlib.suppress(StoreError):
                 self.insert(db, record, replaces=replaces)
             if not record.derived:
-                mark_done(db, record.uid, record.made_ns)
+                now.add(record.uid)
+        note_taken_in(db, before, now)

@@ -10,6 +10,8 @@ import base64
 import contextlib
 import json
 import os
+import re
+import stat
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.files import prepare_directory, replace_file
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["MOST_ASIDE", "Aside"]
+__all__ = ["MOST_ASIDE", "Aside", "uid_of"]
 
 MOST_ASIDE: Final = 1000
 _FOLDER: Final = "aside"
-_SUFFIX: Final = ".json"
+_NAME: Final = re.compile(r"[0-9]{20}-(?P<uid>.+)\.json")
 
 
 class Aside:
@@ -36,20 +38,26 @@ class Aside:
         """Store *record*; False when that cannot be done either, or `MOST_ASIDE` wait here already."""
         if self._folder is None or len(self.names()) >= MOST_ASIDE:
             return False
-        name = f"{record.made_ns:020d}-{record.uid}{_SUFFIX}"
+        name = f"{record.made_ns:020d}-{record.uid}.json"
         try:
             prepare_directory(self._folder)
+            if not _is_folder(self._folder):
+                return False
             replace_file(self._folder / name, _written(record, replaces=replaces), synced=False)
         except OSError:
             return False
         return True
 
     def names(self) -> list[str]:
-        """Return the names of what waits here, oldest first. Costs one look at the folder."""
+        """Return the names of what waits here, oldest first. Costs one look at the folder.
+
+        Whatever else lies there is not ours to touch, nor is anything behind a link that was planted in its place.
+        """
         if self._folder is None:
             return []
         try:
-            return sorted(name for name in os.listdir(self._folder) if name.endswith(_SUFFIX))
+            names = sorted(filter(_NAME.fullmatch, os.listdir(self._folder)))
+            return names if names and _is_folder(self._folder) else []
         except OSError:
             return []
 
@@ -72,6 +80,16 @@ class Aside:
         gone = [name for name in self.names() if not _may_stay(self.load(name), grants)]
         self.remove(gone)
         return not set(gone) & set(self.names())
+
+
+def uid_of(name: str) -> str:
+    """Return the uid of the record in the file *name*, one of `Aside.names`."""
+    match = _NAME.fullmatch(name)
+    return match["uid"] if match else ""
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
 def _may_stay(found: tuple[Record, bool] | None, grants: frozenset[str]) -> bool:

@@ -15,7 +15,7 @@ from telemetry_sdk.store_errors import DamagedError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     from telemetry_sdk.model import Record
 
@@ -38,15 +38,18 @@ __all__ = [
     "ledger",
     "make_room",
     "mark_done",
+    "note_taken_in",
     "one",
     "present",
     "put_off",
     "replace_bodies",
     "still_waiting",
+    "taken_in",
     "totals",
 ]
 
 _MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
+_TAKEN_IN: Final = -1  # the moment of what was not delivered but taken in
 # Numbered in the statement that stores it, and counted by its trigger.
 _INSERT: Final = (
     "INSERT INTO records SELECT accepted + 1, ?, ?, ?, ?, ?, ?, 0.0, envelopes.id, ?, ? FROM totals "
@@ -307,3 +310,17 @@ def mark_done(db: sqlite3.Connection, uid: str, at_ns: int) -> None:
     db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (uid, at_ns))
     oldest = "SELECT uid FROM done ORDER BY at_ns DESC, uid LIMIT -1 OFFSET ?"
     db.execute(f"DELETE FROM done WHERE uid IN ({oldest})", (_MOST_DONE,))
+
+
+def taken_in(db: sqlite3.Connection) -> set[str]:
+    """Return the uids of records that were set aside, and may be there still although they were stored; see below."""
+    return {row[0] for row in db.execute("SELECT uid FROM done WHERE at_ns = ?", (_TAKEN_IN,))}
+
+
+def note_taken_in(db: sqlite3.Connection, before: Set[str], now: Set[str]) -> None:
+    """Remember the uids *now* in the place of *before*, for as long as their files may be there.
+
+    No longer, for what was delivered is remembered in the same table, and the oldest of it must not be forgotten.
+    """
+    db.executemany("DELETE FROM done WHERE uid = ?", [(uid,) for uid in before - now])
+    db.executemany("INSERT OR REPLACE INTO done VALUES (?, ?)", [(uid, _TAKEN_IN) for uid in now - before])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -164,13 +165,71 @@ def test_without_a_directory_nothing_is_set_aside():
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"uid": 1}', b"\xff", b'{"replaces": true}'])
 def test_a_file_that_is_not_ours_is_no_record(outbox, state_dir, content):
-    """A torn or foreign file costs nothing and is cleared away."""
+    """A torn file, or another one under such a name, costs nothing and is cleared away."""
     outbox.counts()
     (state_dir / "aside").mkdir()
-    (state_dir / "aside" / "0-x.json").write_bytes(content)
+    (state_dir / "aside" / f"{5:020d}-x.json").write_bytes(content)
 
     assert claim(outbox).records == ()
     assert outbox.aside_count() == 0
+
+
+def test_other_files_in_the_folder_are_left_alone(outbox, state_dir):
+    """What is not named as a record set aside is neither read nor deleted."""
+    folder = state_dir / "aside"
+    folder.mkdir(parents=True)
+    for name in ("notes.json", "0-x.json", "x", f"{5:020d}.json"):
+        (folder / name).write_text('{"precious": 1}')
+    outbox.put(record("one"))
+
+    assert [it.uid for it in claim(outbox).records] == ["one"]
+    outbox.purge("stop")
+    outbox.forget("forgotten", None)
+
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_link_planted_in_place_of_the_folder_is_not_followed(locked, state_dir, tmp_path):
+    """Nothing is written or deleted where it leads, whatever the names there."""
+    outbox, free = locked
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{5:020d}-x.json").write_text('{"precious": 1}')
+    (state_dir / "aside").symlink_to(elsewhere)
+
+    with pytest.raises(StoreError):
+        outbox.put(record("one"))
+    free()
+    assert claim(outbox).records == ()
+    outbox.purge("stop")
+
+    assert [path.name for path in elsewhere.iterdir()] == [f"{5:020d}-x.json"]
+
+
+def test_what_was_taken_in_is_remembered_only_while_its_file_may_be_there(outbox, state_dir):
+    """The memory of what was delivered does not fill with it, or the oldest of that, first_seen, would be forgotten."""
+    aside = Aside(state_dir)
+    for number in range(5):
+        aside.keep(record(f"event {number}"), replaces=False)
+        claim(outbox)
+
+    with contextlib.closing(sqlite3.connect(state_dir / FILE_NAME)) as db:
+        assert db.execute("SELECT uid FROM done").fetchall() == [("event 4",)]
+
+
+def test_a_file_that_outlived_its_taking_in_is_not_taken_in_again(outbox, state_dir, monkeypatch):
+    """As after a kill between the transaction and the deletion, also when others were taken in meanwhile."""
+    aside = Aside(state_dir)
+    aside.keep(record("one"), replaces=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Aside, "remove", lambda *_: None)
+        assert [it.uid for it in claim(outbox).records] == ["one"]
+        aside.keep(record("two"), replaces=False)
+        assert [it.uid for it in claim(outbox).records] == ["one", "two"]
+
+    assert [it.uid for it in claim(outbox).records] == ["one", "two"]
+    assert outbox.counts().accepted == 2
+    assert aside.names() == []
 
 
 def test_the_wait_is_short():
