@@ -31,6 +31,7 @@ LOCK_WAIT: Final = 1.0
 _LOCK_AVOIDED_S: Final = 10.0
 
 _LARGEST: Final = 1024 * 1024
+_DEEPEST: Final = 100  # what is not nested deeper is not the reason why a stack overflows
 _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
 # A file changed twice within one tick of the file system's clock looks unchanged, so a copy read within this time of
 # the file's last change is read again; a whole second in the stamp means a file system that counts in seconds.
@@ -236,6 +237,7 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
     Raises:
         OSError: It cannot be read (no right to, a bad disk, no free descriptor), which says nothing about it.
     """
+    data: bytes | None = b""
     try:
         data = _content(path)
         if data is None or len(data) > _LARGEST:
@@ -243,7 +245,11 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
         return parse(data), False
     except (FileNotFoundError, NotADirectoryError):
         return {}, False
-    except (ValueError, RecursionError):
+    except RecursionError:
+        if data and data.count(b"[") + data.count(b"{") > _DEEPEST:
+            return {"telemetry_enabled": False}, True
+        raise StateError("the caller's stack is too deep to read the state") from None
+    except ValueError:
         return {"telemetry_enabled": False}, True
 
 

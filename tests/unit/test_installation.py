@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -455,6 +456,28 @@ def test_a_change_is_noticed_where_times_count_in_seconds(installation, path, mo
         path.write_text(f'{{"telemetry_enabled": {"true " if enabled else "false"}}}')
 
         assert installation.read().telemetry_enabled is enabled
+
+
+def test_a_full_stack_says_nothing_about_the_file(installation, path):
+    """Near the recursion limit the file is unreadable, not corrupt: it declines nothing and is not set aside."""
+    put(path, **YES)
+    seen: list[State] = []
+
+    def deep() -> None:
+        with contextlib.suppress(RecursionError):
+            deep()
+        if len(seen) < 100:
+            with contextlib.suppress(RecursionError):
+                os.utime(path)
+                seen.append(installation.read())
+                seen.append(installation.update(lambda _: {"notice_version_shown": "2"}, hold_here=False))
+
+    deep()
+
+    assert {state.telemetry_enabled for state in seen if state.is_readable} == {True}
+    assert not all(state.is_readable for state in seen)
+    assert installation.read().telemetry_enabled is True
+    assert list(path.parent.glob("*corrupt*")) == []
 
 
 def test_a_removed_file_and_a_new_one_are_noticed(installation, path):
