@@ -23,6 +23,7 @@ __all__ = [
     "file_lock",
     "identity_of",
     "make_file",
+    "overwrite_file",
     "prepare_directory",
     "replace_file",
 ]
@@ -124,6 +125,22 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
         raise
     if synced:
         _sync_directory(path.parent)
+
+
+def overwrite_file(path: Path, data: bytes) -> None:
+    """Write *data* over what the file *path* holds, which takes no new space as a rule. Synced.
+
+    A kill in the middle may leave a mixture of both.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_file(path: Path) -> None:

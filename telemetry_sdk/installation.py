@@ -12,12 +12,13 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import LockTimeoutError, StateError, file_lock, prepare_directory, replace_file
+from telemetry_sdk.files import LockTimeoutError, StateError, file_lock, overwrite_file, prepare_directory, replace_file
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ LOCK_WAIT: Final = 1.0
 _LOCK_AVOIDED_S: Final = 10.0
 
 _LARGEST: Final = 1024 * 1024
+_FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DEEPEST: Final = 100  # what is not nested deeper is not the reason why a stack overflows
 _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
 # A file changed twice within one tick of the file system's clock looks unchanged, so a copy read within this time of
@@ -124,8 +126,9 @@ class Installation:
 
         Args:
             change: The keys to change.
-            must_lock: False to write even where the lock cannot be had: for a withdrawal of consent, which must not
-                depend on anything. It then holds in this process even if the lock's owner writes its stale copy.
+            must_lock: False to write even where the lock cannot be had, and in place where the disk is full: for a
+                withdrawal of consent, which must not depend on anything. It then holds in this process even if the
+                lock's owner writes its stale copy.
             hold_here: Whether a change that cannot be written holds for this process at least.
         """
         if self._read_only or self.directory is None:
@@ -138,7 +141,7 @@ class Installation:
             with self._locked(self.directory, must_lock=must_lock) as locked:
                 if locked:
                     _sweep(self.directory)
-                changes = _rewrite(self.directory / FILE_NAME, change)
+                changes = _rewrite(self.directory / FILE_NAME, change, in_place=not must_lock)
             if not locked:
                 self.problem = "installation.json was written without its lock"
                 return self._hold_here(lambda state: {**changes, **change(state)})
@@ -271,8 +274,11 @@ def _sweep(directory: Path) -> None:
             leftover.unlink()
 
 
-def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]]) -> Mapping[str, object]:
-    """Apply *change* to the file as it is now; the caller holds the lock."""
+def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool) -> Mapping[str, object]:
+    """Apply *change* to the file as it is now; the caller holds the lock.
+
+    *in_place* where there is no room for a second file: a kill then may leave a corrupt one, which counts as a no.
+    """
     raw, corrupt = _read_raw(path)
     changes = change(known(raw))
     schema = raw.get("schema", SCHEMA)
@@ -281,5 +287,11 @@ def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]]) -> Map
     if corrupt:
         os.replace(path, path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}"))
     if changes or corrupt:
-        replace_file(path, serialize({"schema": SCHEMA, **raw, **changes}))
+        data = serialize({"schema": SCHEMA, **raw, **changes})
+        try:
+            replace_file(path, data)
+        except OSError as error:
+            if corrupt or not in_place or error.errno not in _FULL:
+                raise
+            overwrite_file(path, data)
     return changes

@@ -135,26 +135,26 @@ def test_disk_that_fills_up_loses_nothing_acknowledged(make, sink, small_disk, m
     assert telemetry.track_event("timer.stopped").outcome in (Outcome.QUEUED, Outcome.DELIVERED)
 
 
-def test_opt_out_on_a_full_disk(make, sink, small_disk):
-    """Consent is withdrawn on a full disk too: nothing waiting leaves, and True is said only of what is on disk."""
-    sink.reply = DOWN
+@pytest.mark.parametrize("waits", [True, False])
+def test_opt_out_on_a_full_disk(make, sink, small_disk, waits):
+    """Consent is withdrawn on a full disk too, whether something waits or not: it is on disk, and nothing leaves."""
+    sink.reply = DOWN if waits else Reply()
     telemetry = make(state_dir=small_disk / "state")
     telemetry.opt_in()
     assert telemetry.track_event("timer.started")
     filler = fill(small_disk)
     sent = len(sink.requests)
 
-    certain = telemetry.opt_out()
+    assert telemetry.opt_out() is True
+    other = make(state_dir=small_disk / "state")
+    assert other.status().consent is False
+
     filler.unlink()
     sink.reply = Reply()
-    telemetry.flush(10)
-    other = make(state_dir=small_disk / "state")
-    if certain:
-        assert other.status().consent is False
-        other.flush(10)
-    assert not telemetry.is_detailed_analytics_enabled()
-    assert not telemetry.track_event("timer.started")
-    assert not [name for name in sink.names if not name.startswith("base")]
+    for each in (telemetry, other):
+        each.flush(10)
+        assert not each.is_detailed_analytics_enabled()
+        assert not each.track_event("timer.started")
     assert not [r for r in sink.requests[sent:] if b'"stringValue":"analytics"' in r.body]
 
 
