@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from telemetry_sdk.permission import Sender
     from telemetry_sdk.policy import Decision
 
-__all__ = ["NoThreadError", "Permit", "Worker", "sending_lock"]
+__all__ = ["NoThreadError", "Permit", "Worker", "make_attempt", "sending_lock"]
 
 _process_lock = threading.Lock()
 
@@ -225,6 +226,31 @@ class Worker:
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(max(wait_s, 0.0))
+
+
+def make_attempt(worker: Worker, sender: Sender, body: bytes, permit: Permit, budget: float) -> Answer:
+    """Return the sink's answer to *body*, sent by *worker* within *budget* seconds, or why there is none."""
+
+    def job() -> Answer:
+        try:
+            # Given up before the worker came to it, it must not meet the next attempt.
+            return Answer(None) if permit.cancelled else sender.send(body, permit, budget)
+        finally:
+            permit.release()
+
+    answer = None
+    try:
+        answer = worker.run(job, budget)
+    except NoThreadError as error:
+        # Not the sink's fault: nothing was tried, and the next run may try at once.
+        permit.refusal = str(error)
+        answer = Answer(None, error=permit.refusal)
+    finally:
+        # Also when a Ctrl-C ended the wait: the attempt goes on without us.
+        if answer is None:
+            permit.cancelled = True
+            sender.abandon()
+    return answer or Answer(None, error="timeout")
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Tally", "encode", "fates", "fitting", "retimed"]
 
+_LEAST: Final = 0.1
 _FIRST_SEEN_WAIT: Final = 86_400.0
 
 
 class Tally:
-    """What one supervision did, in records, and why it ended with records left."""
+    """What one supervision did, in records, why it ended with some left, and what is left of its *budget* seconds."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, budget: float = 0.0, reason: str = "") -> None:
         self.delivered = 0
         self.rejected = 0
         self.reason = reason
+        self._deadline = time.monotonic() + budget
+        self._least = 0.0
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    def is_up(self) -> bool:
+        """Tell whether there is no time for another attempt; of the first one nobody knows what it takes."""
+        return self.left() <= self._least
+
+    def note_attempt(self, took: float) -> None:
+        """Begin no other attempt that is likely to be broken off: that would count as the sink's failure."""
+        self._least = max(2 * took, _LEAST)
 
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:

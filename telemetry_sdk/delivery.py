@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import batch, otlp, verdict
-from telemetry_sdk.attempt import NoThreadError, Permit, Worker
+from telemetry_sdk.attempt import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.batch import Tally
 from telemetry_sdk.heartbeat import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
@@ -38,6 +38,7 @@ __all__ = ["Delivery"]
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
 _LOCK_WAIT: Final = 30.0
+_TIME_UP: Final = "the time was up"
 
 
 class Delivery:
@@ -71,6 +72,7 @@ class Delivery:
         self._outage = OutageLog()
         self._supervisor = 0
         self._stopped: bool | None = None
+        self._resumes = False
         self._analytics_wait_until = 0.0
         self._rota = Rota()
         self._unsettled = Circuit()  # after an answer that could not be written down
@@ -87,13 +89,19 @@ class Delivery:
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
+        self._resumes = self._worker.is_there
         if self._supervisor != threading.get_ident() and self._turn.take(0.0):
             try:
                 self._worker.join(FORK_WAIT)
             finally:
                 self._turn.give()
 
-    def after_fork(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Start again what `before_fork` ended."""
+        if self._resumes:
+            self.prepare()
+
+    def after_fork_in_child(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
         self._worker = Worker()
         self._turn = Turn()
@@ -126,8 +134,7 @@ class Delivery:
             force: Make one attempt even while the circuit is open; a hold or a stop stays.
             wait_for_lease: Wait while another process is sending, instead of leaving the records to it.
         """
-        tally = Tally()
-        deadline = time.monotonic() + budget
+        tally = Tally(budget)
         if self._supervisor == threading.get_ident():
             # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
             return Tally(reason="this thread is sending already")
@@ -135,7 +142,7 @@ class Delivery:
             return Tally(reason="another thread is sending")
         try:
             self._supervisor = threading.get_ident()
-            self._drain(tally, deadline, force=force, wait_for_lease=wait_for_lease, gathers=gathers)
+            self._drain(tally, force=force, wait_for_lease=wait_for_lease, gathers=gathers)
         except StoreError as error:
             tally.reason = str(error)
         finally:
@@ -174,27 +181,27 @@ class Delivery:
         self._worker.join(wait_s)
         self._sender.close()
 
-    def _drain(self, tally: Tally, deadline: float, *, force: bool, wait_for_lease: bool, gathers: bool) -> None:
+    def _drain(self, tally: Tally, *, force: bool, wait_for_lease: bool, gathers: bool) -> None:
         has_lease = False
         try:
-            while time.monotonic() < deadline:
-                claim = self._claim(deadline, force=force)
+            while not tally.is_up():
+                claim = self._claim(tally.left(), force=force)
                 # A claim that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
                 has_lease = bool(claim.records) or (has_lease and claim.blocked != "")
                 if claim.blocked == BUSY and wait_for_lease:
-                    time.sleep(min(_LEASE_POLL, max(deadline - time.monotonic(), 0.0)))
+                    time.sleep(min(_LEASE_POLL, tally.left()))
                     continue
                 force, tally.reason = False, claim.blocked
                 if not claim.records and time.monotonic() < self._analytics_wait_until:
                     tally.reason = tally.reason or "another process holds the right to send analytics"
-                if not claim.records or not self._send_all(claim, tally, deadline) or (gathers and not claim.has_more):
+                if not claim.records or not self._send_all(claim, tally) or (gathers and not claim.has_more):
                     return
-            tally.reason = "the time was up"
+            tally.reason = _TIME_UP
         finally:
             if has_lease:
                 self._outbox.release()
 
-    def _claim(self, deadline: float, *, force: bool) -> Claim:
+    def _claim(self, patience: float, *, force: bool) -> Claim:
         now = self._now()
         plan = self.plan
 
@@ -207,19 +214,18 @@ class Delivery:
                 return Terms(frozenset(), blocked=blocked)
             return Terms(decision.grants, decision.destroys_others, blocked)
 
-        patience = max(deadline - time.monotonic(), 0.0)
         return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN, patience=patience)
 
-    def _send_all(self, claim: Claim, tally: Tally, deadline: float) -> bool:
+    def _send_all(self, claim: Claim, tally: Tally) -> bool:
         """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
         parts: list[Sequence[Pending]] = [claim.records]
         circuit = claim.circuit
         while parts:
-            if time.monotonic() >= deadline:
-                tally.reason = "the time was up"
+            if tally.is_up():
+                tally.reason = _TIME_UP
                 return False
             # What was sent is halved, not what was claimed: it may carry a new time, and must keep that one.
-            part, judgement, circuit = self._request(parts.pop(), circuit, tally, deadline)
+            part, judgement, circuit = self._request(parts.pop(), circuit, tally)
             if judgement.verdict is Verdict.SPLIT:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
@@ -229,7 +235,7 @@ class Delivery:
         return True
 
     def _request(
-        self, part: Sequence[Pending], circuit: Circuit, tally: Tally, deadline: float
+        self, part: Sequence[Pending], circuit: Circuit, tally: Tally
     ) -> tuple[Sequence[Pending], Judgement, Circuit]:
         """Make one request and write down how it ended; return the records as they were sent too."""
         plan = self.plan
@@ -237,22 +243,31 @@ class Delivery:
         skew_ns = int(verdict.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
         records, fresh = batch.retimed(part, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns)
         now, lease_s = now_ns / NANOSECONDS, plan.timeout + _LEASE_MARGIN
+        encode = partial(batch.encode, packs=self._packs)
         present, body, number = self._outbox.begin(
-            records, partial(batch.encode, packs=self._packs), fresh=fresh, sink=plan.sink, now=now, lease_s=lease_s
+            records, encode, fresh=fresh, sink=plan.sink, now=now, lease_s=lease_s, patience=tally.left()
         )
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
-        budget = min(plan.timeout, deadline - time.monotonic())
+        budget, began = min(plan.timeout, tally.left()), time.monotonic()
         if grants := frozenset({record.grant for record in present if record.grant is not None}):
             self._on_leaving()
-        permit = Permit(self.right, grants, plan.lock_path, time.monotonic() + budget)
-        answer = self._attempt(body, permit, budget)
+        permit = Permit(self.right, grants, plan.lock_path, began + budget)
+        if tally.is_up():
+            permit.refusal = _TIME_UP
+            answer = Answer(None)
+        else:
+            answer = make_attempt(self._worker, self._sender, body, permit, budget)
+        tally.note_attempt(time.monotonic() - began)
         self.withheld = "" if permit.cancelled else permit.refusal
         if permit.is_lock_lost:
             # Whoever holds the lock may do so for long; base records need not wait for it.
             self._analytics_wait_until = time.monotonic() + _LOCK_WAIT
         if self.withheld:
-            self._outbox.settle(number, (), status=None, verdict="withheld", reason=permit.refusal, circuit=circuit)
+            why, patience = permit.refusal, tally.left()
+            self._outbox.settle(
+                number, (), status=None, verdict="withheld", reason=why, circuit=circuit, patience=patience
+            )
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
         return present, *self._conclude(number, present, answer, circuit, tally)
 
@@ -276,28 +291,6 @@ class Delivery:
             raise
         self._unsettled = Circuit()
         return judgement, after
-
-    def _attempt(self, body: bytes, permit: Permit, budget: float) -> Answer:
-        def job() -> Answer:
-            try:
-                # Given up before the worker came to it, it must not meet the next attempt.
-                return Answer(None) if permit.cancelled else self._sender.send(body, permit, budget)
-            finally:
-                permit.release()
-
-        answer = None
-        try:
-            answer = self._worker.run(job, budget)
-        except NoThreadError as error:
-            # Not the sink's fault: nothing was tried, and the next run may try at once.
-            permit.refusal = str(error)
-            answer = Answer(None, error=permit.refusal)
-        finally:
-            # Also when a Ctrl-C ended the wait: the attempt goes on without us.
-            if answer is None:
-                permit.cancelled = True
-                self._sender.abandon()
-        return answer or Answer(None, error="timeout")
 
     def _settle(
         self,
@@ -324,6 +317,7 @@ class Delivery:
             reason=verdict.explain(judgement, answer, message),
             rejected=rejected,
             circuit=after,
+            patience=tally.left(),
         )
         if judgement.verdict is Verdict.STOP:
             self._stopped = True

@@ -36,6 +36,7 @@ __all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
 
 FILE_NAME: Final = "outbox.sqlite3"
 _MOST_ROUNDS: Final = 10
+_SETTLING: Final = 0.25
 BUSY: Final = "another process is sending"
 
 
@@ -165,8 +166,9 @@ class Outbox:
         sink: str,
         now: float,
         lease_s: float,
+        patience: float = BUSY_WAIT,
     ) -> tuple[tuple[Pending, ...], bytes, int]:
-        """Write down what is about to be sent.
+        """Write down what is about to be sent; *patience* as in `claim`.
 
         The bodies of *fresh*, which are some of *records*, replace the stored ones, so that a retry is byte-identical.
         Records that are gone (withdrawn by another process) are left out; all are, when the lease was lost.
@@ -178,7 +180,8 @@ class Outbox:
         while True:
             # Before the transaction: it takes long, and whoever stores a record would wait for it.
             body = encode(records)
-            number = self._database.run(partial(self._log, records, fresh, body, sink, now, lease_s))
+            log = partial(self._log, records, fresh, body, sink, now, lease_s)
+            number = self._database.run(log, patience=min(patience, BUSY_WAIT))
             if isinstance(number, int):
                 return tuple(records), body, number
             if not number:
@@ -215,10 +218,12 @@ class Outbox:
         reason: str,
         circuit: Circuit,
         rejected: int = 0,
+        patience: float = BUSY_WAIT,
     ) -> None:
         """Write down how request *number* ended: the fate of its records, the circuit, the sent log, in one step.
 
-        *rejected* of the delivered ones are counted as rejected (``partialSuccess`` does not say which).
+        *rejected* of the delivered ones are counted as rejected (``partialSuccess`` does not say which). At least a
+        quarter of a second is waited for another program that holds the file, and at most *patience* seconds.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -240,11 +245,11 @@ class Outbox:
             sent.write_circuit(db, circuit)
             sent.end_request(db, number, status=status, verdict=verdict, reason=reason)
 
-        self._database.run(work)
+        self._database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
     def release(self) -> None:
-        """Give the lease back, if it is still this owner's."""
-        self._database.run(lambda db: lease.release(db, self._owner))
+        """Give the lease back, if it is still this owner's. It ends by itself where another program holds the file."""
+        self._database.run(lambda db: lease.release(db, self._owner), patience=0.0)
 
     def circuit(self, *, patience: float = BUSY_WAIT) -> Circuit:
         """Return how long the sink is to be left alone."""

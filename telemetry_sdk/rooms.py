@@ -196,6 +196,8 @@ class Rooms:
         """Go on."""
         if self._outbox is not None:
             self._outbox.database.after_fork_in_parent(held=self._is_held)
+        if self._delivery is not None:
+            self._delivery.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Start afresh."""
@@ -205,4 +207,4 @@ class Rooms:
         if self._outbox is not None:
             self._outbox.after_fork(new_owner(os.getpid(), self._world.new_id()))
         if self._delivery is not None:
-            self._delivery.after_fork()
+            self._delivery.after_fork_in_child()

@@ -92,10 +92,10 @@ class Program:
                 return line
         raise AssertionError(f"the program ended without {word!r}: {self.process.communicate()[1]}")
 
-    def finish(self, code: int | None = 0) -> str:
-        """Wait for its end and return what is left of its standard output; *code* None accepts any exit code."""
+    def finish(self, code: int | None = 0, answer: str | None = None) -> str:
+        """Give it *answer*, wait for its end and return what is left of its output; *code* None accepts any exit code."""
         try:
-            out, err = self.process.communicate(timeout=GUARD)
+            out, err = self.process.communicate(answer, timeout=GUARD)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"the program hangs: {self.process.communicate()}") from None

@@ -7,9 +7,10 @@ import logging
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
-from sink_server import Reply, attributes
+from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload import FIELDS
@@ -272,6 +273,29 @@ def test_full_requests_follow_each_other(make):
     tally = telemetry._engine.rooms.delivery.deliver(20, gathers=True)
 
     assert (tally.delivered, sender.requests) == (27, 3)
+
+
+def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
+    """A sink that needs 30 of 100 seconds is asked twice: a third request would end as its failure, at its half."""
+    passed = [0.0]
+    monkeypatch.setattr("telemetry_sdk.batch.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr("telemetry_sdk.delivery.time", SimpleNamespace(monotonic=lambda: passed[0]))
+
+    def answer(_: Request) -> Reply:
+        passed[0] += 30.0
+        return Reply()
+
+    sink.reply = answer
+    telemetry = make(delivery="manual", limits=Limits(batch_records=1))
+    telemetry.opt_in()
+    for _ in range(4):
+        telemetry.track_event("timer.started")
+
+    report = telemetry.flush(100)
+
+    assert (report.delivered, report.reason) == (2, "the time was up")
+    assert telemetry._engine.rooms.outbox.circuit().failures == 0
+    assert telemetry.flush(100).delivered == 2
 
 
 def test_one_of_many_processes_delivers_what_all_store(make):

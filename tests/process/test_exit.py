@@ -6,13 +6,19 @@ sink here would hold an unbounded program for minutes.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from hostile import HostileSink
 from process_tools import Program
+from sink_server import Reply, Request
+
+from telemetry_sdk.outbox import FILE_NAME
 
 BEHAVIOURS = [
     "refuse", "hang", "drip", "drip body", "drip last body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
@@ -59,8 +65,6 @@ def hostile(request):
 @pytest.mark.parametrize("hostile", BEHAVIOURS, indirect=True)
 def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostile, mode):
     """Calls and exit stay within their bounds in every mode, and a later run delivers every event once."""
-    import time
-
     host = "unresolvable.invalid" if hostile.resolver else "127.0.0.1"
     program = Program(
         TRACK,
@@ -84,6 +88,43 @@ def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostil
     assert len(uids) == 5
     assert uids <= set(sink.uids)
     assert len(sink.uids) == len(set(sink.uids))
+
+
+@pytest.mark.parametrize("mode", ["sync", "background"])
+def test_an_outbox_locked_during_a_request_costs_a_bounded_time_and_no_event(tmp_path, sink, mode):
+    """Another program that takes the outbox before the sink answers holds up neither the call nor the exit for long."""
+    source = """
+    telemetry = make()
+    telemetry.opt_in()
+    telemetry.flush(30)
+    say("ready")
+    sys.stdin.readline()
+    begun = time.monotonic()
+    receipt = telemetry.track_event("timer.started")
+    print("call", time.monotonic() - begun, receipt.uid)
+    print("end", time.time(), flush=True)
+    """
+    settings = {"delivery": mode, "endpoint": sink.url, "state_dir": tmp_path / "state"}
+    program = Program(source, tmp_path, timeout=1.0, exit_timeout=0.5, **settings)
+    program.wait_for("ready")
+    with contextlib.ExitStack() as held:
+
+        def answer(_: Request) -> Reply:
+            sink.reply = Reply()
+            db = sqlite3.connect(tmp_path / "state" / FILE_NAME, isolation_level=None, check_same_thread=False)
+            held.enter_context(contextlib.closing(db)).execute("BEGIN IMMEDIATE")
+            return Reply()
+
+        sink.reply = answer
+        (_, call, uid), (_, end) = map(str.split, program.finish(answer="go\n").splitlines())
+        over = time.time()
+        assert sink.reply is not answer
+    Program("make().flush(30)", tmp_path, **settings).finish()
+
+    # Before there was a bound each took four seconds and more.
+    assert float(call) < (1.0 if mode == "sync" else 0.0) + 2.0
+    assert over - float(end) < 0.5 + 2.0
+    assert uid in sink.uids
 
 
 @pytest.mark.parametrize("hostile", ["hang", "resolver", "drip", "drip last body"], indirect=True)
@@ -196,7 +237,17 @@ def test_many_objects_end_together(tmp_path, mode):
     assert time.time() - float(line.split()[1]) < 0.5 + MARGIN
 
 
-@pytest.mark.parametrize("first", ["telemetry.start()", "telemetry.opt_in()"])
+FORK = """
+if not (child := os.fork()):
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["telemetry.start()", "telemetry.opt_in()", f"telemetry.opt_in(){textwrap.indent(FORK, '    ')}"],
+    ids=["start", "opt in", "fork"],
+)  # fmt: skip
 def test_a_short_program_delivers_at_its_end_where_no_thread_starts_any_more(tmp_path, sink, first):
     """A background program that just ends has delivered, also from Python 3.12 on: none starts a thread there then."""
     source = f"""

@@ -28,8 +28,14 @@ def consent(installation):
     return ConsentStore(installation)
 
 
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "no space")
+def full_disk(path: object, flags: int, mode: int = 0o777) -> int:
+    """Stand in for `os.open` where nothing can be written, not even in place."""
+    if flags & os.O_WRONLY:
+        raise OSError(errno.ENOSPC, "no space")
+    return really_open(path, flags, mode)
+
+
+really_open = os.open
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -71,7 +77,7 @@ def test_a_decision_that_cannot_be_stored_holds_here_and_says_so(consent, instal
     """On a full disk the decision holds for this process, `record` returns False, and a later try succeeds."""
     consent.record(enabled=not enabled, now_ns=NOW_NS)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full_disk)
+        patch.setattr(os, "open", full_disk)
         assert consent.record(enabled=enabled, now_ns=NOW_NS + SECOND) is False
         assert installation.read().telemetry_enabled is enabled
 
@@ -84,7 +90,7 @@ def test_the_newest_decision_wins_over_one_that_could_not_be_stored(consent, ins
     """Taking back a decision that never reached the disk leaves what is on disk, for this process too."""
     consent.record(enabled=enabled, now_ns=NOW_NS)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full_disk)
+        patch.setattr(os, "open", full_disk)
         consent.record(enabled=not enabled, now_ns=NOW_NS + SECOND)
 
     assert consent.record(enabled=enabled, now_ns=NOW_NS + 2 * SECOND) is True
