@@ -29,7 +29,7 @@ from telemetry_sdk.store_errors import (
     is_passing,
     reason,
 )
-from telemetry_sdk.store_file import StoreFile
+from telemetry_sdk.store_file import CUT_OFF, StoreFile
 from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ class Database:
 
     def __del__(self) -> None:
         """Close a forgotten connection, which Python 3.13 would warn about."""
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
 
     def before_fork(self) -> bool:
         """Close the connection and hold the lock over a fork; SQLite must not be carried into a child."""
@@ -257,6 +256,10 @@ class Database:
         return result
 
     def _connected(self) -> sqlite3.Connection:
+        if not self._in_memory and self._opened_file().is_cut_off():
+            self._disconnect()
+            self.problem = CUT_OFF
+            raise LockedError(CUT_OFF)
         if self._connection is not None and (self._in_memory or self._opened_file().is_in_place()):
             return self._connection
         return self._reconnect()
@@ -337,10 +340,7 @@ class Database:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            import sqlite3
-
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+            self._file.close(connection) if self._file is not None else connection.close()
 
     def _recover(self, error: Exception) -> None:
         """Set a damaged file aside; raise the error again if that is not what it says."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ASIDE", "Draft", "Sending", "note"]
 
-ASIDE: Final = "set aside while another program holds the outbox"
+ASIDE: Final = "set aside while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
 _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
 

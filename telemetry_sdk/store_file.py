@@ -14,11 +14,15 @@ from telemetry_sdk.files import file_lock, identity_of, make_file, prepare_direc
 from telemetry_sdk.store_errors import StoreError, reason
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
-__all__ = ["StoreFile"]
+__all__ = ["CUT_OFF", "StoreFile"]
+
+CUT_OFF: Final = "the program closed the outbox's file descriptors"
 
 _LOCK_WAIT: Final = 1.0
+_cut_off: dict[object, object] = {}  # by which file it is: the connections
 _SUFFIXES: Final = ("-wal", "-shm", "")  # the file itself last: without it the others mean nothing
 
 
@@ -32,6 +36,7 @@ class StoreFile:
         self.name = os.fspath(path)
         self._log_name = f"{self.name}-wal"
         self._opened: tuple[int, ...] | None = None
+        self._descriptors: tuple[int, ...] = ()
         self._log: os.stat_result | None = None
 
     def make(self) -> None:
@@ -44,8 +49,46 @@ class StoreFile:
         make_file(self.path)
 
     def note_opened(self) -> None:
-        """Remember which file it is that was opened."""
+        """Remember which file it is that was opened, and under which descriptors."""
         self._opened, self._log = identity_of(self.name), None
+        try:
+            found = [int(name) for name in os.listdir("/dev/fd")]
+        except OSError:  # not there, or none is free to look
+            found = []
+        self._descriptors = tuple(number for number in found if self._is_under(number))
+
+    def _is_under(self, descriptor: int) -> bool:
+        try:
+            found = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._opened
+
+    def is_cut_off(self) -> bool:
+        """Tell whether the program closed the descriptors of the file, as daemons close all that they did not open.
+
+        They may be other files by now, the program's own: nobody may write to them any more, nor even close them. Nor
+        does it help to open the file again, for within a process SQLite shares them between all who have it open.
+        """
+        if _cut_off and identity_of(self.name) in _cut_off:
+            return True
+        # Any: another object of this process may have had the file open too, and have closed it.
+        return bool(self._descriptors) and not any(map(self._is_under, self._descriptors))
+
+    def close(self, connection: sqlite3.Connection) -> None:
+        """Close *connection*; one that is cut off is kept, also when Python lets go of everything at its end."""
+        is_cut_off, self._descriptors = self.is_cut_off(), ()
+        if not is_cut_off:
+            with contextlib.suppress(connection.Error):
+                connection.close()
+            return
+        _cut_off[self._opened] = connection
+        with contextlib.suppress(OSError):
+            os.open(self.name, os.O_RDONLY)  # for ever: another file with the same inode would be this one to SQLite
+        with contextlib.suppress(ImportError):  # a Python without ctypes
+            import ctypes
+
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
     def is_in_place(self) -> bool:
         """Tell whether the file and its log are still those that were opened."""

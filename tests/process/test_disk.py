@@ -158,6 +158,59 @@ def test_opt_out_on_a_full_disk(make, sink, small_disk, waits):
     assert not [r for r in sink.requests[sent:] if b'"stringValue":"analytics"' in r.body]
 
 
+@pytest.mark.parametrize("others", ["none", "files"])
+def test_a_host_that_closes_all_descriptors(tmp_path, sink, others):
+    """Records are set aside from then on, nothing is written into a file the host opens, and a later run delivers all.
+
+    Daemons close all descriptors they know nothing of. A second object, a child, and the program's end change nothing.
+    """
+    source = """
+    telemetry = make()
+    assert telemetry.opt_in()
+    receipts = [telemetry.track_event("timer.started")]
+    os.closerange(3, 256)
+    files = [open(f"host-{n}", "w+b") for n in range(12)] if ARGUMENT == "files" else []
+    receipts += [telemetry.track_event("timer.started", {"n": n}) for n in range(20)]
+    receipts.append(make().track_event("timer.started"))
+    assert all(receipts), receipts
+    assert receipts[-1].reason == "set aside while the outbox cannot be used"
+    assert "closed the outbox's file descriptors" in telemetry.status().waiting
+    if not (child := os.fork()):
+        assert telemetry.track_event("timer.started")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    telemetry.close()
+    assert telemetry.track_event("timer.started")
+    for file in files:
+        file.close()
+    say(*[receipt.uid for receipt in receipts])
+    """
+    settings = {"endpoint": sink.url, "state_dir": tmp_path / "state"}
+    uids = Program(source, tmp_path, delivery="manual", argument=others, **settings).finish().split()
+    later = "report = make().flush(30)\nassert (report.kept, report.rejected, report.dropped) == (0, 0, 0), report"
+    Program(later, tmp_path, delivery="manual", **settings).finish()
+
+    assert {path.stat().st_size for path in tmp_path.glob("host-*")} <= {0}
+    assert len(uids) == 22
+    assert set(uids) <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids)) == 25
+
+
+def test_an_outbox_cut_off_from_its_descriptors_can_be_deleted(tmp_path, sink):
+    """Consent is withdrawn all the same: the outbox is deleted, and a new one is as good as any."""
+    source = """
+    telemetry = make()
+    telemetry.opt_in()
+    os.closerange(3, 256)
+    assert telemetry.opt_out() is True
+    assert telemetry.status().ledger["pending"] == 0
+    assert telemetry.opt_in() and telemetry.track_event("timer.started")
+    report = telemetry.flush(30)
+    assert report.delivered == 2, report
+    """
+    Program(source, tmp_path, delivery="manual", endpoint=sink.url, state_dir=tmp_path / "state").finish()
+
+
 def test_disk_that_turns_read_only(make, sink, small_disk):
     """State that becomes read-only while the program runs costs no exception, and comes back with the disk."""
     sink.reply = DOWN
