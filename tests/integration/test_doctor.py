@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -308,9 +309,8 @@ def test_a_damaged_outbox(notes):
 def test_an_outbox_of_a_newer_version(notes):
     """An outbox that this version must not touch is a problem."""
     notes.run("on")
-    with sqlite3.connect(notes.state / "outbox.sqlite3") as database:
+    with contextlib.closing(sqlite3.connect(notes.state / "outbox.sqlite3")) as database:
         database.execute("PRAGMA user_version=99")
-    database.close()
 
     assert "newer version" in examined(notes, code=1)["outbox"]["found"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -889,7 +890,7 @@ def test_a_claim_cut_by_bytes_has_more(state_dir):
 def test_damaged_records_in_every_bit_are_dropped(queue):
     """A damaged record is left out wherever it stands, and the records after it are claimed in the same step."""
     queue.put(*[event(f"e{n:03d}") for n in range(150)])
-    with sqlite3.connect(queue.outbox.database.path) as db:
+    with contextlib.closing(sqlite3.connect(queue.outbox.database.path)) as db, db:
         db.execute("UPDATE records SET body = x'00' WHERE seq IN (1, 64, 65, 150)")
         db.execute("UPDATE totals SET bytes = (SELECT sum(length(body)) FROM records)")
 
@@ -900,7 +901,7 @@ def test_damaged_records_in_every_bit_are_dropped(queue):
 def test_records_without_their_envelope_do_not_hold_up_the_others(queue):
     """Where an envelope was lost with a page of the file, the records of the others leave."""
     queue.put(*[event(f"e{n:03d}") for n in range(70)], event("sound", envelope=b"F"))
-    with sqlite3.connect(queue.outbox.database.path) as db:
+    with contextlib.closing(sqlite3.connect(queue.outbox.database.path)) as db, db:
         db.execute("DELETE FROM envelopes WHERE data = ?", (b"E",))
 
     assert [record.uid for record in queue.claim(YES).records] == ["sound"]
