@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import functools
 import os
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-__all__ = ["RESERVE", "Living", "end", "loading", "wait_first", "watch"]
+__all__ = ["RESERVE", "Living", "end", "is_there", "loading", "wait_first", "watch"]
 
 RESERVE: Final = 0.2
 _LONGEST_LOADING: Final = 1.0
+_LONGEST_VANISHING: Final = 0.1
+_PAUSE: Final = 0.000_05
 
 
 class Living(Protocol):
@@ -120,12 +123,31 @@ def _at_exit() -> None:
 def _at_fork(moment: str) -> None:
     if moment != "parent":
         _loading_at_fork(moment)
+    threads = threading.enumerate() if moment == "before" else []
     try:
         for living in _all():
             living.at_fork(moment)
+        _wait_until_gone(threads)
     finally:
         if moment == "parent":
             _loading_at_fork(moment)
+
+
+def _wait_until_gone(threads: list[threading.Thread]) -> None:
+    """Wait until those of *threads* that have ended meanwhile are gone from the process too.
+
+    A thread that was joined may still be there for a moment, and Python 3.12 warns of a fork by the system's count.
+    """
+    ended = set(threads).difference(threading.enumerate()) if threads else ()
+    deadline = time.monotonic() + _LONGEST_VANISHING
+    for thread in ended:
+        while is_there(thread) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+
+def is_there(thread: threading.Thread) -> bool:
+    """Tell whether the system still counts *thread* among those of the process; False where it does not tell."""
+    return os.access(f"/proc/self/task/{thread.native_id}", os.F_OK)
 
 
 def _loading_at_fork(moment: str) -> None:

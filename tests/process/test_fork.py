@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -194,9 +195,24 @@ if __name__ == "__main__":
     assert all(record == first_seen for record in again)
 
 
+RESTARTING = """
+import os, threading
+go = threading.Event()
+thread = threading.Thread(target=go.wait, daemon=True)
+os.register_at_fork(after_in_parent=thread.start)
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+"""
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 began to warn")
-def test_an_idle_program_forks_without_a_warning(tmp_path, sink):
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_an_idle_program_forks_without_a_warning(tmp_path, sink, mode):
     """A host without threads of its own gets no warning about ours when it forks."""
+    bare = [sys.executable, "-W", "default", "-c", RESTARTING]
+    if "multi-threaded" in subprocess.run(bare, capture_output=True, check=True, text=True, timeout=60).stderr:
+        pytest.skip("this Python (3.13.0 to 3.13.9) counts a thread that starts after the fork")
     source = """
     telemetry = make()
     telemetry.start()
@@ -207,5 +223,47 @@ def test_an_idle_program_forks_without_a_warning(tmp_path, sink):
         os._exit(0)
     os.waitpid(pid, 0)
     """
-    for mode in ("sync", "background", "manual"):
-        Program(source, tmp_path, delivery=mode, endpoint=sink.url, state_dir=tmp_path / mode, timeout=20).finish()
+    # Shown, not raised: the interpreter forgets this warning when it is turned into an error.
+    Program(
+        source,
+        tmp_path,
+        environ={"PYTHONWARNINGS": "default"},
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+        timeout=20,
+    ).finish()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="the system does not tell its threads")
+@pytest.mark.parametrize("mode", ["sync", "background", "manual"])
+def test_an_idle_program_has_one_thread_when_it_forks(tmp_path, sink, mode):
+    """At the moment of the fork our idle threads are gone, for the system too; the parent has them again after it."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        """
+import os, sys, threading
+def count(): counts.append(len(os.listdir("/proc/self/task")))
+counts = []
+os.register_at_fork(before=count)  # before hooks are called in the reverse order: this one last
+from telemetry_sdk import Telemetry
+
+telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], delivery=sys.argv[3],
+                      timeout=20, strict=True)
+telemetry.start()
+telemetry.opt_in()
+telemetry.flush(30)
+names = {thread.name for thread in threading.enumerate()} - {"telemetry-sdk-sender"}  # which comes when needed
+for _ in range(20):
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+assert counts == [1] * 20, counts
+assert len(names) > 1, names
+assert names <= {thread.name for thread in threading.enumerate()}, names
+"""
+    )
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", script, sink.url, tmp_path / "state", mode]
+    ended = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from telemetry_sdk import lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Interrupted:
@@ -65,3 +71,64 @@ def test_loading_within_loading() -> None:
         assert lifetime._loading.is_mine()
 
     assert not lifetime._loading.is_mine()
+
+
+class Ending:
+    """An object that ends its thread before a fork; the system keeps the thread for as long as *lingering* is unset."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lingering = threading.Event()
+        self.thread = threading.Thread(target=self.lingering.wait, args=(20,), daemon=True)
+        self.thread.start()
+        self._monkeypatch = monkeypatch
+        self.pauses = 0
+
+    def at_fork(self, _moment: str) -> None:
+        others = [thread for thread in threading.enumerate() if thread is not self.thread]
+        self._monkeypatch.setattr(lifetime, "threading", SimpleNamespace(enumerate=lambda: others))
+
+    @property
+    def is_gone(self) -> bool:
+        return not lifetime.is_there(self.thread)
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ending]:
+    """An object whose thread is still there for the system when it has ended for Python, and no other object."""
+    ending = Ending(monkeypatch)
+    if ending.is_gone:
+        pytest.skip("this system does not tell which threads there are")
+    monkeypatch.setattr(lifetime, "_all", lambda: [ending])
+    yield ending
+    ending.lingering.set()
+    ending.thread.join(20)
+
+
+def test_a_fork_waits_until_the_system_has_ended_a_thread_too(ending: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that was joined is counted by the system for a moment longer, and Python warns by that count."""
+
+    def pause(_seconds: float) -> None:
+        ending.lingering.set()
+        ending.pauses += 1
+
+    monkeypatch.setattr(lifetime, "time", SimpleNamespace(sleep=pause, monotonic=lambda: 0.0))
+    lifetime._at_fork("before")
+    lifetime._at_fork("parent")
+
+    assert ending.is_gone
+    assert ending.pauses
+
+
+def test_a_fork_does_not_wait_long_for_a_thread_that_stays(ending: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait is bounded, whatever the system says of a thread."""
+
+    def pause(_seconds: float) -> None:
+        ending.pauses += 1
+
+    seconds = itertools.count()
+    monkeypatch.setattr(lifetime, "time", SimpleNamespace(sleep=pause, monotonic=lambda: next(seconds) / 40))
+    lifetime._at_fork("before")
+    lifetime._at_fork("parent")
+
+    assert not ending.is_gone
+    assert 0 < ending.pauses < 10
