@@ -6,19 +6,21 @@ strict receiver would refuse, for one such record loses its whole request.
 
 from __future__ import annotations
 
+from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.event_names import DELETION_REQUESTED
 from telemetry_sdk.patterns import lazy
-from telemetry_sdk.properties import Converter, UnencodableError, is_reserved, plain, property_name, safe_text, shown
+from telemetry_sdk.properties import Converter, is_reserved, property_name, shown
 from telemetry_sdk.request_path import clean_route
+from telemetry_sdk.scalars import UnencodableError, plain, safe_text
 from telemetry_sdk.scrub import ROUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from telemetry_sdk.model import Limits
     from telemetry_sdk.scrub import Scrubber, Tally
@@ -36,7 +38,10 @@ _EVENT_NAME: Final = lazy(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
 _LONGEST_IDENTITY: Final = 256
 _LONGEST_CONTEXT: Final = 512
+_CONTEXT: Final = ("path", "browser", "device")
 _MOST_NAMED: Final = 10
+# How many properties too many are still told by name. Whatever comes after them is not even read.
+_MOST_LEFT_OUT: Final = 1000
 
 
 class Event(NamedTuple):
@@ -44,24 +49,27 @@ class Event(NamedTuple):
 
     Attributes:
         payload: Names and values, all encodable by `otlp.any_value`.
-        dropped: Names of the properties that were left out, dotted when nested.
+        dropped: Names of the properties that were read and left out, dotted when nested.
         scrubbed: What the scrubber removed: kinds and how often, never a value.
+        unread: How many more properties there were; None for some, where only reading on would tell how many.
     """
 
     payload: dict[str, object]
     dropped: tuple[str, ...] = ()
     scrubbed: Mapping[str, int] = MappingProxyType({})
+    unread: int | None = 0
 
     def explain(self, reason: str) -> str:
         """Return *reason* with the names of what was left out and the kinds of what was scrubbed, if anything was."""
-        left_out = _listed(list(self.dropped))
+        left_out = _listed(self.dropped, self.unread)
         scrubbed = _listed([f"{kind} ({times})" for kind, times in self.scrubbed.items()])
         parts = [reason, left_out and f"left out: {left_out}", scrubbed and f"scrubbed: {scrubbed}"]
         return "; ".join(filter(None, parts))
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+def _listed(names: Sequence[str], others: int | None = 0) -> str:
+    unnamed = max(len(names) - _MOST_NAMED, 0) + (others or 0)
+    more = f" and {'more than ' if others is None else ''}{unnamed} more" if unnamed or others is None else ""
     return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
@@ -125,8 +133,11 @@ def request_context(
         InvalidEventError: Another name is given, or a value that is not a string.
     """
     checked: dict[str, str] = {}
-    for name, value in _items("event", "the context", context):
-        if not isinstance(name, str) or name not in ("path", "browser", "device") or not isinstance(value, str):
+    if type(context) is dict and not context:
+        return checked  # most programs serve no requests
+    given, others = _items("event", "the context", context, len(_CONTEXT))
+    for name, value in given:
+        if others != 0 or not isinstance(name, str) or name not in _CONTEXT or not isinstance(value, str):
             raise InvalidEventError("context", "may hold path, browser and device, as strings")
         text = str.__str__(value)
         if name == "path":
@@ -146,11 +157,11 @@ def build(
     context: Mapping[str, object] | None = None,
     scrubber: Scrubber | None = None,
 ) -> Event:
-    """Return the checked event *name*.
+    """Return the checked event *name*. Its cost is bounded by *limits*, whatever is given.
 
     Args:
         name: The event's name, checked by `check_name`.
-        properties: The host's properties; not changed and not kept.
+        properties: The host's properties; not changed and not kept. Of far more than may be kept the first are read.
         own: What the SDK adds: install id, version. Never scrubbed.
         limits: The bounds.
         context: The request context; see `request_context`.
@@ -161,7 +172,8 @@ def build(
     """
     converter = Converter(limits, scrubber)
     around = request_context({} if context is None else context, scrubber, converter.scrubbed)
-    for key, value in _items(name, "properties", properties):
+    given, unread = _items(name, "properties", properties, limits.properties + _MOST_LEFT_OUT)
+    for key, value in given:
         checked = property_name(key)
         if checked is None:
             converter.drop(shown(key))
@@ -169,13 +181,28 @@ def build(
             raise InvalidEventError(name, f"the property name {checked} is reserved; choose another")
         else:
             converter.add(checked, value)
-    return Event({**own, **around, **converter.kept}, tuple(converter.dropped), converter.scrubbed)
+    return Event({**own, **around, **converter.kept}, tuple(converter.dropped), converter.scrubbed, unread)
 
 
-def _items(event: str, what: str, given: object) -> list[tuple[object, object]]:
+def _items(event: str, what: str, given: object, most: int) -> tuple[list[tuple[object, object]], int | None]:
+    """Return the first *most* items of *given*, and how many more there are; None for some, if it is no dict."""
     if given is None:
-        return []
+        return [], 0
     try:
-        return list(dict.items(given if isinstance(given, dict) else dict(given)))  # type: ignore[call-overload]
+        if isinstance(given, dict):
+            others = dict.__len__(given) - most
+            # In one step if they are not too many, so that no other thread can add one meanwhile.
+            if others <= 0:
+                return list(dict.items(given)), 0
+            return list(islice(dict.items(given), most)), others
+        found = _pairs(given, most + 1)
+        return list(dict(found[:most]).items()), None if len(found) > most else 0
     except Exception:  # noqa: BLE001 - a host's object may raise anything
         raise InvalidEventError(event, f"{what} must be a mapping, not {type(given).__name__}") from None
+
+
+def _pairs(given: Any, most: int) -> list[tuple[object, object]]:
+    """Return the first *most* items of what `dict` would take, read no further: its iterator may have no end."""
+    if hasattr(given, "keys"):
+        return [(key, given[key]) for key in list(islice(given.keys(), most))]
+    return [(key, value) for key, value in islice(given, most)]

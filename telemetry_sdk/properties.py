@@ -14,8 +14,9 @@ refuse, for one such record loses its whole request.
 | list, tuple, dict of these, three deep      | itself; what does not fit is left out of it                   |
 | None, NaN, infinities, bytes, anything else | left out, by name                                             |
 
-A property that holds more than 1000 values is left out. So is one whose name, or that of anything in its maps, a
-store could not tell from another name of the event: a store joins nested names with ``_`` and knows no other sign.
+A property that holds more than 1000 values is left out, before they are looked at. So is a list or map that comes when
+4000 values in those of its event were. So is one whose name, or that of anything in its maps, a store could not tell
+from another name of the event: a store joins nested names with ``_`` and knows no other sign.
 
 With a scrubber nothing that `scrub` forbids is kept. A text is scrubbed before it is cut, so that no half of a secret
 passes for a word.
@@ -24,26 +25,20 @@ passes for a word.
 from __future__ import annotations
 
 import functools
-import math
 import re
-from datetime import UTC, date, datetime, time
 from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from telemetry_sdk.patterns import lazy
-from telemetry_sdk.scrub import CUT_MARK, LONGEST_TEXT, NO_RULE, REMOVED, Tally
+from telemetry_sdk.scalars import INT64, UnencodableError, plain, safe_text
+from telemetry_sdk.scrub import LONGEST_TEXT, NO_RULE, REMOVED, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from telemetry_sdk.model import Limits
     from telemetry_sdk.scrub import NameRule, Scrubber
 
-    _Conversions = tuple[tuple[type, Callable[[Any], str | float]], ...]
-
-__all__ = ["CUT_MARK", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
+__all__ = ["Converter", "is_reserved", "property_name", "shown"]
 
 _PROPERTY_NAME: Final = lazy(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _MOST_NAMES: Final = 512
@@ -53,8 +48,9 @@ _MOST_NODES: Final = 1000
 # How much text of one event is scrubbed, so that no event can hold the host up: many times what a record may hold.
 _TEXT_PER_BYTE: Final = 8
 _LEAST_TEXT: Final = 8 * 16 * 1024
-_HUGE_INT_BITS: Final = 996
-_INT64: Final = 2**63
+# How many values in the lists and maps of one event are looked at, for the same reason: each kept one takes 40 bytes.
+_BYTES_PER_VALUE: Final = 5
+_LEAST_VALUES: Final = 4 * _MOST_NODES
 
 # Ours, and names that a log store reads as its own: Loki takes a level from any of these spellings.
 _RESERVED: Final = frozenset(
@@ -67,10 +63,6 @@ _RESERVED: Final = frozenset(
         *("telemetry_sdk_version", "telemetry_layer", "deployment_environment_name"),
     )
 )
-
-
-class UnencodableError(Exception):
-    """A value that has no OTLP form."""
 
 
 class Converter:
@@ -88,6 +80,7 @@ class Converter:
         self._scrubber = scrubber
         self._bytes_left = limits.record_bytes
         self._text_left = max(limits.record_bytes * _TEXT_PER_BYTE, _LEAST_TEXT)
+        self._values_left = max(limits.record_bytes // _BYTES_PER_VALUE, _LEAST_VALUES)
         self._taken: set[str] = set()
         self._nodes = 0
         self._tally = Tally()
@@ -104,7 +97,7 @@ class Converter:
         if len(self.kept) >= self._limits.properties:
             self.drop(name)
             return
-        self._nodes = _MOST_NODES
+        self._nodes = _MOST_NODES - 1
         if self._tally:
             self._tally = Tally()
         already_dropped = len(self.dropped)
@@ -141,7 +134,6 @@ class Converter:
         return rule
 
     def _convert(self, value: object, name: str, depth: int, rule: NameRule) -> object:
-        self._nodes -= 1
         if self._nodes < 0:
             raise UnencodableError
         if rule.denied and rule.denies(value):
@@ -150,7 +142,7 @@ class Converter:
         kind = type(value)
         if kind is str:
             return self._text(value, rule)  # type: ignore[arg-type]
-        if kind is bool or (kind is int and -_INT64 <= value < _INT64):  # type: ignore[operator]
+        if kind is bool or (kind is int and -INT64 <= value < INT64):  # type: ignore[operator]
             return self._number(value, rule)  # type: ignore[arg-type]
         if isinstance(value, (dict, list, tuple)):
             return self._convert_container(value, name, depth, rule)
@@ -176,9 +168,10 @@ class Converter:
             raise UnencodableError
         if isinstance(value, dict):
             return self._convert_dict(value, name, depth)
-        items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)  # type: ignore[arg-type]
+        kind: Any = list if isinstance(value, list) else tuple
+        self._open(kind.__len__(value))
         converted = []
-        for position, item in enumerate(list(items)):
+        for position, item in enumerate(list(kind.__iter__(value))):
             try:
                 converted.append(self._convert(item, f"{name}.{position}", depth + 1, rule))
             except UnencodableError:
@@ -186,6 +179,7 @@ class Converter:
         return converted
 
     def _convert_dict(self, value: dict[object, object], name: str, depth: int) -> dict[str, object]:
+        self._open(dict.__len__(value))
         converted: dict[str, object] = {}
         stored: set[str] = set()
         parent = name.rstrip("0123456789.").rpartition(".")[2]
@@ -207,89 +201,29 @@ class Converter:
             converted[checked] = result
         return converted
 
+    def _open(self, values: int) -> None:
+        """Count the *values* of a list or map before any is looked at.
+
+        Raises:
+            UnencodableError: They are too many. Its property is left out.
+        """
+        self._nodes -= values
+        if self._nodes < 0 or values > self._values_left:
+            self._nodes = -1
+            raise UnencodableError
+        self._values_left -= values
+
     def _skip(self, name: str) -> None:
         if self._nodes < 0:
             raise UnencodableError
         self.drop(name)
 
     def _convert_enum(self, value: Enum, name: str, depth: int, rule: NameRule) -> object:
+        self._nodes -= 1  # one that holds itself ends too
         try:
             return self._convert(value._value_, name, depth, rule)
         except UnencodableError:
             return self._text(str(value._name_), rule)
-
-
-def plain(value: object) -> str | float:
-    """Return a scalar as str, bool, int or float, by the table above.
-
-    Unbound methods do it, for subclasses may lie.
-
-    Raises:
-        UnencodableError: The table leaves it out.
-    """
-    for kind, convert in _COMMON:
-        if isinstance(value, kind):
-            return convert(value)
-    for kind, convert in _uncommon():
-        if isinstance(value, kind):
-            return convert(value)
-    raise UnencodableError
-
-
-def _integer(value: int) -> str | int:
-    number = int.__index__(value)
-    if -_INT64 <= number < _INT64:
-        return number
-    if number.bit_length() > _HUGE_INT_BITS:
-        raise UnencodableError
-    return int.__repr__(number)
-
-
-def _real(value: float) -> float:
-    number = float.__float__(value)
-    if not math.isfinite(number):
-        raise UnencodableError
-    return number
-
-
-def _moment(value: datetime) -> str:
-    if value != value:  # noqa: PLR0124 - pandas' "not a time", a datetime that equals nothing
-        raise UnencodableError
-    if datetime.utcoffset(value) is None:
-        return datetime.isoformat(value)
-    return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
-
-
-_COMMON: Final[_Conversions] = ((str, str.__str__), (int, _integer), (float, _real))
-
-
-@functools.cache
-def _uncommon() -> _Conversions:
-    from decimal import Decimal
-
-    def decimal(value: Decimal) -> str:
-        if not Decimal.is_finite(value):
-            raise UnencodableError
-        return Decimal.__str__(value)
-
-    return (
-        (Decimal, decimal),
-        (datetime, _moment),
-        (date, date.isoformat),
-        (time, time.isoformat),
-        (UUID, UUID.__str__),
-    )
-
-
-def safe_text(text: str, limit: int) -> str:
-    """Return *text* without lone surrogates, cut to *limit* UTF-8 bytes; a cut text ends in a mark."""
-    if text.isascii() and len(text) <= limit:
-        return text
-    data = text[: limit + 1].encode("utf-8", "replace")
-    if len(data) <= limit:
-        return data.decode()
-    mark = CUT_MARK if limit >= len(CUT_MARK.encode()) else ""
-    return data[: limit - len(mark.encode())].decode("utf-8", "ignore") + mark
 
 
 def property_name(key: object) -> str | None:

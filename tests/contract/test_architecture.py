@@ -24,6 +24,7 @@ FLOORS = [
     # rules and builders, all pure
     {"scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens"},
     {"scrub"},
+    {"scalars"},
     {"policy", "properties", "request_path", "rota", "schedule", "settings", "toml", "verdict"},
     {"analytics_event", "base_payload", "otlp", "state"},
     {"catalog"},
@@ -94,7 +95,7 @@ FLOORS = [
     {"testing.plugin"},
     {"__main__"},
 ]
-PURE = set().union(*FLOORS[:9])
+PURE = set().union(*FLOORS[:10])
 
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import inspect
 import io
+import itertools
 import math
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,19 @@ class Endless:
         return Endless()
 
 
+class Unending(Mapping[str, object]):
+    """A mapping whose items never end."""
+
+    def __getitem__(self, key: str) -> object:
+        return self
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"p{number}" for number in itertools.count()) if Spite.active else iter(())
+
+
 class Claims:
     """Says that it is of another class."""
 
@@ -160,7 +175,7 @@ def deep(levels: int) -> Any:
 
 LIARS = st.one_of(
     st.sampled_from(CLASSES).map(instance),
-    st.sampled_from([Closed, Endless]).map(lambda kind: kind()),
+    st.sampled_from([Closed, Endless, Unending]).map(lambda kind: kind()),
     st.sampled_from([str, int, dict, list, float, UUID, enum.Enum, type(None), bool]).map(Claims),
 )
 WRONG = st.one_of(
@@ -253,6 +268,9 @@ def valid(body: bytes) -> ExportLogsServiceRequest:
 @pytest.mark.timeout(300)
 @given(made=st.lists(calls(), min_size=1, max_size=4))
 @example(made=[("track_event", {"name": "timer.started", "properties": cyclic(), "user_id": Closed()})])
+@example(made=[("track_event", {"name": "timer.started", "properties": Unending()})])
+@example(made=[("identify_user", {"user_id": "u-17", "properties": Unending()})])
+@example(made=[("send_analytics_event", {"name": "timer.started", "context": Unending()})])
 @example(made=[("flush", {"timeout": math.inf}), ("flush", {"timeout": math.nan}), ("close", {"timeout": math.nan})])
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_nothing_escapes(host: Any, made: list[tuple[str, dict[str, Any]]]) -> None:

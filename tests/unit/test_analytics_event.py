@@ -343,6 +343,113 @@ def test_at_most_so_many_properties() -> None:
     assert event.dropped == ("p4", "p5")
 
 
+class Unending(Mapping[str, object]):
+    """A mapping that would never end, and lies about its length; counts how many keys and values were read."""
+
+    def __init__(self, length: int = 3, *, fails_at: int = 100_000) -> None:
+        self.read = 0
+        self._length = length
+        self._fails_at = fails_at
+
+    def __getitem__(self, key: str) -> object:
+        self.read += 1
+        return key
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"p{number}" for number, _ in self.pairs())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def pairs(self) -> Iterator[tuple[int, object]]:
+        for number in range(self._fails_at):
+            self.read += 1
+            yield number, self
+        raise RuntimeError("read to where it would have no end")
+
+
+@pytest.mark.parametrize("length", [0, 3, -1, 10**9], ids=str)
+def test_an_endless_mapping_is_read_to_its_bound(length: int) -> None:
+    """What can be kept of it is, a thousand more are left out by name, and no further is looked."""
+    endless = Unending(length)
+    event = built(endless)
+
+    assert list(event.payload)[2:] == [f"p{number}" for number in range(64)]
+    assert event.dropped == tuple(f"p{number}" for number in range(64, 1064))
+    assert event.unread is None
+    assert event.explain("").endswith("p72, p73 and more than 990 more")
+    assert endless.read <= 2 * 1065
+
+
+def test_the_bound_on_what_is_read_follows_the_limit() -> None:
+    """A host that allows more properties gets them."""
+    endless = Unending()
+    event = built(endless, Limits(properties=2000, record_bytes=10**6))
+
+    assert len(event.payload) == 2002
+    assert endless.read <= 2 * 3001
+
+
+def test_an_endless_iterator_of_pairs_is_read_to_its_bound() -> None:
+    """Pairs are taken as `dict` takes them, as far as they may count."""
+    endless = Unending()
+    event = built((f"p{number}", number) for number, _ in endless.pairs())
+
+    assert (len(event.payload), len(event.dropped), event.unread) == (66, 1000, None)
+    assert endless.read <= 1065
+
+
+def test_a_pair_without_end_is_no_pair() -> None:
+    """Of what should be a pair two are read, and a third shows that it is none."""
+    endless = Unending()
+    with pytest.raises(InvalidEventError, match="list"):
+        built([("a", 1), endless.pairs()])
+
+    assert endless.read == 3
+
+
+@pytest.mark.parametrize("fails_at", [0, 5, 1064])
+def test_a_mapping_that_fails_where_it_is_read_is_refused(fails_at: int) -> None:
+    """One that fails beyond is taken: nobody looked."""
+    with pytest.raises(InvalidEventError, match="Unending"):
+        built(Unending(fails_at=fails_at))
+
+    assert built(Unending(fails_at=1065)).unread is None
+
+
+def test_a_context_without_end_is_refused() -> None:
+    """It has three names: a fourth is one too many."""
+    endless = Unending()
+    with pytest.raises(InvalidEventError):
+        request_context(endless)  # type: ignore[arg-type]
+
+    assert endless.read <= 8
+
+
+def test_what_is_not_read_of_a_dict_is_counted() -> None:
+    """A dict knows how much it holds, so the receipt's number is exact without a look at the rest."""
+    event = built(dict.fromkeys((f"p{number}" for number in range(100_000)), 1))
+
+    assert (len(event.payload), len(event.dropped), event.unread) == (66, 1000, 98_936)
+    assert event.explain("").endswith("p72, p73 and 99926 more")
+
+
+@pytest.mark.parametrize(("given", "unread"), [(1064, 0), (1065, 1)])
+def test_the_last_that_is_named(given: int, unread: int) -> None:
+    """A thousand too many are still told by name."""
+    event = built({f"p{number}": number for number in range(given)})
+
+    assert (len(event.dropped), event.unread) == (1000, unread)
+
+
+def test_a_mapping_that_holds_itself() -> None:
+    """It is cut where values may be nested no deeper."""
+    properties: dict[str, object] = {"a": 1}
+    properties["b"] = properties
+
+    assert kept(properties) == {"a": 1, "b": {"a": 1, "b": {"a": 1, "b": {"a": 1}}}}
+
+
 def test_own_attributes_come_first_and_unchanged() -> None:
     """What the SDK adds stands before the host's properties."""
     assert list(built({"z": 1, "a": 2}).payload.items()) == [*OWN.items(), ("z", 1), ("a", 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import enum
 import math
 from collections import OrderedDict, deque, namedtuple
@@ -9,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -18,8 +19,12 @@ from hypothesis import strategies as st
 
 from telemetry_sdk.model import Limits
 from telemetry_sdk.otlp import any_value
-from telemetry_sdk.properties import CUT_MARK, Converter, property_name, safe_text, shown
-from telemetry_sdk.scrub import Scrubber
+from telemetry_sdk.properties import Converter, property_name, shown
+from telemetry_sdk.scalars import safe_text
+from telemetry_sdk.scrub import CUT_MARK, Scrubber
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LEFT_OUT = object()
 Point = namedtuple("Point", "x y")
@@ -188,6 +193,99 @@ def test_a_property_holds_at_most_a_thousand_values() -> None:
     assert converted([[0] * 500, [0] * 500], roomy) is LEFT_OUT
     assert converted([None] * 10**6, roomy) is LEFT_OUT
     assert dropped([None] * 10**6) == ["p"]
+
+
+class Watchful(Scrubber):
+    """Counts the texts and names it is shown."""
+
+    seen = 0
+
+    def text(self, *arguments: Any) -> str:
+        self.seen += 1
+        return super().text(*arguments)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {str(number): number for number in range(100_000)},
+        {f"n{number}": number for number in range(100_000)},
+        [dict.fromkeys(range(100000), "x")],
+        [[{"a b": 1}] * 50, ["x"] * 950],
+        ("x",) * 1000,
+    ],
+    ids=["impossible names", "names", "in a list", "together", "tuple"],
+)
+def test_of_too_many_values_none_is_looked_at(value: object) -> None:
+    """A list or map says how much it holds: one with too much costs no more than its own name in the receipt."""
+    scrubber = Watchful()
+    converter = Converter(Limits(), scrubber)
+    converter.add("p", value)
+
+    assert (converter.kept, converter.dropped) == ({}, ["p"])
+    assert scrubber.seen <= 110
+
+
+def test_names_that_cannot_be_kept_count_as_values_too() -> None:
+    """A map within a property's bound loses them one by one, and over it the property is left out."""
+    assert converted(dict.fromkeys(range(999), 1)) == {}
+    assert converted(dict.fromkeys(range(1000), 1)) is LEFT_OUT
+    assert converted([dict.fromkeys(range(500), 1)] * 2) is LEFT_OUT
+
+
+def test_the_values_of_one_event_are_bounded() -> None:
+    """Lists and maps are left out once far more was looked at than can be kept; what needs no looking into stays."""
+    converter = Converter(Limits())
+    for number in range(64):
+        converter.add(f"p{number}", [None] * 900 if number % 2 else dict.fromkeys(range(900), 1))
+    converter.add("tags", ["a", "b"])
+    for number in range(50):
+        converter.add(f"q{number}", Colour.RED)
+
+    assert list(converter.kept) == ["p0", "p1", "p2", "p3", "tags", *(f"q{number}" for number in range(50))]
+    assert converter.dropped[3600:] == [f"p{number}" for number in range(4, 64)]
+
+
+def test_a_larger_record_may_hold_more_values() -> None:
+    """The bound on an event's values grows with the bytes the host allows it."""
+    roomy = Converter(Limits(record_bytes=10**6))
+    for number in range(8):
+        roomy.add(f"p{number}", [0] * 900)
+
+    assert len(roomy.kept) == 8
+
+
+class Reading(collections.abc.Mapping[str, object]):
+    """A mapping without end that counts what is read of it."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __getitem__(self, key: str) -> object:
+        self.read += 1
+        return key
+
+    def __len__(self) -> int:
+        self.read += 1
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        for _ in range(100_000):
+            self.read += 1
+            yield f"p{self.read}"
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda it: it, iter, lambda it: it.values(), lambda it: [it], lambda it: ({"a": iter(it)},)],
+    ids=["mapping", "iterator", "view", "in a list", "in a map"],
+)
+def test_what_has_no_form_is_not_read(wrap: Any) -> None:
+    """A mapping that is no dict and an iterator are left out for what they are, whatever they would yield."""
+    endless = Reading()
+    converted(wrap(endless))
+
+    assert endless.read == 0
 
 
 class Liar:
