@@ -119,7 +119,7 @@ class RecordMaker:
             identity=user or install_id,
             made_ns=now_ns,
             payload=event.payload,
-            dropped=len(event.dropped),
+            dropped=len(event.dropped) + (event.unread or 0),
         )
         envelope = self._envelope(Layer.ANALYTICS)
         return Record(uid, Layer.ANALYTICS, name, now_ns, envelope, body, derived=is_ping, grant=grant)

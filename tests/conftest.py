@@ -97,3 +97,4 @@ def make(sink: SinkServer, state_dir: Path) -> Iterator[Callable[..., Telemetry]
     yield factory
     for telemetry in made:
         telemetry.close(0)
+        telemetry._engine.ambient.bind_user(None)  # it would be the next test's too

@@ -52,8 +52,10 @@ _HEADER: Final = lazy(
     r"|x-[a-z-]{0,30}(?:key|token|secret|auth))"
     rf"\\?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}\\?[\"']?)(?!{_NOTHING})(?=\S)[^\"'\n\r]++"
 )
+# In "pass = password: hunter2" it is the last one that is told.
 _ASSIGNED: Final = lazy(
-    rf"(?i)({_NAMED}(?:{_SIGN}|{_IS})|(?<![\w-])--[a-z-]{{0,20}}?{_NAMED}[ \t]{{1,3}})(?!\\?[\"']?{_NOTHING}){_VALUE}"
+    rf"(?i)({_NAMED}(?:{_SIGN}|{_IS})|(?<![\w-])--[a-z-]{{0,20}}?{_NAMED}[ \t]{{1,3}})"
+    rf"(?!\\?[\"']?(?:{_NOTHING}|{_NAMED}(?:{_SIGN}\S|[ \t](?:is|was)[ \t]))){_VALUE}"
 )
 _ASSIGNED_USER: Final = lazy(
     r"(?i)((?<![a-z])(?:user(?:[ _-]?name)?|user id|login|logname|uid)"

@@ -482,6 +482,16 @@ def test_invalid_event_is_refused_and_raises_when_strict(make, sink, name, prope
     assert sink.names == ["analytics.install"]
 
 
+def test_properties_that_were_not_even_read_are_counted(make, sink):
+    """Far too many properties cost no time each, and are counted on the wire all the same."""
+    telemetry = make()
+    telemetry.opt_in()
+
+    assert telemetry.track_event("timer.started", {f"n{n}": n for n in range(20_000)})
+
+    assert sink.accepted[-1]["droppedAttributesCount"] == 20_000 - Limits().properties
+
+
 def test_dropped_properties_are_named(make, sink):
     """Properties that cannot be sent are left out by name and counted on the wire; the event still leaves."""
     telemetry = make()
