@@ -22,6 +22,7 @@ from telemetry_sdk.turn import Turn
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
+    from threading import Thread
 
 __all__ = ["RESERVE", "Living", "end", "is_there", "loading", "wait_first", "watch"]
 
@@ -133,7 +134,7 @@ def _at_fork(moment: str) -> None:
             _loading_at_fork(moment)
 
 
-def _wait_until_gone(threads: list[threading.Thread]) -> None:
+def _wait_until_gone(threads: list[Thread]) -> None:
     """Wait until those of *threads* that have ended meanwhile are gone from the process too.
 
     A thread that was joined may still be there for a moment, and Python 3.12 warns of a fork by the system's count.
@@ -145,7 +146,7 @@ def _wait_until_gone(threads: list[threading.Thread]) -> None:
             time.sleep(_PAUSE)
 
 
-def is_there(thread: threading.Thread) -> bool:
+def is_there(thread: Thread) -> bool:
     """Tell whether the system still counts *thread* among those of the process; False where it does not tell."""
     return os.access(f"/proc/self/task/{thread.native_id}", os.F_OK)
 

@@ -109,7 +109,7 @@ ONE_DOOR = {
     "platform": {"environment"},
     "pwd": {"environment"},  # who the user is, so that the scrubber can remove the name
     "locale": {"environment"},
-    "ctypes": {"environment"},
+    "ctypes": {"environment", "store_file"},
     "socket": {"sender", "probe", "collector.receiver"},
     "ssl": {"probe"},
     "tomllib": {"toml"},
