@@ -26,6 +26,7 @@ __all__ = [
     "overwrite_file",
     "prepare_directory",
     "replace_file",
+    "sync_file",
 ]
 
 
@@ -135,12 +136,25 @@ def overwrite_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: It could not be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "wb") as file:
+    with open(_opened(path), "wb") as file:
         file.write(data)
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Have what the file *path* holds survive a power cut.
+
+    Raises:
+        OSError: It could not be synced.
+    """
+    with open(_opened(path), "wb") as file:
+        os.fsync(file.fileno())
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def make_file(path: Path) -> None:

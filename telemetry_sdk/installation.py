@@ -18,7 +18,15 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import LockTimeoutError, StateError, file_lock, overwrite_file, prepare_directory, replace_file
+from telemetry_sdk.files import (
+    LockTimeoutError,
+    StateError,
+    file_lock,
+    overwrite_file,
+    prepare_directory,
+    replace_file,
+    sync_file,
+)
 from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
@@ -132,10 +140,11 @@ class Installation:
             hold_here: Whether a change that cannot be written holds for this process at least.
         """
         if self._read_only or self.directory is None:
-            return self._hold_here(change) if hold_here or self._read_only else self.read()
+            return self._hold_here(change, self.read()) if hold_here or self._read_only else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
-        if not self._overlay and not change(self._read_disk()):
-            return self.read()
+        before = self.read()
+        if not self._overlay and not change(before):
+            return before
         try:
             prepare_directory(self.directory)
             with self._locked(self.directory, must_lock=must_lock) as locked:
@@ -144,14 +153,15 @@ class Installation:
                 changes = _rewrite(self.directory / FILE_NAME, change, in_place=not must_lock)
             if not locked:
                 self.problem = "installation.json was written without its lock"
-                return self._hold_here(lambda state: {**changes, **change(state)})
+                return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
             self.problem = ""
             return self._settle(change, changes)
         except StateError as error:
             self.problem = str(error)
         except OSError as error:
             self.problem = f"installation.json cannot be written ({type(error).__name__})"
-        return self._hold_here(change) if hold_here else self.read()
+        # A withdrawal that could not be synced may be on disk already, and then there is nothing left to change.
+        return self._hold_here(change, self.read() if must_lock else before) if hold_here else self.read()
 
     def erase(self, *, declined: bool) -> bool:
         """Delete the file and every copy that was set aside; of it all, only a no of the user stays.
@@ -190,8 +200,8 @@ class Installation:
                 locked = False
             yield locked
 
-    def _hold_here(self, change: Callable[[State], Mapping[str, object]]) -> State:
-        self._overlay |= change(self.read())
+    def _hold_here(self, change: Callable[[State], Mapping[str, object]], state: State) -> State:
+        self._overlay |= change(state)
         return self.read()
 
     def _settle(self, change: Callable[[State], Mapping[str, object]], written: Mapping[str, object]) -> State:
@@ -294,4 +304,6 @@ def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_
             if corrupt or not in_place or error.errno not in _FULL:
                 raise
             overwrite_file(path, data)
+    elif in_place:
+        sync_file(path)  # written by a call that could not sync it
     return changes
