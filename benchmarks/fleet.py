@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import otlp, verdict
 from telemetry_sdk.base_payload import Facts, build
-from telemetry_sdk.event_names import HEARTBEAT
 from telemetry_sdk.heartbeat import heartbeat_step
-from telemetry_sdk.model import Answer, Circuit, Layer
-from telemetry_sdk.schedule import DAY_SECONDS, is_due, utc_day
+from telemetry_sdk.model import DAY_SECONDS, HEARTBEAT, Answer, Circuit, Layer, is_due, utc_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

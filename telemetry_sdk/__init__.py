@@ -6,9 +6,20 @@ What can be imported from here is supported; everything else may change.
 import typing as _typing
 
 from telemetry_sdk._version import __version__
-from telemetry_sdk.errors import ConfigError, InvalidEventError, TelemetryError
-from telemetry_sdk.model import Level, Limits, Outcome, Receipt
-from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
+from telemetry_sdk.model import (
+    ConfigError,
+    FlushReport,
+    Forgotten,
+    InvalidEventError,
+    Level,
+    Limits,
+    Outcome,
+    Preview,
+    Receipt,
+    SentRequest,
+    Status,
+    TelemetryError,
+)
 from telemetry_sdk.telemetry import Telemetry
 
 if _typing.TYPE_CHECKING:

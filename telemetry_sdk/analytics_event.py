@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.event_names import DELETION_REQUESTED
+from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
 from telemetry_sdk.patterns import lazy
 from telemetry_sdk.properties import Converter, is_reserved, property_name, shown
 from telemetry_sdk.request_path import clean_route

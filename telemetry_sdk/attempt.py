@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from telemetry_sdk.model import Decision
     from telemetry_sdk.permission import Sender
-    from telemetry_sdk.policy import Decision
 
 __all__ = ["NoThreadError", "Permit", "Worker", "make_attempt", "sending_lock"]
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from telemetry_sdk.event_names import FIRST_SEEN
-from telemetry_sdk.model import timestamp
+from telemetry_sdk.model import FIRST_SEEN, timestamp
 
 __all__ = ["FIELDS", "UNKNOWN", "Facts", "Field", "build"]
 

@@ -18,8 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
-from telemetry_sdk.model import Outcome
+from telemetry_sdk.model import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

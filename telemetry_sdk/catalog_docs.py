@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import FIELDS
 from telemetry_sdk.catalog import OWN_EVENTS
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import analytics_event
 from telemetry_sdk.catalog import LATEST_VERSION, OWN_EVENTS, SCALARS, TYPES, Catalog, EventSpec, PropertySpec
-from telemetry_sdk.errors import ConfigError, InvalidEventError
-from telemetry_sdk.event_names import IDENTIFY, PAGE_VIEW
-from telemetry_sdk.model import Limits
+from telemetry_sdk.model import IDENTIFY, PAGE_VIEW, ConfigError, InvalidEventError, Limits
 from telemetry_sdk.properties import Converter, is_reserved, property_name
 from telemetry_sdk.toml import TomlError, line_numbers, read
 

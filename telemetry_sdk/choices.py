@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import identity, policy
+from telemetry_sdk import identity
 from telemetry_sdk.attempt import sending_lock
 from telemetry_sdk.files import StateError
-from telemetry_sdk.model import Level
+from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Choices:
         stored = self._decline(rooms)
         try:
             if rooms.has_outbox():
-                rooms.outbox.destroy_withdrawn(lambda: rooms.gate.right().grants - {policy.OPERATOR_GRANT})
+                rooms.outbox.destroy_withdrawn(lambda: rooms.gate.right().grants - {OPERATOR_GRANT})
             # On a full disk there may be room only now.
             stored = stored or self._decline(rooms)
             with sending_lock(rooms.sending_lock_path(), self._options.timeout):

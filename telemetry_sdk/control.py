@@ -6,10 +6,8 @@ import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.event_names import INSTALL
 from telemetry_sdk.lifetime import loading
-from telemetry_sdk.model import Level, Outcome, Receipt
-from telemetry_sdk.reports import Forgotten, Preview, Status
+from telemetry_sdk.model import INSTALL, Forgotten, Level, Outcome, Preview, Receipt, Status
 from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.inquiry import Inquiry
-    from telemetry_sdk.reports import SentRequest
+    from telemetry_sdk.model import SentRequest
 
 __all__ = ["UserControl", "inquiry", "refused", "suppressed"]
 

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from telemetry_sdk.background import Turn
 from telemetry_sdk.files import LockTimeoutError, file_lock
 from telemetry_sdk.store_errors import (
     DamagedError,
@@ -30,7 +31,6 @@ from telemetry_sdk.store_errors import (
     reason,
 )
 from telemetry_sdk.store_file import CUT_OFF, StoreFile
-from telemetry_sdk.turn import Turn
 
 if TYPE_CHECKING:
     import sqlite3

@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import batch, otlp, verdict
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker, make_attempt
-from telemetry_sdk.batch import Tally
-from telemetry_sdk.heartbeat import FORK_WAIT
+from telemetry_sdk.background import FORK_WAIT, Turn
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
 from telemetry_sdk.rota import Rota
 from telemetry_sdk.store_errors import LockedError
-from telemetry_sdk.turn import Turn
+from telemetry_sdk.tally import Tally, fates
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox import Outbox
     from telemetry_sdk.permission import Sender
     from telemetry_sdk.plan import Plan
-    from telemetry_sdk.policy import Decision
     from telemetry_sdk.tables import Fate, Pending
 
 __all__ = ["Delivery"]
@@ -305,13 +304,13 @@ class Delivery:
         now = self._now()
         refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
         judged = Verdict.REJECTED if refused else judgement.verdict
-        fates = batch.fates(records, judged, now)
+        settled = fates(records, judged, now)
         rejected = 0 if refused else judgement.rejected
         after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
         self._rota.mine = after.last_at
         self._outbox.settle(
             number,
-            fates,
+            settled,
             status=answer.status,
             verdict=judgement.verdict.value,
             reason=verdict.explain(judgement, answer, message),
@@ -323,7 +322,7 @@ class Delivery:
             self._stopped = True
             self._outbox.purge(STOPPED)
         self._outage.note(judgement, loud=self.plan.loud)
-        self._count(fates, rejected, judgement.reason, tally)
+        self._count(settled, rejected, judgement.reason, tally)
         return after
 
     def _count(self, fates: Sequence[Fate], rejected: int, reason: str, tally: Tally) -> None:

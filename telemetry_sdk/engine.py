@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import analytics_event, environment, lifetime, policy, terminal
 from telemetry_sdk.ambient import Ambient
+from telemetry_sdk.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.choices import Choices
-from telemetry_sdk.event_names import HEARTBEAT
-from telemetry_sdk.heartbeat import GATHERING, LONGEST_SLEEP, REST, Ticker, heartbeat_step
-from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt
+from telemetry_sdk.heartbeat import heartbeat_step
+from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
 from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.rooms import Rooms
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from telemetry_sdk.model import Decision
     from telemetry_sdk.options import Options
     from telemetry_sdk.permission import Sender
-    from telemetry_sdk.policy import Decision
     from telemetry_sdk.records import World
     from telemetry_sdk.settings import Settings
     from telemetry_sdk.tables import Pending

@@ -20,7 +20,7 @@ from telemetry_sdk.patterns import lazy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["detect", "detect_deployment", "own_words", "process_is_gone"]
+__all__ = ["detect", "detect_deployment", "own_words"]
 
 # The values of OpenTelemetry's os.type and host.arch; what is not listed is passed on in lower case.
 _PLATFORMS: Final = {"sunos": "solaris", "cygwin": "windows", "msys": "windows", "hp-ux": "hpux"}
@@ -207,20 +207,3 @@ def _user_of_process() -> str:
     import pwd
 
     return pwd.getpwuid(os.getuid()).pw_name
-
-
-def process_is_gone(pid: int) -> bool:
-    """Tell whether the process *pid* of this machine is certainly dead (a zombie counts); False when unsure."""
-    if os.name != "posix":
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].strip()[:1] in ("Z", "X")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.installation import Installation
-    from telemetry_sdk.policy import Decision, Inputs
+    from telemetry_sdk.model import Decision
+    from telemetry_sdk.policy import Inputs
     from telemetry_sdk.state import State
 
 __all__ = ["Gate"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from telemetry_sdk.model import timestamp
-from telemetry_sdk.schedule import DAY_SECONDS
+from telemetry_sdk.model import DAY_SECONDS, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

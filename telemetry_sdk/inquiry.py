@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import status
-from telemetry_sdk.model import Level
+from telemetry_sdk.model import FlushReport, Forgotten, Level, Preview, SentRequest, Status
 from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.preview import NO_ID, look_ahead
-from telemetry_sdk.reports import FlushReport, Forgotten, Preview, SentRequest, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

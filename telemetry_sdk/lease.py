@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.environment import process_is_gone
 from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import one
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["holder", "is_free", "new_owner", "release", "renew", "take"]
+__all__ = ["holder", "is_free", "new_owner", "process_is_gone", "release", "renew", "take"]
 
 
 def new_owner(pid: int, token: str) -> str:
@@ -58,3 +58,20 @@ def _pid_space() -> str:
         return str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
         return ""
+
+
+def process_is_gone(pid: int) -> bool:
+    """Tell whether the process *pid* of this machine is certainly dead (a zombie counts); False when unsure."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].strip()[:1] in ("Z", "X")

@@ -5,34 +5,68 @@
     heartbeat    the daily base record
     layer        which of the two kinds a record is: base or analytics
     level        how much may leave this machine: off, base, full
+    decision     the level that holds at this moment, and who decided it
     grant        the consent an analytics record was made under; it is sent only while that consent holds
     answer       what came back from one attempt to reach the sink
     verdict      what an answer means for the records that were sent
     receipt      what a sending call tells the host
+    day          a day in UTC, as ``YYYY-MM-DD``
 
-Frozen values only. Nothing here reads a clock, a file or the environment.
+Frozen values, the errors this package raises, and arithmetic on time. Nothing here reads a clock, a file or the
+environment. What a call falls back on must be here: it is there when nothing can be loaded any more.
+
+    TelemetryError
+    ├── ConfigError         the integrator passed something impossible (always raised, at construction)
+    └── InvalidEventError   an event does not fit the rules (raised only under ``strict=True``)
+
+No error describes a failed delivery: a sink that cannot be reached is a value (`Receipt`), not an exception.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
+    "DAY_SECONDS",
+    "DELETION_REQUESTED",
+    "FIRST_SEEN",
+    "HEARTBEAT",
+    "IDENTIFY",
+    "INSTALL",
     "NANOSECONDS",
+    "OPERATOR_GRANT",
+    "PAGE_VIEW",
     "Answer",
     "Circuit",
+    "ConfigError",
+    "Decision",
+    "FlushReport",
+    "Forgotten",
+    "InvalidEventError",
     "Layer",
     "Level",
     "Limits",
     "Outcome",
+    "Preview",
     "Receipt",
     "Record",
+    "SentRequest",
+    "Status",
+    "TelemetryError",
+    "is_due",
+    "seconds_until_phase",
     "timestamp",
+    "utc_day",
 ]
 
 NANOSECONDS: Final = 1_000_000_000
+OPERATOR_GRANT: Final = "operator"  # the consent that <APP>_TELEMETRY=full stands for
 
 _LAST_US: Final = 253_402_300_799_999_999  # the last microsecond of the year 9999, the last that has a text
 
@@ -128,6 +162,38 @@ class Record(NamedTuple):
     grant: str | None = None
 
 
+class Decision(NamedTuple):
+    """The level that holds now.
+
+    Attributes:
+        level: How much may leave.
+        decided_by: The input that spoke: a variable's name, ``sink`` or ``consent``.
+        reason: Why, in plain words.
+        grants: The consents under which an analytics record may leave now; empty below FULL.
+        destroys_others: Whether waiting analytics records of any other consent must be destroyed, not merely kept
+            back: they were made under a consent that no longer holds.
+        hold: Why nothing may leave in this process although records may be made; empty otherwise.
+    """
+
+    level: Level
+    decided_by: str
+    reason: str
+    grants: frozenset[str] = frozenset()
+    destroys_others: bool = False
+    hold: str = ""
+
+    @property
+    def grant(self) -> str | None:
+        """The consent a record made now belongs to: the user's own before the operator's."""
+        return _grant_of(self.grants)
+
+
+@functools.lru_cache(maxsize=8)
+def _grant_of(grants: frozenset[str]) -> str | None:
+    own = grants - {OPERATOR_GRANT}
+    return next(iter(own or grants), None)
+
+
 class Answer(NamedTuple):
     """What came back from one attempt to reach the sink.
 
@@ -202,3 +268,220 @@ class Limits(NamedTuple):
     late_minutes: float = 30.0
     sent_log_requests: int = 100
     sent_log_bytes: int = 2 * 1024 * 1024
+
+
+class TelemetryError(Exception):
+    """Base of every exception raised by this package. Never raised itself."""
+
+
+class ConfigError(TelemetryError, ValueError):
+    """The integrator passed something impossible.
+
+    Raised while a `Telemetry` is constructed, never later. The message says what to do next and never carries a
+    token or another setting's secret value.
+
+    Attributes:
+        setting: Name of the argument or environment variable that is wrong.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+        self.problem = problem
+
+
+class InvalidEventError(TelemetryError, ValueError):
+    """An event does not fit the rules of `analytics_event`.
+
+    Without ``strict=True`` the same fact is the reason of a ``REFUSED`` receipt.
+
+    Attributes:
+        event: The name of the event, as given, shortened.
+    """
+
+    def __init__(self, event: str, problem: str) -> None:
+        super().__init__(f"{event}: {problem}")
+        self.event = event
+        self.problem = problem
+
+
+FIRST_SEEN: Final = "base_telemetry.first_seen"
+HEARTBEAT: Final = "base_telemetry.heartbeat"
+PAGE_VIEW: Final = "analytics.page_view"
+IDENTIFY: Final = "analytics.identify"
+INSTALL: Final = "analytics.install"
+DELETION_REQUESTED: Final = "analytics.deletion_requested"
+
+
+DAY_SECONDS: Final = 86_400
+
+
+def utc_day(now: float) -> str:
+    """Return the UTC day of *now* (seconds since 1970), as ``YYYY-MM-DD``."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def is_due(now: float, last_day: str | None) -> bool:
+    """Tell whether a heartbeat is still to be made on the UTC day of *now*.
+
+    *last_day* is the day of the newest heartbeat. A day that lies just ahead is a clock stepped back over midnight
+    and is believed; one further ahead was written by a broken clock and is not, or it would silence the install.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    today = utc_day(now)
+    tomorrow = (datetime.fromtimestamp(now, UTC).date() + timedelta(days=1)).isoformat()
+    return last_day not in (today, tomorrow)
+
+
+def seconds_until_phase(now: float, phase_s: float) -> float:
+    """Return the seconds from *now* to the install's next moment of the day, always more than zero.
+
+    *phase_s* is that moment in seconds after midnight UTC. Each install has its own, so that a fleet of long-running
+    programs does not fire in one minute.
+    """
+    return (phase_s - now % DAY_SECONDS) % DAY_SECONDS or float(DAY_SECONDS)
+
+
+class FlushReport(NamedTuple):
+    """What a flush did, counted in records.
+
+    Attributes:
+        delivered: Acknowledged by the sink during this flush.
+        kept: Still stored when it ended; sent later.
+        rejected: Refused for good by the sink.
+        dropped: Lost or withdrawn here during this flush (no room, too old, consent withdrawn, stop signal).
+        reason: What stood in the way, in plain words; empty when nothing did.
+
+    It is true when nothing was kept back, rejected or dropped, and nothing stood in the way.
+    """
+
+    delivered: int = 0
+    kept: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not (self.kept or self.rejected or self.dropped or self.reason)
+
+
+class SentRequest(NamedTuple):
+    """One line of the sent log.
+
+    Attributes:
+        at: When the request was begun, RFC 3339 UTC.
+        sink: Host of the sink, or ``file``.
+        body: The request's body, byte for byte, before compression.
+        records: How many records it carried.
+        status: HTTP status, or None while in flight or when no answer came.
+        verdict: What the answer meant (``delivered``, ``retry``, ``split``, ``rejected``, ``hold``, ``stop``,
+            ``withheld``, ``cut off``), or ``in flight``.
+        reason: Why, when it was not delivered.
+    """
+
+    at: str
+    sink: str
+    body: bytes
+    records: int
+    status: int | None
+    verdict: str
+    reason: str
+
+
+class Preview(NamedTuple):
+    """What would be sent, byte for byte: OTLP/JSON request bodies before compression, made as the sender's are.
+
+    Attributes:
+        level: How much may leave now.
+        reason: Why, in plain words.
+        base: The base records that wait or are due; empty when none are.
+        analytics: The events that wait, the install ping unless it was sent, and the event asked for. With a level
+            below ``FULL`` they would be sent after an opt-in only, and not if they were made before it.
+        next_request: The body of the next request as things stand; empty when nothing that waits may leave. A record
+            that is late by then carries the time of that request.
+        removed: What scrubbing took out of the event asked for, counted by kind.
+        left_out: Names of that event's properties that would not be sent.
+    """
+
+    level: Level
+    reason: str
+    base: bytes = b""
+    analytics: bytes = b""
+    next_request: bytes = b""
+    removed: Mapping[str, int] = MappingProxyType({})
+    left_out: tuple[str, ...] = ()
+
+
+class Forgotten(NamedTuple):
+    """What became of a wish to be forgotten. It is true when everything on this machine is gone for certain.
+
+    Attributes:
+        complete: Whether it is.
+        deletion_request: What became of the request to the sink's owner to delete what he has; ``SUPPRESSED`` when
+            no detailed analytics had been sent, or nothing may be sent.
+    """
+
+    complete: bool
+    deletion_request: Receipt
+
+    def __bool__(self) -> bool:
+        return self.complete
+
+
+class Status(NamedTuple):
+    """Everything a user may ask about telemetry on this machine. Never carries a token.
+
+    Attributes:
+        level: How much may leave now.
+        decided_by: The input that decided it: a variable's name, ``sink`` or ``consent``.
+        reason: Why, in plain words.
+        inputs: Every input of the decision, as it is.
+        consent: The user's decision on detailed analytics; None while undecided or not looked at.
+        consent_decided_at: When it was made, RFC 3339 UTC.
+        install_id: The id of this install, if there is one.
+        state_dir: Where state is kept, or None.
+        state_problem: Why state cannot be kept there; empty when it can.
+        sink: Host of the sink, or ``file``, or None.
+        sink_problem: Why the configured sink cannot be used; empty when it can.
+        notes: Settings that were seen and not used.
+        delivery: The delivery mode.
+        durable: Whether waiting records survive this process; None when nothing was looked at.
+        ledger: ``accepted, delivered, rejected, pending`` and ``dropped: <reason>`` counts of this machine's outbox.
+        last_status: HTTP status of the newest answer.
+        last_attempt_at: When the newest attempt ended, RFC 3339 UTC.
+        waiting: Why nothing is sent at the moment; empty when records would be.
+        last_outcome: What went wrong in the newest attempt; empty when nothing did.
+        failures: Failed attempts in a row.
+        next_attempt_at: When the next attempt may be made, RFC 3339 UTC; None when at any time.
+        catalog_version: The version of the catalogue the program has; None without one.
+        consent_catalog_version: The version the user's consent is about.
+        unagreed: Events and properties of the catalogue that are newer than the user's consent; ask him again.
+    """
+
+    level: Level
+    decided_by: str
+    reason: str
+    inputs: dict[str, str]
+    consent: bool | None = None
+    consent_decided_at: str | None = None
+    install_id: str | None = None
+    state_dir: str | None = None
+    state_problem: str = ""
+    sink: str | None = None
+    sink_problem: str = ""
+    notes: tuple[str, ...] = ()
+    delivery: str = "sync"
+    durable: bool | None = None
+    ledger: dict[str, int] | None = None
+    last_status: int | None = None
+    last_attempt_at: str | None = None
+    waiting: str = ""
+    last_outcome: str = ""
+    failures: int = 0
+    next_attempt_at: str | None = None
+    catalog_version: int | None = None
+    consent_catalog_version: str | None = None
+    unagreed: tuple[str, ...] = ()

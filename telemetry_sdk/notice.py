@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from telemetry_sdk.arguments import text_of
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 
 __all__ = ["Notice"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.arguments import is_a, number_of, text_of
-from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.model import Limits
+from telemetry_sdk.model import NANOSECONDS, ConfigError, Limits
 from telemetry_sdk.patterns import lazy
 
 if TYPE_CHECKING:
@@ -44,6 +43,11 @@ class Options(NamedTuple):
     catalog: Catalog | None = None
     scrub: bool = True
     hash_user_ids: bool = False
+
+    @property
+    def late_ns(self) -> int | None:
+        """The age, in nanoseconds, after which an unsent record is sent as late; None for never."""
+        return int(self.limits.late_minutes * 60 * NANOSECONDS) if self.late == "restamp" else None
 
 
 def check(options: Options) -> Options:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from telemetry_sdk.model import Circuit, Limits, Record
-    from telemetry_sdk.reports import SentRequest
+    from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
     from telemetry_sdk.tables import Counts, Fate, Pending
 
 __all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]

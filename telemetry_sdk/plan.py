@@ -6,18 +6,16 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from telemetry_sdk import verdict
-from telemetry_sdk.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from telemetry_sdk.model import Answer, Circuit
-    from telemetry_sdk.options import Options
     from telemetry_sdk.settings import Sink
     from telemetry_sdk.verdict import Judgement
 
-__all__ = ["Plan", "late_after", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 
 class Plan(NamedTuple):
@@ -62,19 +60,14 @@ class Plan(NamedTuple):
         )
 
 
-def late_after(options: Options) -> int | None:
-    """Return the age, in nanoseconds, after which an unsent record is sent as late; None for never."""
-    return int(options.limits.late_minutes * 60 * NANOSECONDS) if options.late == "restamp" else None
-
-
-def make_plan(sink: Sink, options: Options, lock_path: Path | None) -> Plan:
-    """Return the plan for *sink*."""
+def make_plan(sink: Sink, *, app_version: str, timeout: float, late_ns: int | None, lock_path: Path | None) -> Plan:
+    """Return the plan for *sink*: its own *timeout* counts where it is the shorter one."""
     return Plan(
         sink=sink.host,
-        configuration=functools.cache(functools.partial(_configuration, sink, options.version)),
-        app_version=options.version,
-        timeout=min(sink.timeout or options.timeout, options.timeout),
-        late_ns=late_after(options),
+        configuration=functools.cache(functools.partial(_configuration, sink, app_version)),
+        app_version=app_version,
+        timeout=min(sink.timeout or timeout, timeout),
+        late_ns=late_ns,
         loud=sink.from_code,
         lock_path=lock_path,
     )

@@ -20,17 +20,14 @@ go to standard error and to no sink.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from telemetry_sdk.model import Level
+from telemetry_sdk.model import OPERATOR_GRANT, Decision, Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "OPERATOR_GRANT",
-    "Decision",
     "Inputs",
     "decide",
     "is_known_switch",
@@ -39,8 +36,6 @@ __all__ = [
     "switch_names",
     "switch_prefix",
 ]
-
-OPERATOR_GRANT: Final = "operator"
 
 _NOT_TRACKING: Final = frozenset({"", "0", "false", "no", "off"})
 _OFF_WORDS: Final = frozenset({"off", "0", "false", "no", "disabled"})
@@ -74,38 +69,6 @@ class Inputs(NamedTuple):
     notice_due: bool = False
     to_log: bool = False
     every_program: str = ""
-
-
-class Decision(NamedTuple):
-    """The level that holds now.
-
-    Attributes:
-        level: How much may leave.
-        decided_by: The input that spoke: a variable's name, ``sink`` or ``consent``.
-        reason: Why, in plain words.
-        grants: The consents under which an analytics record may leave now; empty below FULL.
-        destroys_others: Whether waiting analytics records of any other consent must be destroyed, not merely kept
-            back: they were made under a consent that no longer holds.
-        hold: Why nothing may leave in this process although records may be made; empty otherwise.
-    """
-
-    level: Level
-    decided_by: str
-    reason: str
-    grants: frozenset[str] = frozenset()
-    destroys_others: bool = False
-    hold: str = ""
-
-    @property
-    def grant(self) -> str | None:
-        """The consent a record made now belongs to: the user's own before the operator's."""
-        return _grant_of(self.grants)
-
-
-@functools.lru_cache(maxsize=8)
-def _grant_of(grants: frozenset[str]) -> str | None:
-    own = grants - {OPERATOR_GRANT}
-    return next(iter(own or grants), None)
 
 
 def switch_prefix(app: str) -> str:

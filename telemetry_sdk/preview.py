@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import identity, otlp
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, INSTALL
 from telemetry_sdk.identity import Identity
-from telemetry_sdk.model import NANOSECONDS, Layer, timestamp
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, Layer, Preview, is_due, timestamp
 from telemetry_sdk.outbox import StoreError
-from telemetry_sdk.plan import late_after
-from telemetry_sdk.reports import Preview
-from telemetry_sdk.schedule import is_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +38,7 @@ def look_ahead(rooms: Rooms, sending: Sending, options: Options, world: World, s
     events += [shown.record] if shown and not shown.withheld else []
 
     def body(records: Sequence[Pending | Record]) -> bytes:
-        late_ns = late_after(options)
+        late_ns = options.late_ns
         times = ((r.envelope, otlp.timed(r.body, r.made_ns, now_ns, late_ns=late_ns)) for r in records)
         return otlp.encode_request(times) if records else b""
 

@@ -6,10 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import base_payload, environment, otlp
-from telemetry_sdk.event_names import DELETION_REQUESTED, FIRST_SEEN, INSTALL
 from telemetry_sdk.identity import derived_uid
-from telemetry_sdk.model import NANOSECONDS, Layer, Record
-from telemetry_sdk.schedule import utc_day
+from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSECONDS, Layer, Record, utc_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.model import InvalidEventError
 from telemetry_sdk.request_context import AsgiRequest, RequestContext, WsgiRequest
 
 if TYPE_CHECKING:

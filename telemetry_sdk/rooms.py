@@ -140,7 +140,13 @@ class Rooms:
         return Delivery(
             self.outbox,
             (None if self.is_log else self._sender) or make_sender(sink),
-            make_plan(sink, self._options, self.sending_lock_path()),
+            make_plan(
+                sink,
+                app_version=self._options.version,
+                timeout=self._options.timeout,
+                late_ns=self._options.late_ns,
+                lock_path=self.sending_lock_path(),
+            ),
             right=self.gate.right,
             clock=self._world.now_ns,
             draw=self._world.draw,

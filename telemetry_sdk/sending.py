@@ -7,14 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk import analytics_event, environment, identity
-from telemetry_sdk.errors import InvalidEventError
 from telemetry_sdk.event_loop import LoopWarning
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, INSTALL
-from telemetry_sdk.model import NANOSECONDS, Level, Outcome, Receipt, timestamp
+from telemetry_sdk.model import (
+    FIRST_SEEN,
+    HEARTBEAT,
+    INSTALL,
+    NANOSECONDS,
+    OPERATOR_GRANT,
+    InvalidEventError,
+    Level,
+    Outcome,
+    Receipt,
+    is_due,
+    timestamp,
+    utc_day,
+)
 from telemetry_sdk.outbox import Put, StoreError
-from telemetry_sdk.policy import OPERATOR_GRANT
 from telemetry_sdk.properties import is_reserved
-from telemetry_sdk.schedule import is_due, utc_day
 from telemetry_sdk.scrub import Scrubber
 from telemetry_sdk.shield import shielded
 from telemetry_sdk.verdict import STOPPED
@@ -23,9 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.analytics_event import Event
-    from telemetry_sdk.model import Record
+    from telemetry_sdk.model import Decision, Record
     from telemetry_sdk.options import Options
-    from telemetry_sdk.policy import Decision
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.state import State

@@ -9,8 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import otlp
-from telemetry_sdk.model import Circuit, timestamp
-from telemetry_sdk.reports import SentRequest
+from telemetry_sdk.model import Circuit, SentRequest, timestamp
 from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import one
 

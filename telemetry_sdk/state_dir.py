@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.arguments import path_of
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import verdict
-from telemetry_sdk.model import NANOSECONDS, Level, timestamp
+from telemetry_sdk.model import NANOSECONDS, Level, Status, timestamp
 from telemetry_sdk.outbox import StoreError
-from telemetry_sdk.reports import Status
 
 if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine

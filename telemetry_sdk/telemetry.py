@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from telemetry_sdk import lifetime, options, wiring
 from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW
-from telemetry_sdk.model import Level, Limits, Outcome, Receipt
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
-from telemetry_sdk.reports import FlushReport
 from telemetry_sdk.settings import resolve
 from telemetry_sdk.shield import shielded
 from telemetry_sdk.state_dir import absolute

@@ -13,9 +13,7 @@ from telemetry_sdk.catalog import Catalog, unmarked
 from telemetry_sdk.catalog_format import parse
 from telemetry_sdk.cli.output import FAILED, OK, Output, safe
 from telemetry_sdk.cli.page import WIDTH, fail, put
-from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.model import NANOSECONDS
-from telemetry_sdk.schedule import utc_day
+from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 from telemetry_sdk.source_check import Finding
 from telemetry_sdk.toml import line_numbers
 

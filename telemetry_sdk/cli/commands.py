@@ -12,14 +12,13 @@ from telemetry_sdk.cli.checks import PROBLEM
 from telemetry_sdk.cli.doctor import examine
 from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, safe, without_home
 from telemetry_sdk.cli.progress import progress
-from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.model import Level, Outcome
+from telemetry_sdk.model import InvalidEventError, Level, Outcome
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from telemetry_sdk.reports import Forgotten, Preview, Status
+    from telemetry_sdk.model import Forgotten, Preview, Status
     from telemetry_sdk.telemetry import Telemetry
 
 __all__ = ["doctor", "flush", "forget", "log", "off", "on", "preview", "reset", "status"]

@@ -12,7 +12,7 @@ from telemetry_sdk.wiring import current
 
 if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine
-    from telemetry_sdk.policy import Decision
+    from telemetry_sdk.model import Decision
     from telemetry_sdk.telemetry import Telemetry
 
 __all__ = ["examine"]

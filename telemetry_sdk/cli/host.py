@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli import commands
 from telemetry_sdk.cli.output import FAILED, MISUSED, complain
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 from telemetry_sdk.telemetry import Telemetry
 
 if TYPE_CHECKING:

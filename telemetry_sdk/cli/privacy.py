@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import catalog_file, privacy_page
 from telemetry_sdk.cli.page import fail, put
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
     import argparse

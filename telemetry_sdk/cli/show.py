@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from telemetry_sdk.cli.checks import Check
-    from telemetry_sdk.reports import Preview, SentRequest, Status
+    from telemetry_sdk.model import Preview, SentRequest, Status
 
 __all__ = [
     "as_json",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from urllib.parse import SplitResult
 
-    from telemetry_sdk.policy import Decision
+    from telemetry_sdk.model import Decision
     from telemetry_sdk.settings import Settings, Sink
 
 __all__ = ["setting_checks", "way_checks"]

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.event_names import IDENTIFY, PAGE_VIEW
+from telemetry_sdk.model import IDENTIFY, PAGE_VIEW
 from telemetry_sdk.source_check.scopes import Scope
 from telemetry_sdk.source_check.values import Evaluator
 

@@ -36,15 +36,13 @@ OURS_AT_CONSTRUCTION = {
         "ambient",
         "arguments",
         "control",
-        "errors",
-        "event_names",
         "lifetime",
         "log",
         "model",
         "options",
         "patterns",
     ),
-    *("policy", "reports", "settings", "shield", "sink", "state_dir", "telemetry", "turn", "wiring"),
+    *("background", "policy", "settings", "shield", "sink", "state_dir", "telemetry", "wiring"),
 }
 CONSTRUCT = 'telemetry = Telemetry("acme-notes", version="1", endpoint="http://127.0.0.1:9", strict=True)'
 

@@ -12,8 +12,9 @@ from hostile import HostileSink
 from sink_server import Reply, attributes
 
 from telemetry_sdk import Outcome
-from telemetry_sdk.heartbeat import LONGEST_SLEEP, heartbeat_step
-from telemetry_sdk.schedule import DAY_SECONDS, utc_day
+from telemetry_sdk.background import LONGEST_SLEEP
+from telemetry_sdk.heartbeat import heartbeat_step
+from telemetry_sdk.model import DAY_SECONDS, utc_day
 
 HEARTBEAT = "base_telemetry.heartbeat"
 FIRST_SEEN = "base_telemetry.first_seen"

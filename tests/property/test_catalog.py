@@ -12,8 +12,7 @@ from telemetry_sdk.analytics_event import build
 from telemetry_sdk.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
 from telemetry_sdk.catalog_docs import render
 from telemetry_sdk.catalog_format import parse
-from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.model import Limits, Outcome
+from telemetry_sdk.model import ConfigError, Limits, Outcome
 
 VALID = """\
 version = 2

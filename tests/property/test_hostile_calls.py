@@ -22,9 +22,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from telemetry_sdk import Telemetry
 from telemetry_sdk.ambient import RequestScope
-from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.model import Answer, Outcome, Receipt
-from telemetry_sdk.reports import FlushReport, SentRequest, Status
+from telemetry_sdk.model import Answer, ConfigError, FlushReport, Outcome, Receipt, SentRequest, Status
 
 RESULTS: dict[str, Any] = {
     "start": type(None),

@@ -20,8 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from telemetry_sdk import otlp
 from telemetry_sdk.analytics_event import Event, build, identity_of
 from telemetry_sdk.collector.validation import parse_request, received_records
-from telemetry_sdk.errors import InvalidEventError
-from telemetry_sdk.model import Layer, Limits
+from telemetry_sdk.model import InvalidEventError, Layer, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from telemetry_sdk.ambient import Ambient, RequestScope
-from telemetry_sdk.errors import InvalidEventError
+from telemetry_sdk.model import InvalidEventError
 from telemetry_sdk.request_context import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 
 NOTES = RequestContext("/notes/{id}", "Firefox", "desktop")

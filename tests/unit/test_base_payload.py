@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk.base_payload import FIELDS, UNKNOWN, Facts, build
-from telemetry_sdk.event_names import FIRST_SEEN, HEARTBEAT
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
 
 # Written from the design, not from the code.
 SCHEMA = [

@@ -17,8 +17,7 @@ from telemetry_sdk.catalog import (
     unmarked,
     version_to_store,
 )
-from telemetry_sdk.event_names import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
-from telemetry_sdk.model import Outcome
+from telemetry_sdk.model import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW, Outcome
 
 
 def declared(type: str = "string", **more: Any) -> PropertySpec:

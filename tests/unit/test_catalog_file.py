@@ -11,7 +11,7 @@ import pytest
 from telemetry_sdk.catalog import Catalog
 from telemetry_sdk.catalog_file import load
 from telemetry_sdk.catalog_format import LARGEST
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 
 TEXT = 'version = 2\napp = "Zürich"\n'
 

@@ -8,7 +8,7 @@ import pytest
 
 from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
 from telemetry_sdk.catalog_format import LARGEST, parse
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 
 HEAD = """version = 3
 [events."timer.started"]

@@ -14,9 +14,9 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk import installation as module
-from telemetry_sdk.errors import ConfigError
 from telemetry_sdk.files import StateError, file_lock
 from telemetry_sdk.installation import FILE_NAME, Installation, State
+from telemetry_sdk.model import ConfigError
 from telemetry_sdk.state_dir import locate
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"

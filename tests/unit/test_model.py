@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk import model
-from telemetry_sdk.model import Level, Limits, Outcome, Receipt, timestamp
-from telemetry_sdk.reports import FlushReport, Status
+from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, Status, timestamp
 
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 DIGITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6}

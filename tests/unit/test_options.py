@@ -7,8 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from telemetry_sdk.errors import ConfigError
-from telemetry_sdk.model import Limits
+from telemetry_sdk.model import ConfigError, Limits
 from telemetry_sdk.options import DELIVERY_MODES, Options, check
 
 GOOD = Options(

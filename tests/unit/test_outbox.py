@@ -15,9 +15,8 @@ from process_tools import GUARD, Program
 
 from telemetry_sdk import waiting
 from telemetry_sdk.lease import new_owner
-from telemetry_sdk.model import Circuit, Layer, Limits, Record
+from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
 from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
-from telemetry_sdk.reports import SentRequest
 from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import Counts, Fate, Pending
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.schedule import DAY_SECONDS, is_due, seconds_until_phase, utc_day
+from telemetry_sdk.model import DAY_SECONDS, is_due, seconds_until_phase, utc_day
 
 NOON = 1_780_056_000.0  # 2026-05-29T12:00:00Z
 MIDNIGHT = NOON - DAY_SECONDS / 2

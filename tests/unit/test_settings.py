@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.errors import ConfigError
+from telemetry_sdk.model import ConfigError
 from telemetry_sdk.settings import (
     Settings,
     Sink,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from telemetry_sdk.turn import Turn
+from telemetry_sdk.background import Turn
 
 GUARD = 20.0
 
