@@ -16,8 +16,8 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from telemetry_sdk.lifetime import loading
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.lifecycle import loading
+from telemetry_sdk.host.quiet import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

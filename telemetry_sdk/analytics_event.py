@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
-from telemetry_sdk.patterns import lazy
 from telemetry_sdk.properties import Converter, is_reserved, property_name, shown
 from telemetry_sdk.request_path import clean_route
 from telemetry_sdk.scalars import UnencodableError, plain, safe_text

@@ -14,7 +14,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import prepare_directory, replace_file
+from telemetry_sdk.host.files import prepare_directory, replace_file
 from telemetry_sdk.model import Layer, Record
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.files import StateError, file_lock
+from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.permission import NotPermittedError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from telemetry_sdk.arguments import is_a, path_of
 from telemetry_sdk.catalog import Catalog
 from telemetry_sdk.catalog_format import LARGEST, parse
+from telemetry_sdk.host.arguments import is_a, path_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import identity
 from telemetry_sdk.attempt import sending_lock
-from telemetry_sdk.files import StateError
+from telemetry_sdk.host.files import StateError
 from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox import StoreError
 

@@ -6,9 +6,9 @@ import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.lifetime import loading
+from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.host.lifecycle import loading
 from telemetry_sdk.model import INSTALL, Forgotten, Level, Outcome, Preview, Receipt, Status
-from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

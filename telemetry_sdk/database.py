@@ -16,8 +16,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.background import Turn
-from telemetry_sdk.files import LockTimeoutError, file_lock
+from telemetry_sdk.host.background import Turn
+from telemetry_sdk.host.files import LockTimeoutError, file_lock
 from telemetry_sdk.store_errors import (
     DamagedError,
     InterruptedStoreError,

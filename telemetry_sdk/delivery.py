@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import batch, otlp, verdict
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker, make_attempt
-from telemetry_sdk.background import FORK_WAIT, Turn
+from telemetry_sdk.host.background import FORK_WAIT, Turn
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
 from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms

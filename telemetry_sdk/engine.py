@@ -9,17 +9,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import analytics_event, environment, lifetime, policy, terminal
+from telemetry_sdk import analytics_event, environment, policy
 from telemetry_sdk.ambient import Ambient
-from telemetry_sdk.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.choices import Choices
 from telemetry_sdk.heartbeat import heartbeat_step
+from telemetry_sdk.host import lifecycle, terminal
+from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
+from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox import BUSY, StoreError
 from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.rooms import Rooms
 from telemetry_sdk.sending import Sending, note
-from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
     import os
@@ -205,7 +206,7 @@ class Engine:
 
         The next call opens what it needs.
         """
-        lifetime.end([(self, timeout)], for_good=False)
+        lifecycle.end([(self, timeout)], for_good=False)
 
     @shielded(lambda _: None)
     def halt(self) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload import UNKNOWN, Facts
-from telemetry_sdk.hush import hushed_logs
-from telemetry_sdk.patterns import lazy
+from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host.quiet import hushed_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

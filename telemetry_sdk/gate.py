@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import policy
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:

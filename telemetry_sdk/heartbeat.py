@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.background import LONGEST_SLEEP
+from telemetry_sdk.host.background import LONGEST_SLEEP
 from telemetry_sdk.model import DAY_SECONDS, seconds_until_phase
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import (
+from telemetry_sdk.host.files import (
     LockTimeoutError,
     StateError,
     file_lock,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk import terminal
+from telemetry_sdk.host import terminal
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from telemetry_sdk.arguments import text_of
+from telemetry_sdk.host.arguments import text_of
 from telemetry_sdk.model import ConfigError
 
 __all__ = ["Notice"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from telemetry_sdk.arguments import is_a, number_of, text_of
+from telemetry_sdk.host.arguments import is_a, number_of, text_of
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import NANOSECONDS, ConfigError, Limits
-from telemetry_sdk.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

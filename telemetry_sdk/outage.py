@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:

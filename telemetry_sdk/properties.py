@@ -30,7 +30,7 @@ from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.patterns import lazy
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.scalars import INT64, UnencodableError, plain, safe_text
 from telemetry_sdk.scrub import LONGEST_TEXT, NO_RULE, REMOVED, Tally
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 from uuid import UUID
 
-from telemetry_sdk.patterns import lazy
+from telemetry_sdk.host.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 
 from telemetry_sdk import otlp
 from telemetry_sdk._version import __version__
-from telemetry_sdk.hush import hushed_logs, hushed_warnings
-from telemetry_sdk.lifetime import loading, wait_first
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.lifecycle import loading, wait_first
+from telemetry_sdk.host.quiet import hushed_logs, hushed_warnings, logger
 from telemetry_sdk.model import Answer
 from telemetry_sdk.permission import NotPermittedError
 from telemetry_sdk.settings import is_loopback

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk import analytics_event, environment, identity
-from telemetry_sdk.event_loop import LoopWarning
+from telemetry_sdk.host.event_loop import LoopWarning
+from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import (
     FIRST_SEEN,
     HEARTBEAT,
@@ -25,7 +26,6 @@ from telemetry_sdk.model import (
 from telemetry_sdk.outbox import Put, StoreError
 from telemetry_sdk.properties import is_reserved
 from telemetry_sdk.scrub import Scrubber
-from telemetry_sdk.shield import shielded
 from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:

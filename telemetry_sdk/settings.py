@@ -21,9 +21,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from telemetry_sdk.arguments import is_a, pairs_of, text_of
+from telemetry_sdk.host.arguments import is_a, pairs_of, text_of
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import ConfigError
-from telemetry_sdk.patterns import lazy
 from telemetry_sdk.sink import Settings, Sink
 
 if TYPE_CHECKING:

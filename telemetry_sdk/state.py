@@ -6,8 +6,8 @@ import codecs
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import DAY_SECONDS
-from telemetry_sdk.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

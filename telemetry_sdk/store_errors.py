@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import StateError
+from telemetry_sdk.host.files import StateError
 
 if TYPE_CHECKING:
     import sqlite3

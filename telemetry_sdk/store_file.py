@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.files import file_lock, identity_of, make_file, prepare_directory
+from telemetry_sdk.host.files import file_lock, identity_of, make_file, prepare_directory
 from telemetry_sdk.store_errors import StoreError, reason
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from telemetry_sdk import lifetime, options, wiring
+from telemetry_sdk import options, wiring
 from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
+from telemetry_sdk.host import lifecycle
+from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.settings import resolve
-from telemetry_sdk.shield import shielded
 from telemetry_sdk.state_dir import absolute
 
 if TYPE_CHECKING:
@@ -166,10 +167,10 @@ class Telemetry(UserControl):
         return self._opened or self._open()
 
     def _open(self) -> Engine:
-        with lifetime.loading():
+        with lifecycle.loading():
             engine = self._make_engine()
             if self._opened is None:  # neither another thread nor a signal handler was faster
-                lifetime.watch(engine)
+                lifecycle.watch(engine)
                 self._opened = engine
             return self._opened
 
@@ -184,11 +185,11 @@ class Telemetry(UserControl):
 
     def _connect(self) -> None:
         """Go on by the wiring that holds now; see `wiring.redirect`."""
-        with lifetime.loading():
+        with lifecycle.loading():
             before, self._opened = self._opened, None
             self._plug_in()
         if before is not None:
-            lifetime.end([(before, 0.0)], for_good=True)
+            lifecycle.end([(before, 0.0)], for_good=True)
             before.ambient.bind_user(None)
 
     def __enter__(self) -> Telemetry:

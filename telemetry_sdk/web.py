@@ -30,9 +30,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk import user_agent
+from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import ConfigError
 from telemetry_sdk.request_context import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
-from telemetry_sdk.shield import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

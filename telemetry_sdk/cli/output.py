@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import terminal
+from telemetry_sdk.host import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import terminal
+from telemetry_sdk.host import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk import probe, schema, tables
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.database import Database
-from telemetry_sdk.files import StateError, file_lock, replace_file
+from telemetry_sdk.host.files import StateError, file_lock, replace_file
 from telemetry_sdk.installation import FILE_NAME
 from telemetry_sdk.state import SCHEMA, known, parse
 from telemetry_sdk.store_errors import StoreError

@@ -25,7 +25,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.patterns import lazy
+from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.scrub import locations, shapes, tokens
 from telemetry_sdk.scrub.names import NO_RULE, QUANTITY, ROUTE, VERSION, NameRule, name_rule
 

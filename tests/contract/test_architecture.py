@@ -21,7 +21,7 @@ ROOT = Path(telemetry_sdk.__file__).parent
 
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
-    *("_version", "arguments", "model", "patterns", "sink", "notice"),
+    *("_version", "host.arguments", "model", "host.patterns", "sink", "notice"),
     *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "scrub", "scalars"),
     *("policy", "properties", "request_path", "rota", "settings", "toml", "verdict"),
     *("analytics_event", "base_payload", "otlp", "state", "catalog", "catalog_docs", "catalog_format", "options"),
@@ -33,7 +33,7 @@ ONE_DOOR = {
     "requests": {"sender"},
     "urllib3": set(),
     "sqlite3": {"database"},
-    "filelock": {"files"},
+    "filelock": {"host.files"},
     "platformdirs": {"state_dir"},
     "tzlocal": {"environment"},
     "contextvars": {"ambient"},
@@ -46,7 +46,7 @@ ONE_DOOR = {
     "tomllib": {"toml"},
     "http": {"sender", "collector.receiver"},
     "socketserver": {"collector.receiver"},
-    "atexit": {"lifetime"},
+    "atexit": {"host.lifecycle"},
     "argparse": {"cli.host", "cli.program", "cli.receive"},
     "signal": {"attempt", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.captures", "testing.stage"},
@@ -57,13 +57,13 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.page", "cli.receive"},
-    "threading.Thread": {"attempt", "background", "probe", "cli.progress", "collector.receiver"},
+    "threading.Thread": {"attempt", "host.background", "probe", "cli.progress", "collector.receiver"},
     "os.environ": {"telemetry", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"telemetry", "installation", "store_file", "cli.catalog"},
-    "os.register_at_fork": {"lifetime"},
+    "os.register_at_fork": {"host.lifecycle"},
     "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
 }
 NOBODY_USES = {
@@ -90,12 +90,12 @@ IMPORTED_WHEN_NEEDED = {
 
 # Who may catch everything, and swallow it.
 CATCHES_EVERYTHING = {
-    ("shield", "call"),  # the shield of the facade
+    ("host.guard", "call"),  # the shield of the facade
     ("attempt", "run"),  # handed over to the supervisor, which raises it
     ("properties", "add"),  # a host's object may raise anything
     ("analytics_event", "_items"),  # so may its mapping
-    ("arguments", "pairs_of"),  # and an integrator's
-    ("arguments", "path_of"),
+    ("host.arguments", "pairs_of"),  # and an integrator's
+    ("host.arguments", "path_of"),
     ("ambient", "attributes"),  # so may a function of the host's
     ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
@@ -329,7 +329,7 @@ def test_one_logger() -> None:
     named = {
         ast.literal_eval(node.args[0])
         for name in NAMES
-        if name != "hush"  # which only keeps quiet the loggers of others
+        if name != "host.quiet"  # which only keeps quiet the loggers of others
         for node in ast.walk(MODULES[name])
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "getLogger"
     }

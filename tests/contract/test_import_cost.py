@@ -31,18 +31,24 @@ SLOW = (
 # What the first call needs of those, when it is an ordinary one that is only stored.
 FOR_A_CALL = {"json", "sqlite3", "pathlib", "uuid", "platform", "datetime", "queue", "signal"}
 OURS_AT_CONSTRUCTION = {
-    *(
-        "_version",
-        "ambient",
-        "arguments",
-        "control",
-        "lifetime",
-        "log",
-        "model",
-        "options",
-        "patterns",
-    ),
-    *("background", "policy", "settings", "shield", "sink", "state_dir", "telemetry", "wiring"),
+    "_version",
+    "ambient",
+    "control",
+    "host",
+    "host.arguments",
+    "host.background",
+    "host.guard",
+    "host.lifecycle",
+    "host.patterns",
+    "host.quiet",
+    "model",
+    "options",
+    "policy",
+    "settings",
+    "sink",
+    "state_dir",
+    "telemetry",
+    "wiring",
 }
 CONSTRUCT = 'telemetry = Telemetry("acme-notes", version="1", endpoint="http://127.0.0.1:9", strict=True)'
 

@@ -24,7 +24,7 @@ from sink_server import Reply, attributes
 
 import telemetry_sdk
 from telemetry_sdk import Outcome, Telemetry
-from telemetry_sdk.files import file_lock
+from telemetry_sdk.host.files import file_lock
 
 GUARD = 12.0  # seconds a call may take at most, with a wide margin for a loaded machine
 NOBODY = 54_321
@@ -307,7 +307,7 @@ def test_state_file_that_cannot_be_written(make, sink, state_dir, monkeypatch, b
     with monkeypatch.context() as patch:
         if broken == "write":
             # The state file is written through a buffer, not by os.write.
-            patch.setattr("telemetry_sdk.files.open", _unwritable(code), raising=False)
+            patch.setattr("telemetry_sdk.host.files.open", _unwritable(code), raising=False)
         patch.setattr(os, broken, failing)
         certain = telemetry.opt_out()
         assert not telemetry.is_detailed_analytics_enabled()

@@ -170,7 +170,7 @@ def world():
                 seen[name, key, "content"] = list(map(id, list(value)))
     mask = os.umask(0); os.umask(mask)
     # One filter of ours stands on the loggers of the libraries we call; it drops what our own threads say, no more.
-    ours = "telemetry_sdk.hush"
+    ours = "telemetry_sdk.host.quiet"
     loggers = {name: (it.level, it.handlers[:], it.propagate, it.disabled,
                       [one for one in it.filters if getattr(one, "__module__", "") != ours])
                for name, it in logging.root.manager.loggerDict.items()

@@ -26,7 +26,7 @@ def world():
         "warnings": [
             repr(f) for f in warnings.filters
             if f[2].__module__.split(".")[0] not in ("urllib3", "requests")
-            and type(f[3]).__module__ != "telemetry_sdk.hush"
+            and type(f[3]).__module__ != "telemetry_sdk.host.quiet"
         ],
         "signals": {int(s): repr(signal.getsignal(s)) for s in signal.valid_signals()},
         "excepthook": sys.excepthook is sys.__excepthook__,

@@ -11,7 +11,7 @@ import pytest
 from process_tools import GUARD, Program
 
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker, sending_lock
-from telemetry_sdk.files import StateError, file_lock
+from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Decision, Level
 from telemetry_sdk.permission import NotPermittedError
 

@@ -10,7 +10,7 @@ import pytest
 
 from telemetry_sdk import installation as installation_module
 from telemetry_sdk.consent import ConsentStore
-from telemetry_sdk.files import file_lock
+from telemetry_sdk.host.files import file_lock
 from telemetry_sdk.installation import Installation, State
 
 NOW_NS = 1_780_000_000_123_456_789

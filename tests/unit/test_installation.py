@@ -14,7 +14,7 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk import installation as module
-from telemetry_sdk.files import StateError, file_lock
+from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.installation import FILE_NAME, Installation, State
 from telemetry_sdk.model import ConfigError
 from telemetry_sdk.state_dir import locate
@@ -638,7 +638,7 @@ def test_a_withdrawal_without_the_lock_outlasts_a_stale_write(installation, path
 def test_a_dead_owner_s_lock_is_free(tmp_path, state_dir):
     """The lock of a process that was killed is free at once."""
     source = """
-    from telemetry_sdk.files import file_lock, prepare_directory
+    from telemetry_sdk.host.files import file_lock, prepare_directory
     directory = Path(SETTINGS["state_dir"])
     prepare_directory(directory)
     with file_lock(directory / "installation.lock", 1):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from telemetry_sdk import ConfigError, Limits, Notice, Telemetry
-from telemetry_sdk.arguments import number_of, pairs_of, path_of, text_of
+from telemetry_sdk.host.arguments import number_of, pairs_of, path_of, text_of
 
 URL = "http://127.0.0.1:4318"
 

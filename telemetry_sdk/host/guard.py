@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import InvalidEventError
 
 if TYPE_CHECKING:

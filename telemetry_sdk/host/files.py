@@ -9,7 +9,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.hush import hushed_logs
+from telemetry_sdk.host.quiet import hushed_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,8 @@
-"""Keeps what the libraries below us say, while they work for us, out of the host's log and off its screen.
+"""What is heard of us: our one logger, and silence from the libraries below us while they work for us.
 
 Only in the thread that works for us, and only while it does: what they say when the host calls them is heard as ever,
-and nothing the host has set up is changed.
+and nothing the host has set up is changed. What Python's logging costs to load is paid by those who have something to
+say.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
-__all__ = ["hushed_logs", "hushed_warnings"]
+__all__ = ["hushed_logs", "hushed_warnings", "logger"]
 
 _LOGGERS: Final = (
     *("filelock", "tzlocal", "charset_normalizer", "urllib3.connection", "urllib3.connectionpool"),
@@ -79,3 +80,13 @@ class _Here:
 
     def match(self, _: str) -> bool:
         return not self.is_over and threading.get_ident() == self._thread
+
+
+@functools.cache
+def logger() -> logging.Logger:
+    """Return the logger. It prints nothing unless the host wants to hear it."""
+    import logging
+
+    found = logging.getLogger("telemetry_sdk")
+    found.addHandler(logging.NullHandler())
+    return found

@@ -17,7 +17,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
-from telemetry_sdk.background import Turn
+from telemetry_sdk.host.background import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

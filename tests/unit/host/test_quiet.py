@@ -9,7 +9,7 @@ import warnings
 import pytest
 from process_tools import GUARD
 
-from telemetry_sdk.hush import hushed_logs, hushed_warnings
+from telemetry_sdk.host.quiet import hushed_logs, hushed_warnings
 
 LIBRARIES = ["urllib3.connection", "urllib3.connectionpool", "filelock", "tzlocal"]
 

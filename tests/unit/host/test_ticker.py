@@ -7,7 +7,7 @@ import threading
 import pytest
 from process_tools import GUARD
 
-from telemetry_sdk.background import Ticker
+from telemetry_sdk.host.background import Ticker
 
 
 def test_a_ticker_that_gathers_can_be_stopped_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from telemetry_sdk.log import logger
+from telemetry_sdk.host.quiet import logger
 
 __all__ = ["LoopWarning", "is_loop_running"]
 

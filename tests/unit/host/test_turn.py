@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from telemetry_sdk.background import Turn
+from telemetry_sdk.host.background import Turn
 
 GUARD = 20.0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from telemetry_sdk import lifetime
+from telemetry_sdk.host import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Interrupted:
 def alone(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
     """An interrupted object, and no other."""
     interrupted = Interrupted()
-    monkeypatch.setattr(lifetime, "_all", lambda: [interrupted])
+    monkeypatch.setattr(lifecycle, "_all", lambda: [interrupted])
     return interrupted
 
 
@@ -36,8 +36,8 @@ def loads_in_another_thread() -> bool:
     had: list[bool] = []
 
     def load() -> None:
-        with lifetime.loading():
-            had.append(lifetime._loading.is_mine())
+        with lifecycle.loading():
+            had.append(lifecycle._loading.is_mine())
 
     thread = threading.Thread(target=load)
     thread.start()
@@ -48,16 +48,16 @@ def loads_in_another_thread() -> bool:
 @pytest.mark.usefixtures("alone")
 def test_a_ctrl_c_in_a_fork_leaves_no_lock_taken() -> None:
     """Threads of the parent can load what they need after a fork that was interrupted."""
-    lifetime._at_fork("before")
+    lifecycle._at_fork("before")
     with pytest.raises(KeyboardInterrupt):
-        lifetime._at_fork("parent")
+        lifecycle._at_fork("parent")
 
     assert loads_in_another_thread()
 
 
 def test_who_cannot_have_the_lock_loads_without_it() -> None:
     """Its holder may itself wait for a module that this thread is loading: nobody waits for ever."""
-    with lifetime.loading():
+    with lifecycle.loading():
         assert not loads_in_another_thread()
 
     assert loads_in_another_thread()
@@ -65,12 +65,12 @@ def test_who_cannot_have_the_lock_loads_without_it() -> None:
 
 def test_loading_within_loading() -> None:
     """A thread that loads may come to load again, in a finalizer say; it gives the lock back at the outer end."""
-    with lifetime.loading():
-        with lifetime.loading():
+    with lifecycle.loading():
+        with lifecycle.loading():
             pass
-        assert lifetime._loading.is_mine()
+        assert lifecycle._loading.is_mine()
 
-    assert not lifetime._loading.is_mine()
+    assert not lifecycle._loading.is_mine()
 
 
 class Ending:
@@ -85,11 +85,11 @@ class Ending:
 
     def at_fork(self, _moment: str) -> None:
         others = [thread for thread in threading.enumerate() if thread is not self.thread]
-        self._monkeypatch.setattr(lifetime, "threading", SimpleNamespace(enumerate=lambda: others))
+        self._monkeypatch.setattr(lifecycle, "threading", SimpleNamespace(enumerate=lambda: others))
 
     @property
     def is_gone(self) -> bool:
-        return not lifetime.is_there(self.thread)
+        return not lifecycle.is_there(self.thread)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ending]:
     ending = Ending(monkeypatch)
     if ending.is_gone:
         pytest.skip("this system does not tell which threads there are")
-    monkeypatch.setattr(lifetime, "_all", lambda: [ending])
+    monkeypatch.setattr(lifecycle, "_all", lambda: [ending])
     yield ending
     ending.lingering.set()
     ending.thread.join(20)
@@ -111,9 +111,9 @@ def test_a_fork_waits_until_the_system_has_ended_a_thread_too(ending: Ending, mo
         ending.lingering.set()
         ending.pauses += 1
 
-    monkeypatch.setattr(lifetime, "time", SimpleNamespace(sleep=pause, monotonic=lambda: 0.0))
-    lifetime._at_fork("before")
-    lifetime._at_fork("parent")
+    monkeypatch.setattr(lifecycle, "time", SimpleNamespace(sleep=pause, monotonic=lambda: 0.0))
+    lifecycle._at_fork("before")
+    lifecycle._at_fork("parent")
 
     assert ending.is_gone
     assert ending.pauses
@@ -126,9 +126,9 @@ def test_a_fork_does_not_wait_long_for_a_thread_that_stays(ending: Ending, monke
         ending.pauses += 1
 
     seconds = itertools.count()
-    monkeypatch.setattr(lifetime, "time", SimpleNamespace(sleep=pause, monotonic=lambda: next(seconds) / 40))
-    lifetime._at_fork("before")
-    lifetime._at_fork("parent")
+    monkeypatch.setattr(lifecycle, "time", SimpleNamespace(sleep=pause, monotonic=lambda: next(seconds) / 40))
+    lifecycle._at_fork("before")
+    lifecycle._at_fork("parent")
 
     assert not ending.is_gone
     assert 0 < ending.pauses < 10

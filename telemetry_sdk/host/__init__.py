@@ -1,0 +1,1 @@
+"""Living in somebody else's process: what keeps us out of the host's way."""
