@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import identity
 from telemetry_sdk.attempt import sending_lock
 from telemetry_sdk.host.files import StateError
+from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
+    from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
     from telemetry_sdk.options import Options
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
-    from telemetry_sdk.state import State
 
 __all__ = ["Choices"]
 
@@ -79,7 +79,7 @@ class Choices:
         if rooms.gate.right().level is Level.OFF:
             return None
         world = self._world
-        me = identity.ensure(rooms.installation, now_ns=world.now_ns(), new_id=world.new_id, draw=world.draw)
+        me = ensure_identity(rooms.installation, now_ns=world.now_ns(), new_id=world.new_id, draw=world.draw)
         return me.install_id if me else None
 
     def forget(self, rooms: Rooms) -> tuple[bool, Record | str]:

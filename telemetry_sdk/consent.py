@@ -9,7 +9,7 @@ from telemetry_sdk.model import timestamp
 
 if TYPE_CHECKING:
     from telemetry_sdk.catalog import Catalog
-    from telemetry_sdk.installation import Installation, State
+    from telemetry_sdk.identity.installation import Installation, State
 
 __all__ = ["ConsentStore"]
 

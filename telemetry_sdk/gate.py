@@ -14,10 +14,10 @@ from telemetry_sdk.model import Level
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from telemetry_sdk.installation import Installation
+    from telemetry_sdk.identity.installation import Installation
+    from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision
     from telemetry_sdk.policy import Inputs
-    from telemetry_sdk.state import State
 
 __all__ = ["Gate"]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import identity, otlp
-from telemetry_sdk.identity import Identity
+from telemetry_sdk import otlp
+from telemetry_sdk.identity.install_id import Identity, known_identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, Layer, Preview, is_due, timestamp
 from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
     from telemetry_sdk.options import Options
     from telemetry_sdk.records import World
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.sending import Draft, Sending
-    from telemetry_sdk.state import State
     from telemetry_sdk.tables import Pending
 
 __all__ = ["NO_ID", "look_ahead"]
@@ -65,7 +65,7 @@ def _waiting(rooms: Rooms, grants: frozenset[str], now_ns: int) -> tuple[Sequenc
 def _base_due(waiting: Sequence[Pending], sending: Sending, state: State, now_ns: int) -> Iterable[Record]:
     """Make the base records that are due and not stored yet, without storing them."""
     named = {record.name for record in waiting}
-    me = identity.known(state) or Identity(NO_ID, timestamp(now_ns), 0.0)
+    me = known_identity(state) or Identity(NO_ID, timestamp(now_ns), 0.0)
     if state.first_seen_sent_at is None and FIRST_SEEN not in named:
         yield sending.maker.base(FIRST_SEEN, me, now_ns)
     if is_due(now_ns / NANOSECONDS, state.last_heartbeat_on) and HEARTBEAT not in named:

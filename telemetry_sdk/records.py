@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import base_payload, environment, otlp
-from telemetry_sdk.identity import derived_uid
+from telemetry_sdk.identity.install_id import derived_uid
 from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSECONDS, Layer, Record, utc_day
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics_event import Event
     from telemetry_sdk.base_payload import Facts
-    from telemetry_sdk.identity import Identity
+    from telemetry_sdk.identity.install_id import Identity
     from telemetry_sdk.options import Options
 
 __all__ = ["RecordMaker", "World"]

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from telemetry_sdk.consent import ConsentStore
 from telemetry_sdk.delivery import Delivery
 from telemetry_sdk.gate import Gate
-from telemetry_sdk.installation import Installation
+from telemetry_sdk.identity.directory import locate
+from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import timestamp
 from telemetry_sdk.outbox import Outbox
 from telemetry_sdk.plan import make_plan
 from telemetry_sdk.senders import LOG_SINK, make_sender
-from telemetry_sdk.state_dir import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,10 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk import analytics_event, environment, identity
+from telemetry_sdk import analytics_event, environment
 from telemetry_sdk.host.event_loop import LoopWarning
 from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
 from telemetry_sdk.model import (
     FIRST_SEEN,
     HEARTBEAT,
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
     from telemetry_sdk.options import Options
     from telemetry_sdk.records import RecordMaker, World
     from telemetry_sdk.rooms import Rooms
-    from telemetry_sdk.state import State
 
 __all__ = ["ASIDE", "Draft", "Sending", "note"]
 
@@ -112,14 +113,14 @@ class Sending:
         elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and rooms.outbox.is_done(receipt.uid):
             note(rooms, name, now_ns)
 
-    def _ensure(self, rooms: Rooms, now_ns: int) -> identity.Identity | None:
+    def _ensure(self, rooms: Rooms, now_ns: int) -> Identity | None:
         world = self._world
-        return identity.ensure(rooms.installation, now_ns=now_ns, new_id=world.new_id, draw=world.draw)
+        return ensure_identity(rooms.installation, now_ns=now_ns, new_id=world.new_id, draw=world.draw)
 
     def install_id(self, rooms: Rooms) -> str:
         """Return the id analytics events carry; where none can be kept, one of this process only."""
         # The gate has just read the state.
-        me = identity.known(rooms.installation.newest) or self._ensure(rooms, self._world.now_ns())
+        me = known_identity(rooms.installation.newest) or self._ensure(rooms, self._world.now_ns())
         if me is not None:
             return me.install_id
         self._unkept_id = self._unkept_id or self._world.new_id()

@@ -10,9 +10,9 @@ from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine
+    from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.rooms import Rooms
-    from telemetry_sdk.state import State
 
 __all__ = ["gather"]
 

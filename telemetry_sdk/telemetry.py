@@ -12,10 +12,10 @@ from telemetry_sdk.ambient import RequestScope
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.identity.directory import absolute
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.settings import resolve
-from telemetry_sdk.state_dir import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,8 +11,8 @@ from telemetry_sdk import probe, schema, tables
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.database import Database
 from telemetry_sdk.host.files import StateError, file_lock, replace_file
-from telemetry_sdk.installation import FILE_NAME
-from telemetry_sdk.state import SCHEMA, known, parse
+from telemetry_sdk.identity.installation import FILE_NAME
+from telemetry_sdk.identity.schema import SCHEMA, known, parse
 from telemetry_sdk.store_errors import StoreError
 
 if TYPE_CHECKING:

@@ -24,7 +24,16 @@ PURE = {
     *("_version", "host.arguments", "model", "host.patterns", "sink", "notice"),
     *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "scrub", "scalars"),
     *("policy", "properties", "request_path", "rota", "settings", "toml", "verdict"),
-    *("analytics_event", "base_payload", "otlp", "state", "catalog", "catalog_docs", "catalog_format", "options"),
+    *(
+        "analytics_event",
+        "base_payload",
+        "otlp",
+        "identity.schema",
+        "catalog",
+        "catalog_docs",
+        "catalog_format",
+        "options",
+    ),
     *("plan", "privacy_page"),
 }
 
@@ -34,7 +43,7 @@ ONE_DOOR = {
     "urllib3": set(),
     "sqlite3": {"database"},
     "filelock": {"host.files"},
-    "platformdirs": {"state_dir"},
+    "platformdirs": {"identity.directory"},
     "tzlocal": {"environment"},
     "contextvars": {"ambient"},
     "platform": {"environment"},
@@ -62,7 +71,7 @@ ONE_DOOR_BY_NAME = {
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"telemetry", "installation", "store_file", "cli.catalog"},
+    "time.time_ns": {"telemetry", "identity.installation", "store_file", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle"},
     "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
 }

@@ -10,8 +10,8 @@ from telemetry_sdk import privacy_page
 from telemetry_sdk.base_payload import FIELDS
 from telemetry_sdk.catalog_file import load
 from telemetry_sdk.cli import program
+from telemetry_sdk.identity.schema import State
 from telemetry_sdk.model import Limits
-from telemetry_sdk.state import State
 
 ROOT = Path(__file__).parents[2]
 

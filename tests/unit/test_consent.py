@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from telemetry_sdk import installation as installation_module
 from telemetry_sdk.consent import ConsentStore
 from telemetry_sdk.host.files import file_lock
-from telemetry_sdk.installation import Installation, State
+from telemetry_sdk.identity import installation as installation_module
+from telemetry_sdk.identity.installation import Installation, State
 
 NOW_NS = 1_780_000_000_123_456_789
 AT = "2026-05-28T20:26:40.123456Z"

@@ -27,7 +27,7 @@ from telemetry_sdk.host.files import (
     replace_file,
     sync_file,
 )
-from telemetry_sdk.state import SCHEMA, State, known, parse, serialize
+from telemetry_sdk.identity.schema import SCHEMA, State, known, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

@@ -10,9 +10,9 @@ from telemetry_sdk.model import DAY_SECONDS, timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from telemetry_sdk.installation import Installation, State
+    from telemetry_sdk.identity.installation import Installation, State
 
-__all__ = ["Identity", "derived_uid", "ensure", "known"]
+__all__ = ["Identity", "derived_uid", "ensure_identity", "known_identity"]
 
 
 class Identity(NamedTuple):
@@ -29,14 +29,14 @@ class Identity(NamedTuple):
     heartbeat_phase_s: float
 
 
-def known(state: State) -> Identity | None:
+def known_identity(state: State) -> Identity | None:
     """Return the identity in *state*, or None when it is missing or incomplete."""
     if state.install_id is None or state.first_seen_at is None or state.heartbeat_phase_s is None:
         return None
     return Identity(state.install_id, state.first_seen_at, state.heartbeat_phase_s)
 
 
-def ensure(
+def ensure_identity(
     installation: Installation, *, now_ns: int, new_id: Callable[[], str], draw: Callable[[], float]
 ) -> Identity | None:
     """Return the identity, making it if there is none.
@@ -47,7 +47,7 @@ def ensure(
     Returns:
         The identity, or None when it cannot be kept: an id that is new at each start would inflate the count.
     """
-    identity = known(installation.read())
+    identity = known_identity(installation.read())
     if identity is not None or not installation.check_writable():
         return identity
 
@@ -63,7 +63,7 @@ def ensure(
             changes["heartbeat_phase_s"] = int(draw() * DAY_SECONDS * 1000) / 1000
         return changes
 
-    return known(installation.update(complete, hold_here=False))
+    return known_identity(installation.update(complete, hold_here=False))
 
 
 def derived_uid(install_id: str, what: str) -> str:

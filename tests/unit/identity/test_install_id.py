@@ -11,8 +11,8 @@ import uuid
 import pytest
 from process_tools import Program
 
-from telemetry_sdk.identity import Identity, derived_uid, ensure, known
-from telemetry_sdk.installation import FILE_NAME, Installation, State
+from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity
+from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
 OTHER = "3bc3916d-a51f-4ac8-80ee-45ac31a28092"
@@ -26,7 +26,7 @@ def new_id() -> str:
 
 
 def make(installation: Installation, **options: object) -> Identity | None:
-    return ensure(installation, **{"now_ns": NOW_NS, "new_id": new_id, "draw": lambda: 0.25, **options})
+    return ensure_identity(installation, **{"now_ns": NOW_NS, "new_id": new_id, "draw": lambda: 0.25, **options})
 
 
 def never() -> None:
@@ -40,8 +40,8 @@ def full_disk(*_: object) -> None:
 @pytest.mark.parametrize("lacking", COMPLETE)
 def test_identity_needs_all_three(lacking):
     """Id, first moment and phase make an identity; without one of them there is none."""
-    assert known(State(**COMPLETE)) == Identity(ID, "2026-01-31T09:30:00Z", 7.5)
-    assert known(State(**{**COMPLETE, lacking: None})) is None
+    assert known_identity(State(**COMPLETE)) == Identity(ID, "2026-01-31T09:30:00Z", 7.5)
+    assert known_identity(State(**{**COMPLETE, lacking: None})) is None
 
 
 def test_identity_is_made_and_kept(state_dir):
@@ -63,7 +63,7 @@ def test_a_new_identity_starts_afresh(state_dir):
     identity = make(installation, new_id=lambda: ID)
 
     assert installation.read() == State(install_id=ID, first_seen_at=NOW, heartbeat_phase_s=21_600.0, **kept)
-    assert identity == known(installation.read())
+    assert identity == known_identity(installation.read())
 
 
 def test_an_incomplete_identity_is_completed_and_not_replaced(state_dir):
@@ -155,10 +155,10 @@ def test_racing_processes_agree(tmp_path, state_dir):
     """Six processes that start at one moment all get the same identity."""
     source = """
     import uuid
-    from telemetry_sdk.identity import ensure
-    from telemetry_sdk.installation import Installation
+    from telemetry_sdk.identity.install_id import ensure_identity
+    from telemetry_sdk.identity.installation import Installation
     wait_for_go()
-    say(ensure(Installation(Path(SETTINGS["state_dir"])), now_ns=time.time_ns(), new_id=lambda: str(uuid.uuid4()),
+    say(ensure_identity(Installation(Path(SETTINGS["state_dir"])), now_ns=time.time_ns(), new_id=lambda: str(uuid.uuid4()),
                draw=lambda: uuid.uuid4().int / 2**128))
     """
     go = tmp_path / "go"

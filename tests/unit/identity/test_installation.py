@@ -13,11 +13,11 @@ from typing import get_args, get_type_hints
 import pytest
 from process_tools import Program
 
-from telemetry_sdk import installation as module
 from telemetry_sdk.host.files import StateError, file_lock
-from telemetry_sdk.installation import FILE_NAME, Installation, State
+from telemetry_sdk.identity import installation as module
+from telemetry_sdk.identity.directory import locate
+from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
 from telemetry_sdk.model import ConfigError
-from telemetry_sdk.state_dir import locate
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
 OLD_NS = 1_700_000_000_123_456_789  # long before any tick of a file system's clock that could matter
@@ -185,7 +185,7 @@ def test_threads_and_objects_lose_no_update(state_dir):
 def test_processes_lose_no_update(tmp_path, state_dir):
     """Four processes add one at a time, and none of their changes is lost."""
     source = """
-    from telemetry_sdk.installation import Installation
+    from telemetry_sdk.identity.installation import Installation
     installation = Installation(Path(SETTINGS["state_dir"]))
     wait_for_go()
     for _ in range(15):
@@ -226,7 +226,7 @@ def test_a_kill_while_writing_leaves_the_old_state_whole(tmp_path, state_dir):
     Installation(state_dir).update(setting(**YES))
     source = """
     import signal
-    from telemetry_sdk.installation import Installation
+    from telemetry_sdk.identity.installation import Installation
     os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     Installation(Path(SETTINGS["state_dir"])).update(lambda _: {"telemetry_enabled": False})
     """
@@ -720,7 +720,7 @@ def test_no_home_and_no_account_is_no_directory(tmp_path):
     """A process without HOME and without an entry in the password file has no directory, and nothing raises."""
     source = """
     import pwd
-    from telemetry_sdk.state_dir import locate
+    from telemetry_sdk.identity.directory import locate
     def unknown(_):
         raise KeyError("uid not found")
     pwd.getpwuid = unknown

@@ -1,0 +1,1 @@
+"""Who this install is: its id, its state file and where that lies."""
