@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import otlp, verdict
-from telemetry_sdk.base_payload import Facts, build
+from telemetry_sdk.base_payload.fields import Facts, build
 from telemetry_sdk.heartbeat import heartbeat_step
 from telemetry_sdk.model import DAY_SECONDS, HEARTBEAT, Answer, Circuit, Layer, is_due, utc_day
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog import OWN_EVENTS
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
 

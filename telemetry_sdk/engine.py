@@ -9,8 +9,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import analytics_event, environment, policy
+from telemetry_sdk import analytics_event, policy
 from telemetry_sdk.ambient import Ambient
+from telemetry_sdk.base_payload import platform
 from telemetry_sdk.choices import Choices
 from telemetry_sdk.heartbeat import heartbeat_step
 from telemetry_sdk.host import lifecycle, terminal
@@ -168,7 +169,7 @@ class Engine:
         state = rooms.installation.read()
         if not rooms.gate.is_notice_due(state) or rooms.gate.right().decided_by != "notice":
             return
-        if not terminal.is_terminal() or environment.detect_deployment(self.world.environ) == "ci":
+        if not terminal.is_terminal() or platform.detect_deployment(self.world.environ) == "ci":
             return
         if not rooms.installation.check_writable():  # it could not be marked as shown, nor anything be sent
             return

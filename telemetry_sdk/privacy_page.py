@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog import OWN_EVENTS
 from telemetry_sdk.catalog_docs import base_table, code, event_blocks, plain, table
 from telemetry_sdk.identity.schema import State

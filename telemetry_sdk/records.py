@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import base_payload, environment, otlp
+from telemetry_sdk import otlp
+from telemetry_sdk.base_payload import fields, platform
 from telemetry_sdk.identity.install_id import derived_uid
 from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSECONDS, Layer, Record, utc_day
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from telemetry_sdk.analytics_event import Event
-    from telemetry_sdk.base_payload import Facts
+    from telemetry_sdk.base_payload.fields import Facts
     from telemetry_sdk.identity.install_id import Identity
     from telemetry_sdk.options import Options
 
@@ -91,8 +92,8 @@ class RecordMaker:
 
     def base(self, name: str, me: Identity, now_ns: int) -> Record:
         """Return the base record *name* of this moment. Its uid is derived: two processes make the same one."""
-        facts = self._facts = self._facts or environment.detect(self._world.environ, self._options.deployment_type)
-        payload = base_payload.build(
+        facts = self._facts = self._facts or platform.detect(self._world.environ, self._options.deployment_type)
+        payload = fields.build(
             name,
             install_id=me.install_id,
             app_version=self._options.version,
@@ -135,7 +136,7 @@ class RecordMaker:
 
     def own_attributes(self, install_id: str) -> dict[str, str]:
         """Return what every analytics event carries."""
-        self._deployment = self._deployment or environment.detect_deployment(self._world.environ)
+        self._deployment = self._deployment or platform.detect_deployment(self._world.environ)
         return {
             "install_id": install_id,
             "app_version": self._options.version,

@@ -6,7 +6,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk import analytics_event, environment
+from telemetry_sdk import analytics_event
+from telemetry_sdk.base_payload import platform
 from telemetry_sdk.host.event_loop import LoopWarning
 from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
@@ -174,7 +175,7 @@ class Sending:
 
     def _scrub_with(self) -> Scrubber | None:
         if self._scrubber is None and self._options.scrub:
-            self._scrubber = Scrubber(environment.own_words(self._world.environ))
+            self._scrubber = Scrubber(platform.own_words(self._world.environ))
         return self._scrubber
 
     def shown_user(self, state: State, user_id: object) -> str | None:

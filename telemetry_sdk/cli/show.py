@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, WARNING
 from telemetry_sdk.model import Level
 from telemetry_sdk.preview import NO_ID

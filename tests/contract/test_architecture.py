@@ -26,7 +26,7 @@ PURE = {
     *("policy", "properties", "request_path", "rota", "settings", "toml", "verdict"),
     *(
         "analytics_event",
-        "base_payload",
+        "base_payload.fields",
         "otlp",
         "identity.schema",
         "catalog",
@@ -44,12 +44,12 @@ ONE_DOOR = {
     "sqlite3": {"database"},
     "filelock": {"host.files"},
     "platformdirs": {"identity.directory"},
-    "tzlocal": {"environment"},
+    "tzlocal": {"base_payload.platform"},
     "contextvars": {"ambient"},
-    "platform": {"environment"},
-    "pwd": {"environment"},  # who the user is, so that the scrubber can remove the name
-    "locale": {"environment"},
-    "ctypes": {"environment", "store_file"},
+    "platform": {"base_payload.platform"},
+    "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
+    "locale": {"base_payload.platform"},
+    "ctypes": {"base_payload.platform", "store_file"},
     "socket": {"sender", "probe", "collector.receiver"},
     "ssl": {"probe"},
     "tomllib": {"toml"},
@@ -73,7 +73,7 @@ ONE_DOOR_BY_NAME = {
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"telemetry", "identity.installation", "store_file", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle"},
-    "os.uname": {"environment"},  # what the host is called, so that the scrubber can remove the name
+    "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }
 NOBODY_USES = {
     *("input", "eval", "exec", "breakpoint", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"),
@@ -106,7 +106,7 @@ CATCHES_EVERYTHING = {
     ("host.arguments", "pairs_of"),  # and an integrator's
     ("host.arguments", "path_of"),
     ("ambient", "attributes"),  # so may a function of the host's
-    ("environment", "_ask"),  # platform facts come from files of the system, read by other libraries
+    ("base_payload.platform", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
 
 LONGEST_FUNCTION = 40

@@ -27,7 +27,7 @@ from sink_server import Reply, SinkServer, attributes
 import telemetry_sdk.cli
 import telemetry_sdk.web
 from telemetry_sdk import Telemetry
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WEB_SERVERS = Path(__file__).parents[1] / "servers" / "test_web_servers.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

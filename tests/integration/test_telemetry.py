@@ -13,7 +13,7 @@ import pytest
 from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.delivery import Tally
 from telemetry_sdk.model import Answer
 

@@ -16,7 +16,7 @@ from process_tools import GUARD
 from sink_server import attributes
 
 from telemetry_sdk import Telemetry
-from telemetry_sdk.environment import detect_deployment
+from telemetry_sdk.base_payload.platform import detect_deployment
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("PyInstaller") is None, reason="needs PyInstaller"),
@@ -34,7 +34,7 @@ with open(os.environ["STARTS"], "a") as starts:
     starts.write(f"{os.getpid()}\\n")
 if "PROBE" in os.environ:
     import certifi
-    from telemetry_sdk.environment import detect_deployment
+    from telemetry_sdk.base_payload.platform import detect_deployment
     print(sys.frozen, detect_deployment({}, os.environ["PROBE"]), os.path.isfile(certifi.where()))
     sys.exit()
 """

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk import environment, otlp
+from telemetry_sdk import otlp
 from telemetry_sdk.analytics_event import build
+from telemetry_sdk.base_payload import platform
 from telemetry_sdk.model import Limits
 from telemetry_sdk.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, is_plain, without_shapes
 from telemetry_sdk.scrub.shapes import is_card_number
@@ -261,7 +262,7 @@ def test_a_secret_that_the_limit_would_cut_is_in_no_byte(length: int, secret: tu
 
 def test_the_names_of_this_machine_are_in_no_byte() -> None:
     """User and host of the machine that runs this test are removed, as far as they name anybody."""
-    words = environment.own_words(os.environ)
+    words = platform.own_words(os.environ)
     scrubber = Scrubber(words)
     for word in words:
         if not scrubber.is_clean(word):

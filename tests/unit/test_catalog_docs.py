@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog import OWN_EVENTS, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.catalog_docs import render
 from telemetry_sdk.catalog_format import parse

@@ -12,7 +12,7 @@ import pytest
 import tzlocal
 
 from telemetry_sdk.analytics_event import Event
-from telemetry_sdk.base_payload import FIELDS
+from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.identity.install_id import Identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW, Layer, Limits, Record
 from telemetry_sdk.options import Options

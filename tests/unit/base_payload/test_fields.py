@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.base_payload import FIELDS, UNKNOWN, Facts, build
+from telemetry_sdk.base_payload.fields import FIELDS, UNKNOWN, Facts, build
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
 
 # Written from the design, not from the code.

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.base_payload import UNKNOWN, Facts
+from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
 from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.host.quiet import hushed_logs
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import tzlocal
 
-from telemetry_sdk.base_payload import UNKNOWN, Facts
-from telemetry_sdk.environment import detect, detect_deployment, own_words
+from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
+from telemetry_sdk.base_payload.platform import detect, detect_deployment, own_words
 
 Machine = Callable[..., None]
 

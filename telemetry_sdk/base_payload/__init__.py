@@ -1,0 +1,1 @@
+"""The twelve fields of base telemetry, and the facts that fill them."""
