@@ -14,10 +14,11 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import otlp, verdict
+from telemetry_sdk import verdict
 from telemetry_sdk.base_payload.fields import Facts, build
 from telemetry_sdk.heartbeat import heartbeat_step
 from telemetry_sdk.model import DAY_SECONDS, HEARTBEAT, Answer, Circuit, Layer, is_due, utc_day
+from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

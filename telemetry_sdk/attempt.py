@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
-from telemetry_sdk.permission import NotPermittedError
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from telemetry_sdk.model import Decision
-    from telemetry_sdk.permission import Sender
+    from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["NoThreadError", "Permit", "Worker", "make_attempt", "sending_lock"]
 

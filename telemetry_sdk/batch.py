@@ -7,7 +7,7 @@ import itertools
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import otlp
+from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

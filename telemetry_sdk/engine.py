@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Decision
     from telemetry_sdk.options import Options
-    from telemetry_sdk.permission import Sender
     from telemetry_sdk.records import World
-    from telemetry_sdk.settings import Settings
+    from telemetry_sdk.sender.endpoint import Settings
+    from telemetry_sdk.sender.wire_gate import Sender
     from telemetry_sdk.tables import Pending
 
 __all__ = ["Engine"]

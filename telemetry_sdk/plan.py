@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.model import Answer, Circuit
-    from telemetry_sdk.settings import Sink
+    from telemetry_sdk.sender.endpoint import Sink
     from telemetry_sdk.verdict import Judgement
 
 __all__ = ["Plan", "make_plan"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import otlp
 from telemetry_sdk.identity.install_id import Identity, known_identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, Layer, Preview, is_due, timestamp
 from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import otlp
 from telemetry_sdk.base_payload import fields, platform
 from telemetry_sdk.identity.install_id import derived_uid
 from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSECONDS, Layer, Record, utc_day
+from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.options import Options
-    from telemetry_sdk.permission import Sender
     from telemetry_sdk.records import World
-    from telemetry_sdk.settings import Settings, Sink
+    from telemetry_sdk.sender.endpoint import Settings, Sink
+    from telemetry_sdk.sender.wire_gate import Sender
     from telemetry_sdk.tables import Pending
 
 __all__ = ["Rooms"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.local_sinks import FileSender, LogSender
-from telemetry_sdk.sender import HttpSender
-from telemetry_sdk.settings import Sink
+from telemetry_sdk.sender.endpoint import Sink
+from telemetry_sdk.sender.file import FileSender, LogSender
+from telemetry_sdk.sender.http import HttpSender
 
 if TYPE_CHECKING:
-    from telemetry_sdk.permission import Sender
+    from telemetry_sdk.sender.wire_gate import Sender
 __all__ = ["LOG_SINK", "make_sender"]
 
 LOG_SINK: Final = Sink("log:", "stderr")  # where records go under <APP>_TELEMETRY=log

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import otlp
 from telemetry_sdk.model import Circuit, SentRequest, timestamp
+from telemetry_sdk.sender import otlp
 from telemetry_sdk.store_errors import DamagedError
 from telemetry_sdk.tables import one
 

@@ -15,7 +15,7 @@ from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.identity.directory import absolute
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
 from telemetry_sdk.policy import switch_prefix
-from telemetry_sdk.settings import resolve
+from telemetry_sdk.sender.endpoint import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from telemetry_sdk.catalog import Catalog
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.notice import Notice
-    from telemetry_sdk.permission import Sender
     from telemetry_sdk.request_context import RequestContext
-    from telemetry_sdk.settings import Settings
+    from telemetry_sdk.sender.endpoint import Settings
+    from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Telemetry"]
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.options import Options
-    from telemetry_sdk.permission import Sender
-    from telemetry_sdk.settings import Settings
+    from telemetry_sdk.sender.endpoint import Settings
+    from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Wired", "Wiring", "current", "redirect", "watch"]
 

@@ -9,12 +9,13 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk import otlp, probe, verdict
+from telemetry_sdk import probe, verdict
 from telemetry_sdk.attempt import Permit, Worker
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.model import NANOSECONDS, Answer
-from telemetry_sdk.sender import HttpSender
-from telemetry_sdk.settings import is_loopback
+from telemetry_sdk.sender import otlp
+from telemetry_sdk.sender.endpoint import is_loopback
+from telemetry_sdk.sender.http import HttpSender
 from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from telemetry_sdk.model import Decision
-    from telemetry_sdk.settings import Settings, Sink
+    from telemetry_sdk.sender.endpoint import Settings, Sink
 
 __all__ = ["setting_checks", "way_checks"]
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.model import Answer, Layer
-from telemetry_sdk.permission import NotPermittedError
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 from telemetry_sdk.testing.record import read_records
 
 if TYPE_CHECKING:

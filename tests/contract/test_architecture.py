@@ -21,13 +21,13 @@ ROOT = Path(telemetry_sdk.__file__).parent
 
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
-    *("_version", "host.arguments", "model", "host.patterns", "sink", "notice"),
+    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "notice"),
     *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "scrub", "scalars"),
-    *("policy", "properties", "request_path", "rota", "settings", "toml", "verdict"),
+    *("policy", "properties", "request_path", "rota", "sender.endpoint", "toml", "verdict"),
     *(
         "analytics_event",
         "base_payload.fields",
-        "otlp",
+        "sender.otlp",
         "identity.schema",
         "catalog",
         "catalog_docs",
@@ -39,7 +39,7 @@ PURE = {
 
 # Each effect and the only rooms that may have it: modules imported while running ...
 ONE_DOOR = {
-    "requests": {"sender"},
+    "requests": {"sender.http"},
     "urllib3": set(),
     "sqlite3": {"database"},
     "filelock": {"host.files"},
@@ -50,10 +50,10 @@ ONE_DOOR = {
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
     "ctypes": {"base_payload.platform", "store_file"},
-    "socket": {"sender", "probe", "collector.receiver"},
+    "socket": {"sender.http", "probe", "collector.receiver"},
     "ssl": {"probe"},
     "tomllib": {"toml"},
-    "http": {"sender", "collector.receiver"},
+    "http": {"sender.http", "collector.receiver"},
     "socketserver": {"collector.receiver"},
     "atexit": {"host.lifecycle"},
     "argparse": {"cli.host", "cli.program", "cli.receive"},

@@ -46,8 +46,8 @@ OURS_AT_CONSTRUCTION = {
     "model",
     "options",
     "policy",
-    "settings",
-    "sink",
+    "sender",
+    "sender.endpoint",
     "telemetry",
     "wiring",
 }

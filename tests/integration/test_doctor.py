@@ -31,7 +31,7 @@ from telemetry_sdk import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING
 from telemetry_sdk.cli.doctor import examine
 from telemetry_sdk.cli.sink_checks import setting_checks
-from telemetry_sdk.settings import resolve
+from telemetry_sdk.sender.endpoint import resolve
 from telemetry_sdk.testing import capture
 
 LOCAL = ["directory", "persistence", "free space"]

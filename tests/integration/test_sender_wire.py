@@ -25,12 +25,12 @@ import urllib3
 from process_tools import GUARD, Program
 from sink_server import Reply, SinkServer
 
-from telemetry_sdk import sender as sender_module
-from telemetry_sdk.local_sinks import FileSender
 from telemetry_sdk.model import Answer
-from telemetry_sdk.permission import NotPermittedError
-from telemetry_sdk.sender import ANSWER_LIMIT, HttpSender
-from telemetry_sdk.settings import Sink
+from telemetry_sdk.sender import http as sender_module
+from telemetry_sdk.sender.endpoint import Sink
+from telemetry_sdk.sender.file import FileSender
+from telemetry_sdk.sender.http import ANSWER_LIMIT, HttpSender
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 BODY = b'{"resourceLogs":[]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -757,8 +757,8 @@ def test_a_child_leaves_its_parents_request_alone(tmp_path, serve):
     source = """
     import contextlib, warnings
     warnings.simplefilter("ignore", DeprecationWarning)
-    from telemetry_sdk.sender import HttpSender
-    from telemetry_sdk.settings import Sink
+    from telemetry_sdk.sender.http import HttpSender
+    from telemetry_sdk.sender.endpoint import Sink
     sender = HttpSender(Sink(ARGUMENT, "sink"))
     send = lambda: sender.send(b"{}", contextlib.nullcontext(), 30).status
     answers = []

@@ -13,7 +13,7 @@ from process_tools import GUARD, Program
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker, sending_lock
 from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Decision, Level
-from telemetry_sdk.permission import NotPermittedError
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 FULL = Decision(Level.FULL, "consent", "the user agreed", frozenset({"yes"}), destroys_others=True)
 BASE = Decision(Level.BASE, "consent", "the user declined", destroys_others=True)

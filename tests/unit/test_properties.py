@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk.model import Limits
-from telemetry_sdk.otlp import any_value
 from telemetry_sdk.properties import Converter, property_name, shown
 from telemetry_sdk.scalars import safe_text
 from telemetry_sdk.scrub import CUT_MARK, Scrubber
+from telemetry_sdk.sender.otlp import any_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.identity.install_id import Identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW, Layer, Limits, Record
 from telemetry_sdk.options import Options
-from telemetry_sdk.otlp import encode_envelope
 from telemetry_sdk.records import RecordMaker, World
+from telemetry_sdk.sender.otlp import encode_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable

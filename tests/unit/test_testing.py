@@ -17,7 +17,7 @@ from sink_server import SinkServer, attributes
 import telemetry_sdk
 from telemetry_sdk import InvalidEventError, Level, Outcome, Telemetry, testing
 from telemetry_sdk.model import Answer
-from telemetry_sdk.permission import NotPermittedError, Sender
+from telemetry_sdk.sender.wire_gate import NotPermittedError, Sender
 from telemetry_sdk.testing import FakeClock, MemorySink, SentRecord, capture, capture_all, read_records, seeded_ids
 from telemetry_sdk.testing.stage import CHILD_SWITCH
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk.model import Answer, Circuit
-from telemetry_sdk.otlp import read_success
+from telemetry_sdk.sender.otlp import read_success
 from telemetry_sdk.verdict import (
     HOLD_SECONDS,
     MAX_WAIT,

@@ -11,7 +11,7 @@ import pytest
 from sink_server import Reply, SinkServer
 
 from telemetry_sdk import Outcome, wiring
-from telemetry_sdk.sink import Sink
+from telemetry_sdk.sender.endpoint import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from telemetry_sdk import __version__
 from telemetry_sdk.model import Answer, Layer
-from telemetry_sdk.otlp import (
+from telemetry_sdk.sender.otlp import (
     any_value,
     as_late,
     encode_envelope,

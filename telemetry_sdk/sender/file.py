@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from telemetry_sdk.host import terminal
 from telemetry_sdk.model import Answer
-from telemetry_sdk.permission import NotPermittedError
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from telemetry_sdk.settings import Sink
+    from telemetry_sdk.sender.endpoint import Sink
 
 __all__ = ["FileSender", "LogSender"]
 

@@ -14,20 +14,20 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk import otlp
 from telemetry_sdk._version import __version__
 from telemetry_sdk.host.lifecycle import loading, wait_first
 from telemetry_sdk.host.quiet import hushed_logs, hushed_warnings, logger
 from telemetry_sdk.model import Answer
-from telemetry_sdk.permission import NotPermittedError
-from telemetry_sdk.settings import is_loopback
+from telemetry_sdk.sender import otlp
+from telemetry_sdk.sender.endpoint import is_loopback
+from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import requests
 
-    from telemetry_sdk.settings import Sink
+    from telemetry_sdk.sender.endpoint import Sink
 
 __all__ = ["ANSWER_LIMIT", "HttpSender"]
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk.model import ConfigError
-from telemetry_sdk.settings import (
+from telemetry_sdk.sender.endpoint import (
     Settings,
     Sink,
     authorization,
