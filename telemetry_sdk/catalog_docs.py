@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.analytics.catalog import OWN_EVENTS
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.catalog import OWN_EVENTS
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
+    from telemetry_sdk.analytics.catalog import Catalog, EventSpec, PropertySpec
 
 __all__ = ["base_table", "code", "event_blocks", "plain", "render", "table"]
 

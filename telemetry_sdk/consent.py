@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from telemetry_sdk.model import timestamp
 
 if TYPE_CHECKING:
-    from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.identity.installation import Installation, State
 
 __all__ = ["ConsentStore"]

@@ -9,8 +9,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import analytics_event, policy
-from telemetry_sdk.ambient import Ambient
+from telemetry_sdk import policy
+from telemetry_sdk.analytics import event as analytics_event
+from telemetry_sdk.analytics.scope import Ambient
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.choices import Choices
 from telemetry_sdk.heartbeat import heartbeat_step

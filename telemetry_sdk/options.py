@@ -11,7 +11,7 @@ from telemetry_sdk.model import NANOSECONDS, ConfigError, Limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.notice import Notice
 
 __all__ = ["DELIVERY_MODES", "Options", "check"]

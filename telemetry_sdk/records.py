@@ -13,7 +13,7 @@ from telemetry_sdk.sender import otlp
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.analytics.event import Event
     from telemetry_sdk.base_payload.fields import Facts
     from telemetry_sdk.identity.install_id import Identity
     from telemetry_sdk.options import Options

@@ -6,7 +6,9 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk import analytics_event
+from telemetry_sdk.analytics import event as analytics_event
+from telemetry_sdk.analytics.scrub import Scrubber
+from telemetry_sdk.analytics.values import is_reserved
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.host.event_loop import LoopWarning
 from telemetry_sdk.host.guard import shielded
@@ -26,14 +28,12 @@ from telemetry_sdk.model import (
     utc_day,
 )
 from telemetry_sdk.outbox import Put, StoreError
-from telemetry_sdk.properties import is_reserved
-from telemetry_sdk.scrub import Scrubber
 from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from telemetry_sdk.analytics_event import Event
+    from telemetry_sdk.analytics.event import Event
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
     from telemetry_sdk.options import Options

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk import options, wiring
-from telemetry_sdk.ambient import RequestScope
+from telemetry_sdk.analytics.scope import RequestScope
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.guard import shielded
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.analytics.catalog import Catalog
+    from telemetry_sdk.analytics.request import RequestContext
     from telemetry_sdk.engine import Engine
     from telemetry_sdk.notice import Notice
-    from telemetry_sdk.request_context import RequestContext
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
@@ -39,7 +39,7 @@ def _seconds(timeout: float | None, default: float) -> float:
 def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog | None:
     if argument is None:
         return None
-    from telemetry_sdk.catalog_file import load
+    from telemetry_sdk.analytics.catalog.file import load
 
     return load(argument)
 

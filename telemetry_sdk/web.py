@@ -29,16 +29,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk import user_agent
+from telemetry_sdk.analytics import user_agent
+from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import ConfigError
-from telemetry_sdk.request_context import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from telemetry_sdk.ambient import RequestScope
+    from telemetry_sdk.analytics.scope import RequestScope
     from telemetry_sdk.telemetry import Telemetry
 
 __all__ = ["ROUTE_KEY", "ASGIMiddleware", "RequestContext", "WSGIMiddleware"]

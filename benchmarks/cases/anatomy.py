@@ -13,7 +13,7 @@ __all__ = ["measure"]
 # step's result is there already. For that one step after the other is left out, the last first, so that they add up.
 _CALL = """
 import telemetry_sdk.arrivals as arrivals
-from telemetry_sdk import analytics_event
+from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.model import Limits
 time.sleep(0.2)
 engine, limits = telemetry._engine, Limits()

@@ -8,14 +8,14 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import catalog_docs, catalog_file, source_check
-from telemetry_sdk.catalog import Catalog, unmarked
-from telemetry_sdk.catalog_format import parse
+from telemetry_sdk import catalog_docs, source_check
+from telemetry_sdk.analytics.catalog import Catalog, unmarked
+from telemetry_sdk.analytics.catalog import file as catalog_file
+from telemetry_sdk.analytics.catalog.format import line_numbers, parse
 from telemetry_sdk.cli.output import FAILED, OK, Output, safe
 from telemetry_sdk.cli.page import WIDTH, fail, put
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 from telemetry_sdk.source_check import Finding
-from telemetry_sdk.toml import line_numbers
 
 if TYPE_CHECKING:
     import argparse

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
-    from telemetry_sdk.catalog import Catalog
+    from telemetry_sdk.analytics.catalog import Catalog
 
 __all__ = ["UNCHECKED", "Finding", "check"]
 

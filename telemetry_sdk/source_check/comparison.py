@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.catalog import OWN_EVENTS
+from telemetry_sdk.analytics.catalog import OWN_EVENTS
 from telemetry_sdk.source_check.calls import Place, handed_on, seen_from, sending_calls
 from telemetry_sdk.source_check.leaves import EnumMember
 from telemetry_sdk.source_check.literals import ANYTHING, entries, leaf_texts
@@ -16,7 +16,7 @@ from telemetry_sdk.source_check.literals import ANYTHING, entries, leaf_texts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
+    from telemetry_sdk.analytics.catalog import Catalog, EventSpec, PropertySpec
     from telemetry_sdk.source_check.calls import SendingCall
     from telemetry_sdk.source_check.leaves import Frame, Leaf
     from telemetry_sdk.source_check.literals import Entry

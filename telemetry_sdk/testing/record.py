@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from telemetry_sdk.properties import is_reserved
+from telemetry_sdk.analytics.values import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,16 +22,24 @@ ROOT = Path(telemetry_sdk.__file__).parent
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
     *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "notice"),
-    *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "scrub", "scalars"),
-    *("policy", "properties", "request_path", "rota", "sender.endpoint", "toml", "verdict"),
+    *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "analytics.scrub", "analytics.values"),
     *(
-        "analytics_event",
+        "policy",
+        "analytics.values",
+        "analytics.route",
+        "rota",
+        "sender.endpoint",
+        "analytics.catalog.format",
+        "verdict",
+    ),
+    *(
+        "analytics.event",
         "base_payload.fields",
         "sender.otlp",
         "identity.schema",
-        "catalog",
+        "analytics.catalog",
         "catalog_docs",
-        "catalog_format",
+        "analytics.catalog.format",
         "options",
     ),
     *("plan", "privacy_page"),
@@ -45,14 +53,14 @@ ONE_DOOR = {
     "filelock": {"host.files"},
     "platformdirs": {"identity.directory"},
     "tzlocal": {"base_payload.platform"},
-    "contextvars": {"ambient"},
+    "contextvars": {"analytics.scope"},
     "platform": {"base_payload.platform"},
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
     "ctypes": {"base_payload.platform", "store_file"},
     "socket": {"sender.http", "probe", "collector.receiver"},
     "ssl": {"probe"},
-    "tomllib": {"toml"},
+    "tomllib": {"analytics.catalog.format"},
     "http": {"sender.http", "collector.receiver"},
     "socketserver": {"collector.receiver"},
     "atexit": {"host.lifecycle"},
@@ -60,7 +68,7 @@ ONE_DOOR = {
     "signal": {"attempt", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
-    "ua_parser": {"user_agent"},
+    "ua_parser": {"analytics.user_agent"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
@@ -90,22 +98,22 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 # What only some programs need is not loaded by the others: where, and what.
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.notice"},
-    ("telemetry", "_load_catalog"): {"telemetry_sdk.catalog_file"},
+    ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
     ("telemetry", "_make_engine"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
     ("options", "_check_notice"): {"telemetry_sdk.notice"},
     ("control", "inquiry"): {"telemetry_sdk.inquiry"},
-    ("ambient", "request"): {"telemetry_sdk.request_source"},
+    ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
 
 # Who may catch everything, and swallow it.
 CATCHES_EVERYTHING = {
     ("host.guard", "call"),  # the shield of the facade
     ("attempt", "run"),  # handed over to the supervisor, which raises it
-    ("properties", "add"),  # a host's object may raise anything
-    ("analytics_event", "_items"),  # so may its mapping
+    ("analytics.values", "add"),  # a host's object may raise anything
+    ("analytics.event", "_items"),  # so may its mapping
     ("host.arguments", "pairs_of"),  # and an integrator's
     ("host.arguments", "path_of"),
-    ("ambient", "attributes"),  # so may a function of the host's
+    ("analytics.scope", "attributes"),  # so may a function of the host's
     ("base_payload.platform", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
 

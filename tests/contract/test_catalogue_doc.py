@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetry_sdk import source_check
-from telemetry_sdk.catalog_format import parse
+from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.cli import program
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_the_format_example_is_a_catalogue() -> None:
 
 def test_every_key_is_described() -> None:
     """The table of keys names every key the format knows, and no other."""
-    from telemetry_sdk import catalog_format as it
+    from telemetry_sdk.analytics.catalog import format as it
 
     table = DOCUMENT.split("| key | of | what |")[1].split("\n\n")[0]
     named = {

@@ -32,7 +32,8 @@ SLOW = (
 FOR_A_CALL = {"json", "sqlite3", "pathlib", "uuid", "platform", "datetime", "queue", "signal"}
 OURS_AT_CONSTRUCTION = {
     "_version",
-    "ambient",
+    "analytics",
+    "analytics.scope",
     "control",
     "host",
     "host.arguments",

@@ -13,8 +13,8 @@ import pytest
 from sink_server import SinkServer, attributes
 
 from telemetry_sdk import Outcome, Telemetry
+from telemetry_sdk.analytics.request import AsgiRequest, RequestContext, WsgiRequest
 from telemetry_sdk.model import Answer, InvalidEventError
-from telemetry_sdk.request_context import AsgiRequest, RequestContext, WsgiRequest
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omega".split()  # noqa: SIM905
 

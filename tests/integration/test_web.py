@@ -17,8 +17,9 @@ import pytest
 from sink_server import SinkServer, attributes
 
 import telemetry_sdk.web
-from telemetry_sdk import ConfigError, Telemetry, user_agent
-from telemetry_sdk.request_context import RequestContext
+from telemetry_sdk import ConfigError, Telemetry
+from telemetry_sdk.analytics import user_agent
+from telemetry_sdk.analytics.request import RequestContext
 from telemetry_sdk.web import ROUTE_KEY, ASGIMiddleware, WSGIMiddleware
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -438,7 +439,7 @@ def test_our_own_failures_cost_the_host_nothing(make, monkeypatch):
     def broken(*_: object, **__: object) -> Any:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("telemetry_sdk.analytics_event.build", broken)
+    monkeypatch.setattr("telemetry_sdk.analytics.event.build", broken)
     monkeypatch.setattr("telemetry_sdk.web.WsgiRequest.note_route", broken)
     monkeypatch.setattr("telemetry_sdk.web.AsgiRequest.note_route", broken)
 

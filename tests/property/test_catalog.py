@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.analytics_event import build
-from telemetry_sdk.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
+from telemetry_sdk.analytics.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
+from telemetry_sdk.analytics.catalog.format import parse
+from telemetry_sdk.analytics.event import build
 from telemetry_sdk.catalog_docs import render
-from telemetry_sdk.catalog_format import parse
 from telemetry_sdk.model import ConfigError, Limits, Outcome
 
 VALID = """\

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from telemetry_sdk import Telemetry
-from telemetry_sdk.ambient import RequestScope
+from telemetry_sdk.analytics.scope import RequestScope
 from telemetry_sdk.model import Answer, ConfigError, FlushReport, Outcome, Receipt, SentRequest, Status
 
 RESULTS: dict[str, Any] = {

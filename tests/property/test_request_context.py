@@ -10,9 +10,9 @@ from urllib.parse import quote
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.request_context import ROUTE_KEY, RequestContext
-from telemetry_sdk.request_path import clean_path, clean_route, route_of
-from telemetry_sdk.user_agent import DEVICES
+from telemetry_sdk.analytics.request import ROUTE_KEY, RequestContext
+from telemetry_sdk.analytics.route import clean_path, clean_route, route_of
+from telemetry_sdk.analytics.user_agent import DEVICES
 
 WORDS = st.sampled_from(["notes", "users", "time-entries", "api", "v1", "settings", "edit"])
 SECRETS = st.one_of(

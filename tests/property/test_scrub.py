@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.analytics_event import build
+from telemetry_sdk.analytics.event import build
+from telemetry_sdk.analytics.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, is_plain, without_shapes
+from telemetry_sdk.analytics.scrub.shapes import is_card_number
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.model import Limits
-from telemetry_sdk.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, is_plain, without_shapes
-from telemetry_sdk.scrub.shapes import is_card_number
 from telemetry_sdk.sender import otlp
 
 UID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"

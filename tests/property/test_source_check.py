@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_sdk.catalog_format import parse
+from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.source_check import Finding, check
 
 CATALOG = parse("""

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from telemetry_sdk.analytics.catalog import OWN_EVENTS, Catalog, EventSpec, PropertySpec
+from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.catalog import OWN_EVENTS, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.catalog_docs import render
-from telemetry_sdk.catalog_format import parse
 
 TEXT = """
 version = 3

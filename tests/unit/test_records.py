@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 import tzlocal
 
-from telemetry_sdk.analytics_event import Event
+from telemetry_sdk.analytics.event import Event
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.identity.install_id import Identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW, Layer, Limits, Record

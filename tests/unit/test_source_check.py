@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.catalog_format import parse
+from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.source_check import Finding, check
 
 CATALOG = parse("""

@@ -25,9 +25,9 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.analytics.scrub import locations, shapes, tokens
+from telemetry_sdk.analytics.scrub.names import NO_RULE, QUANTITY, ROUTE, VERSION, NameRule, name_rule
 from telemetry_sdk.host.patterns import lazy
-from telemetry_sdk.scrub import locations, shapes, tokens
-from telemetry_sdk.scrub.names import NO_RULE, QUANTITY, ROUTE, VERSION, NameRule, name_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.catalog import (
+from telemetry_sdk.analytics.catalog import (
     OWN_EVENTS,
     Admission,
     Catalog,

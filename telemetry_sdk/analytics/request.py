@@ -15,16 +15,19 @@ No framework is imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.request_path import clean_path, clean_route, route_of
-from telemetry_sdk.user_agent import DEVICES, UNKNOWN, browser_family, device_family, family_name
+from telemetry_sdk.analytics.route import clean_path, clean_route, route_of
+from telemetry_sdk.analytics.user_agent import DEVICES, UNKNOWN, browser_family, device_family, family_name
+from telemetry_sdk.model import InvalidEventError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["ROUTE_KEY", "AsgiRequest", "RequestContext", "WsgiRequest"]
+    Source = Callable[[], Mapping[str, str]]
+
+__all__ = ["ROUTE_KEY", "AsgiRequest", "RequestContext", "WsgiRequest", "source_of"]
 
 ROUTE_KEY: Final = "telemetry_sdk.route"
 
@@ -154,3 +157,39 @@ def _values(found: object) -> Mapping[str, object]:
 
 def _second(value: object) -> object:
     return value[1] if isinstance(value, (tuple, list)) and len(value) == 2 else None
+
+
+def source_of(context: object, given: Mapping[str, str], around: Source | None) -> tuple[Source, bool]:
+    """Return the source that *context* and the parts *given* describe, and whether a server handed the request over.
+
+    Parts alone, a path among them, describe a part of the request *around*: the rest is as it is there.
+
+    Raises:
+        InvalidEventError: *context* is nothing that describes a request.
+    """
+    if isinstance(context, str) or (context is None and ("path" in given or (given and around))):
+        return _part_of(around, given if context is None else {"path": context, **given}), False
+    find = (lambda: context) if isinstance(context, RequestContext) else context
+    if not callable(find):
+        raise InvalidEventError("request_context", "needs a RequestContext, a function that returns one, or a path")
+    return _whole_of(find, given), isinstance(context, (WsgiRequest, AsgiRequest))
+
+
+def _part_of(around: Source | None, given: Mapping[str, str]) -> Source:
+    """Return the source of what *given* makes of the request *around* it: nothing where no path is known."""
+
+    def source() -> Mapping[str, str]:
+        known = {**(around() if around is not None else {}), **given}
+        return RequestContext(**known).attributes() if "path" in known else {}
+
+    return source
+
+
+def _whole_of(find: Callable[[], object], given: Mapping[str, str]) -> Source:
+    def source() -> Mapping[str, str]:
+        found = find()
+        if not isinstance(found, RequestContext):
+            return {}
+        return (replace(found, **given) if given else found).attributes()
+
+    return source

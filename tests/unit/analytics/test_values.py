@@ -17,10 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from telemetry_sdk.analytics.scrub import CUT_MARK, Scrubber
+from telemetry_sdk.analytics.values import Converter, property_name, safe_text, shown
 from telemetry_sdk.model import Limits
-from telemetry_sdk.properties import Converter, property_name, shown
-from telemetry_sdk.scalars import safe_text
-from telemetry_sdk.scrub import CUT_MARK, Scrubber
 from telemetry_sdk.sender.otlp import any_value
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from telemetry_sdk.toml import TomlError, line_numbers, read
+from telemetry_sdk.analytics.catalog.format import TomlError, line_numbers, read_toml
 
 DOCUMENT = '''# a comment with """ in it
 version = 3
@@ -54,8 +54,8 @@ def test_lines_of_keys() -> None:
 
 def test_what_was_read_is_the_document() -> None:
     """The content is that of tomllib."""
-    assert read('a = 1\n[b]\n"c.d" = [true]') == {"a": 1, "b": {"c.d": [True]}}
-    assert read("") == {}
+    assert read_toml('a = 1\n[b]\n"c.d" = [true]') == {"a": 1, "b": {"c.d": [True]}}
+    assert read_toml("") == {}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_was_read_is_the_document() -> None:
 def test_what_is_not_toml(text: str, message: str) -> None:
     """The message says on which line the trouble is; of something unfinished, where it begins."""
     with pytest.raises(TomlError) as caught:
-        read(text)
+        read_toml(text)
 
     assert message in str(caught.value)
 

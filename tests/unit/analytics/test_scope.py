@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.ambient import Ambient, RequestScope
+from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.analytics.scope import Ambient, RequestScope
 from telemetry_sdk.model import InvalidEventError
-from telemetry_sdk.request_context import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 
 NOTES = RequestContext("/notes/{id}", "Firefox", "desktop")
 SERVER_MADE = [WsgiRequest({"PATH_INFO": "/notes"}), AsgiRequest({"path": "/notes"})]

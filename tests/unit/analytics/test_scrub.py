@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from telemetry_sdk.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, locations, shapes, tokens
+from telemetry_sdk.analytics.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, locations, shapes, tokens
 
 SCRUBBER = Scrubber()
 # No token here is whole in the source: those who search repositories for tokens shall find none.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import ua_parser
 
-from telemetry_sdk import user_agent
-from telemetry_sdk.user_agent import DEVICES, browser_family, device_family, family_name
+from telemetry_sdk.analytics import user_agent
+from telemetry_sdk.analytics.user_agent import DEVICES, browser_family, device_family, family_name
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -143,7 +143,7 @@ def test_without_ua_parser_all_is_unknown(tmp_path: Path, broken: str) -> None:
     program = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from telemetry_sdk.web import RequestContext
-from telemetry_sdk import user_agent
+from telemetry_sdk.analytics import user_agent
 user_agent.load()
 print(RequestContext.from_wsgi({{"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": "curl/8.5.0"}}))
 """

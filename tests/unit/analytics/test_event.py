@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from telemetry_sdk.analytics_event import Event, build, check_name, hashed_identity, identity_of, request_context
+from telemetry_sdk.analytics.event import Event, build, check_name, hashed_identity, identity_of, request_context
+from telemetry_sdk.analytics.scrub import Scrubber, Tally
 from telemetry_sdk.model import IDENTIFY, INSTALL, PAGE_VIEW, InvalidEventError, Limits
-from telemetry_sdk.scrub import Scrubber, Tally
 
 OWN = {"install_id": "2ab2916d-a51f-4ac8-80ee-45ac31a28092", "app_version": "2.4.0"}
 

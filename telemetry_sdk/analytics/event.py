@@ -11,18 +11,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
+from telemetry_sdk.analytics.route import clean_route
+from telemetry_sdk.analytics.scrub import ROUTE
+from telemetry_sdk.analytics.values import (
+    Converter,
+    UnencodableError,
+    is_reserved,
+    plain,
+    property_name,
+    safe_text,
+    shown,
+)
 from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
-from telemetry_sdk.properties import Converter, is_reserved, property_name, shown
-from telemetry_sdk.request_path import clean_route
-from telemetry_sdk.scalars import UnencodableError, plain, safe_text
-from telemetry_sdk.scrub import ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from telemetry_sdk.analytics.scrub import Scrubber, Tally
     from telemetry_sdk.model import Limits
-    from telemetry_sdk.scrub import Scrubber, Tally
 
 __all__ = [
     "Event",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.request_context import AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.analytics.request import AsgiRequest, RequestContext, WsgiRequest
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from telemetry_sdk.catalog import Catalog, EventSpec, PropertySpec
-from telemetry_sdk.catalog_format import LARGEST, parse
+from telemetry_sdk.analytics.catalog import Catalog, EventSpec, PropertySpec
+from telemetry_sdk.analytics.catalog.format import LARGEST, parse
 from telemetry_sdk.model import ConfigError
 
 HEAD = """version = 3

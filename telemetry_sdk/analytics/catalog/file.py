@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from telemetry_sdk.catalog import Catalog
-from telemetry_sdk.catalog_format import LARGEST, parse
+from telemetry_sdk.analytics.catalog import Catalog
+from telemetry_sdk.analytics.catalog.format import LARGEST, parse
 from telemetry_sdk.host.arguments import is_a, path_of
 from telemetry_sdk.model import ConfigError
 

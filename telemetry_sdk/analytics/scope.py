@@ -121,7 +121,7 @@ class Ambient:
             InvalidEventError: *context* is nothing that describes a request.
         """
         with loading():  # what only programs that serve requests need
-            from telemetry_sdk.request_source import source_of
+            from telemetry_sdk.analytics.request import source_of
         given = {name: part for name, part in parts.items() if part is not None}
         around = _request_of(self._app)
         source, is_from_server = source_of(context, given, around.attributes if around is not None else None)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from telemetry_sdk.catalog import Catalog
-from telemetry_sdk.catalog_file import load
-from telemetry_sdk.catalog_format import LARGEST
+from telemetry_sdk.analytics.catalog import Catalog
+from telemetry_sdk.analytics.catalog.file import load
+from telemetry_sdk.analytics.catalog.format import LARGEST
 from telemetry_sdk.model import ConfigError
 
 TEXT = 'version = 2\napp = "Zürich"\n'

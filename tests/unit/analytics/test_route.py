@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from telemetry_sdk.request_path import clean_path, clean_route, route_of
+from telemetry_sdk.analytics.route import clean_path, clean_route, route_of
 
 # Words as programmers choose them for routes.
 ROUTE_WORDS = " ".join(
