@@ -23,7 +23,7 @@ from telemetry_sdk.model import (
 from telemetry_sdk.telemetry import Telemetry
 
 if _typing.TYPE_CHECKING:
-    from telemetry_sdk.notice import Notice
+    from telemetry_sdk.consent.notice import Notice
 
 __all__ = [
     "ConfigError",
@@ -48,7 +48,7 @@ def _late(name: str) -> object:
     """Load what most programs never name; see PEP 562."""
     if name != "Notice":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from telemetry_sdk.notice import Notice
+    from telemetry_sdk.consent.notice import Notice
 
     globals()[name] = Notice
     return Notice

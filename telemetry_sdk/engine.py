@@ -9,11 +9,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import policy
 from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.scope import Ambient
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.choices import Choices
+from telemetry_sdk.consent import policy
 from telemetry_sdk.heartbeat import heartbeat_step
 from telemetry_sdk.host import lifecycle, terminal
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker

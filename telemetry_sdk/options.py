@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from telemetry_sdk.analytics.catalog import Catalog
-    from telemetry_sdk.notice import Notice
+    from telemetry_sdk.consent.notice import Notice
 
 __all__ = ["DELIVERY_MODES", "Options", "check"]
 
@@ -79,7 +79,7 @@ def check(options: Options) -> Options:
 def _check_notice(notice: object) -> None:
     if notice is None:
         return
-    from telemetry_sdk.notice import Notice  # loaded by whoever made one
+    from telemetry_sdk.consent.notice import Notice  # loaded by whoever made one
 
     if not is_a(notice, Notice):
         raise ConfigError("notice", "must be a telemetry_sdk.Notice")

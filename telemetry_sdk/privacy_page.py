@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.analytics.catalog import OWN_EVENTS
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog_docs import base_table, code, event_blocks, plain, table
+from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.identity.schema import State
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, Limits
-from telemetry_sdk.policy import switch_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

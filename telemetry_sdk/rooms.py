@@ -11,9 +11,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.consent import ConsentStore
+from telemetry_sdk.consent.gate import Gate
+from telemetry_sdk.consent.store import ConsentStore
 from telemetry_sdk.delivery import Delivery
-from telemetry_sdk.gate import Gate
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.lease import new_owner

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk import options, wiring
 from telemetry_sdk.analytics.scope import RequestScope
+from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.identity.directory import absolute
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
-from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.sender.endpoint import resolve
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.analytics.request import RequestContext
+    from telemetry_sdk.consent.notice import Notice
     from telemetry_sdk.engine import Engine
-    from telemetry_sdk.notice import Notice
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 

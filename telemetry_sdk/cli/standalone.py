@@ -15,8 +15,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.host import add_each
+from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.model import ConfigError
-from telemetry_sdk.policy import switch_prefix
 from telemetry_sdk.telemetry import Telemetry
 
 if TYPE_CHECKING:

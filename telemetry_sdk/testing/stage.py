@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk import wiring
-from telemetry_sdk.policy import switch_prefix
+from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.sender.endpoint import Settings, Sink
 from telemetry_sdk.testing.sink import MemorySink
 

@@ -21,10 +21,10 @@ ROOT = Path(telemetry_sdk.__file__).parent
 
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
-    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "notice"),
+    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "consent.notice"),
     *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "analytics.scrub", "analytics.values"),
     *(
-        "policy",
+        "consent.policy",
         "analytics.values",
         "analytics.route",
         "rota",
@@ -97,10 +97,10 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 
 # What only some programs need is not loaded by the others: where, and what.
 IMPORTED_WHEN_NEEDED = {
-    ("__init__", "_late"): {"telemetry_sdk.notice"},
+    ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
     ("telemetry", "_make_engine"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
-    ("options", "_check_notice"): {"telemetry_sdk.notice"},
+    ("options", "_check_notice"): {"telemetry_sdk.consent.notice"},
     ("control", "inquiry"): {"telemetry_sdk.inquiry"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }

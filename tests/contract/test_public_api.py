@@ -137,7 +137,7 @@ def test_all_names_are_shown_before_they_are_loaded() -> None:
 def test_a_name_that_is_loaded_late_is_the_same_wherever_it_comes_from() -> None:
     """A report's class is that of the report, and a pickled one comes back as it was."""
     assert telemetry_sdk.Status is importlib.import_module("telemetry_sdk.model").Status
-    assert telemetry_sdk.Notice is importlib.import_module("telemetry_sdk.notice").Notice
+    assert telemetry_sdk.Notice is importlib.import_module("telemetry_sdk.consent.notice").Notice
     report = telemetry_sdk.FlushReport(delivered=1)
     receipt = telemetry_sdk.Receipt(telemetry_sdk.Outcome.QUEUED, "uid")
     assert pickle.loads(pickle.dumps([report, receipt])) == [report, receipt]

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from telemetry_sdk.consent import ConsentStore
+from telemetry_sdk.consent.store import ConsentStore
 from telemetry_sdk.host.files import file_lock
 from telemetry_sdk.identity import installation as installation_module
 from telemetry_sdk.identity.installation import Installation, State

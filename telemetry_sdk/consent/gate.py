@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import policy
+from telemetry_sdk.consent import policy
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from telemetry_sdk.consent.policy import Inputs
     from telemetry_sdk.identity.installation import Installation
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision
-    from telemetry_sdk.policy import Inputs
 
 __all__ = ["Gate"]
 

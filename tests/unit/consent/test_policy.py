@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
+from telemetry_sdk.consent.policy import Inputs, decide, is_known_switch, read_switches, switch_prefix
 from telemetry_sdk.model import OPERATOR_GRANT, Decision, Level
-from telemetry_sdk.policy import Inputs, decide, is_known_switch, read_switches, switch_prefix
 
 DECIDED_AT = "2026-05-28T20:26:40.000001Z"
 SWITCH = "ACME_TELEMETRY"

@@ -1,0 +1,1 @@
+"""What may leave now, and who decided it."""
