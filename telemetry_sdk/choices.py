@@ -8,7 +8,7 @@ from telemetry_sdk.attempt import sending_lock
 from telemetry_sdk.host.files import StateError
 from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
-from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.outbox.queue import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import State

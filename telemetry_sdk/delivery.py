@@ -12,15 +12,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import batch, verdict
+from telemetry_sdk import verdict
 from telemetry_sdk.attempt import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Turn
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outage import OutageLog
-from telemetry_sdk.outbox import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.outbox import batch
+from telemetry_sdk.outbox.queue import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.outbox.store_errors import LockedError
 from telemetry_sdk.rota import Rota
 from telemetry_sdk.sender import otlp
-from telemetry_sdk.store_errors import LockedError
 from telemetry_sdk.tally import Tally, fates
 from telemetry_sdk.verdict import STOPPED, Judgement, Verdict
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from telemetry_sdk.model import Decision
-    from telemetry_sdk.outbox import Outbox
+    from telemetry_sdk.outbox.queue import Outbox
+    from telemetry_sdk.outbox.tables import Fate, Pending
     from telemetry_sdk.plan import Plan
     from telemetry_sdk.sender.wire_gate import Sender
-    from telemetry_sdk.tables import Fate, Pending
 
 __all__ = ["Delivery"]
 

@@ -19,7 +19,7 @@ from telemetry_sdk.host import lifecycle, terminal
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
-from telemetry_sdk.outbox import BUSY, StoreError
+from telemetry_sdk.outbox.queue import BUSY, StoreError
 from telemetry_sdk.records import RecordMaker
 from telemetry_sdk.rooms import Rooms
 from telemetry_sdk.sending import Sending, note
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Decision
     from telemetry_sdk.options import Options
+    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.records import World
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
-    from telemetry_sdk.tables import Pending
 
 __all__ = ["Engine"]
 

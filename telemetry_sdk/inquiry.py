@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk import status
 from telemetry_sdk.model import FlushReport, Forgotten, Level, Preview, SentRequest, Status
-from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.outbox.queue import StoreError
 from telemetry_sdk.preview import NO_ID, look_ahead
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.identity.install_id import Identity, known_identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, Layer, Preview, is_due, timestamp
-from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.outbox.queue import StoreError
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
     from telemetry_sdk.options import Options
+    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.records import World
     from telemetry_sdk.rooms import Rooms
     from telemetry_sdk.sending import Draft, Sending
-    from telemetry_sdk.tables import Pending
 
 __all__ = ["NO_ID", "look_ahead"]
 

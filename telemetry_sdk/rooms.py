@@ -16,9 +16,9 @@ from telemetry_sdk.consent.store import ConsentStore
 from telemetry_sdk.delivery import Delivery
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
-from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import timestamp
-from telemetry_sdk.outbox import Outbox
+from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.outbox.queue import Outbox
 from telemetry_sdk.plan import make_plan
 from telemetry_sdk.senders import LOG_SINK, make_sender
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.options import Options
+    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.records import World
     from telemetry_sdk.sender.endpoint import Settings, Sink
     from telemetry_sdk.sender.wire_gate import Sender
-    from telemetry_sdk.tables import Pending
 
 __all__ = ["Rooms"]
 

@@ -27,7 +27,7 @@ from telemetry_sdk.model import (
     timestamp,
     utc_day,
 )
-from telemetry_sdk.outbox import Put, StoreError
+from telemetry_sdk.outbox.queue import Put, StoreError
 from telemetry_sdk.verdict import STOPPED
 
 if TYPE_CHECKING:

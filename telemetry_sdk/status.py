@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk import verdict
 from telemetry_sdk.model import NANOSECONDS, Level, Status, timestamp
-from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.outbox.queue import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.engine import Engine

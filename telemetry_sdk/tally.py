@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.model import FIRST_SEEN
-from telemetry_sdk.tables import Fate
+from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from telemetry_sdk.tables import Pending
+    from telemetry_sdk.outbox.tables import Pending
 
 __all__ = ["Tally", "fates"]
 

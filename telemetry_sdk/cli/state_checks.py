@@ -7,13 +7,14 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import probe, schema, tables
+from telemetry_sdk import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
-from telemetry_sdk.database import Database
 from telemetry_sdk.host.files import StateError, file_lock, replace_file
 from telemetry_sdk.identity.installation import FILE_NAME
 from telemetry_sdk.identity.schema import SCHEMA, known, parse
-from telemetry_sdk.store_errors import StoreError
+from telemetry_sdk.outbox import tables
+from telemetry_sdk.outbox.database import Database
+from telemetry_sdk.outbox.store_errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,7 @@ def _locking(room: Path, elsewhere: str) -> Check:
 
 
 def _database(room: Path, elsewhere: str) -> Check:
-    database = Database(room / "outbox.sqlite3", schema.SCHEMA, schema.VERSION)
+    database = Database(room / "outbox.sqlite3", tables.SCHEMA, tables.VERSION)
     try:
         database.run(lambda db: tables.one(db, "SELECT COUNT(*) FROM records"))
         problem = database.problem

@@ -22,7 +22,7 @@ ROOT = Path(telemetry_sdk.__file__).parent
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
     *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "consent.notice"),
-    *("scrub.locations", "scrub.names", "scrub.shapes", "scrub.tokens", "analytics.scrub", "analytics.values"),
+    *("analytics.scrub.locations", "analytics.scrub.names", "analytics.scrub.shapes", "analytics.scrub.tokens", "analytics.scrub", "analytics.values"),
     *(
         "consent.policy",
         "analytics.values",
@@ -49,7 +49,7 @@ PURE = {
 ONE_DOOR = {
     "requests": {"sender.http"},
     "urllib3": set(),
-    "sqlite3": {"database"},
+    "sqlite3": {"outbox.database"},
     "filelock": {"host.files"},
     "platformdirs": {"identity.directory"},
     "tzlocal": {"base_payload.platform"},
@@ -57,7 +57,7 @@ ONE_DOOR = {
     "platform": {"base_payload.platform"},
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
-    "ctypes": {"base_payload.platform", "store_file"},
+    "ctypes": {"base_payload.platform", "outbox.store_file"},
     "socket": {"sender.http", "probe", "collector.receiver"},
     "ssl": {"probe"},
     "tomllib": {"analytics.catalog.format"},
@@ -79,7 +79,7 @@ ONE_DOOR_BY_NAME = {
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"telemetry", "identity.installation", "store_file", "cli.catalog"},
+    "time.time_ns": {"telemetry", "identity.installation", "outbox.store_file", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle"},
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }

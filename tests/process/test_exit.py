@@ -18,7 +18,7 @@ from hostile import HostileSink
 from process_tools import Program
 from sink_server import Reply, Request
 
-from telemetry_sdk.outbox import FILE_NAME
+from telemetry_sdk.outbox.queue import FILE_NAME
 
 BEHAVIOURS = [
     "refuse", "hang", "drip", "drip body", "drip last body", "reset", "reset mid-answer", "endless", "black hole", "resolver",

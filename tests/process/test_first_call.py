@@ -53,7 +53,7 @@ def fork_during(work, what):
 
 """
 CONSENT = "make().opt_in()"
-LATE = ["telemetry_sdk.engine", "telemetry_sdk.tables", "queue", "telemetry_sdk.records"]
+LATE = ["telemetry_sdk.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.records"]
 
 
 def run(source: str, tmp_path, late: str, **settings) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_kill_while_delivering_loses_nothing(tmp_path, sink, mode, moment):
     if moment == "answered":
         source = (
             """
-        from telemetry_sdk.outbox import Outbox
+        from telemetry_sdk.outbox.queue import Outbox
         settle, calls = Outbox.settle, []
         def dying(self, *args, **options):
             calls.append(1)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
-from telemetry_sdk.outbox import BUSY, Outbox, Put, StoreError, Terms
-from telemetry_sdk.tables import Fate
+from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.outbox.queue import BUSY, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.tables import Fate
 
 SECOND = 1_000_000_000
 START = 1_780_000_000

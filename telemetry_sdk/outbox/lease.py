@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.store_errors import DamagedError
-from telemetry_sdk.tables import one
+from telemetry_sdk.outbox.store_errors import DamagedError
+from telemetry_sdk.outbox.tables import one
 
 if TYPE_CHECKING:
     import sqlite3

@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 from process_tools import Program
 
-from telemetry_sdk import database as module
-from telemetry_sdk.database import Database
-from telemetry_sdk.store_errors import DamagedError, StoreError
+from telemetry_sdk.outbox import database as module
+from telemetry_sdk.outbox.database import Database
+from telemetry_sdk.outbox.store_errors import DamagedError, StoreError
 
 GUARD = 20.0  # seconds; only against hanging
 SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGER NOT NULL);"
 
 PROGRAM = f"""
 import sqlite3
-from telemetry_sdk.database import Database
-from telemetry_sdk.store_errors import StoreError
+from telemetry_sdk.outbox.database import Database
+from telemetry_sdk.outbox.store_errors import StoreError
 SCHEMA = {SCHEMA!r}
 database = Database(Path(SETTINGS["state_dir"]) / "outbox.sqlite3", SCHEMA, 1)
 def add(word):
@@ -704,7 +704,7 @@ say(words().count("child"))
 def test_a_child_forked_in_the_middle_of_a_transaction_does_not_hang(tmp_path, state_dir, database):
     """A child forked although the lock could not be had in time gets a StoreError in time, and harms nothing."""
     source = """
-from telemetry_sdk import database as module
+from telemetry_sdk.outbox import database as module
 module._LOCK_WAIT = 0.05
 inside, leave = threading.Event(), threading.Event()
 def linger(db):

@@ -9,9 +9,9 @@ import json
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.model import Circuit, SentRequest, timestamp
+from telemetry_sdk.outbox.store_errors import DamagedError
+from telemetry_sdk.outbox.tables import one
 from telemetry_sdk.sender import otlp
-from telemetry_sdk.store_errors import DamagedError
-from telemetry_sdk.tables import one
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host.files import file_lock, identity_of, make_file, prepare_directory
-from telemetry_sdk.store_errors import StoreError, reason
+from telemetry_sdk.outbox.store_errors import StoreError, reason
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,20 +1,21 @@
-"""The records of one request: which fit into it, and how they are sent now."""
+"""The records of one request: under which terms they leave, which fit into it, and how they are sent now."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from telemetry_sdk.tables import Pending
+    from telemetry_sdk.model import Circuit
+    from telemetry_sdk.outbox.tables import Pending
 
-__all__ = ["encode", "fitting", "retimed"]
+__all__ = ["Claim", "Terms", "encode", "fitting", "retimed"]
 
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:
@@ -41,3 +42,33 @@ def encode(records: Sequence[Pending], *, packs: bool) -> bytes:
     """Return the body of a request with *records*, compressed where the sink takes that."""
     body = otlp.encode_request([(record.envelope, record.body) for record in records])
     return otlp.packed(body) if packs else body
+
+
+class Terms(NamedTuple):
+    """What may leave now.
+
+    Attributes:
+        grants: The consents under which analytics records may leave.
+        destroy_others: Whether records of any other consent are destroyed rather than kept back.
+        blocked: Why nothing may be sent at all; empty when something may.
+    """
+
+    grants: frozenset[str]
+    destroy_others: bool = False
+    blocked: str = ""
+
+
+class Claim(NamedTuple):
+    """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
+
+    Attributes:
+        records: The records.
+        circuit: The circuit as it is.
+        blocked: Why there are no records although some may wait; empty when the outbox has none to send.
+        has_more: Whether more records may leave now than fit into the request.
+    """
+
+    records: tuple[Pending, ...]
+    circuit: Circuit
+    blocked: str = ""
+    has_more: bool = False

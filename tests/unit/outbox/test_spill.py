@@ -7,10 +7,10 @@ import sqlite3
 
 import pytest
 
-from telemetry_sdk import database
-from telemetry_sdk.aside import MOST_ASIDE, Aside
 from telemetry_sdk.model import Layer, Limits, Record
-from telemetry_sdk.outbox import FILE_NAME, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox import database
+from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.spill import MOST_ASIDE, Aside
 
 YES = frozenset({"yes"})
 

@@ -6,9 +6,9 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.aside import Aside, uid_of
-from telemetry_sdk.store_errors import InterruptedStoreError, LockedError, StoreError
-from telemetry_sdk.tables import (
+from telemetry_sdk.outbox.spill import Aside, uid_of
+from telemetry_sdk.outbox.store_errors import InterruptedStoreError, LockedError, StoreError
+from telemetry_sdk.outbox.tables import (
     drop,
     envelope_id,
     has_newest,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from telemetry_sdk.database import Database
     from telemetry_sdk.model import Limits, Record
+    from telemetry_sdk.outbox.database import Database
 
 __all__ = ["Arrivals", "Put"]
 

@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.model import Layer
-from telemetry_sdk.store_errors import DamagedError
-from telemetry_sdk.tables import Pending, checksum, drop, has_row, present
+from telemetry_sdk.outbox.store_errors import DamagedError
+from telemetry_sdk.outbox.tables import Pending, checksum, drop, has_row, present
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from telemetry_sdk.database import Database
+    from telemetry_sdk.outbox.database import Database
 
 __all__ = ["all_rows", "checked", "has_some", "read", "rows_waiting"]
 

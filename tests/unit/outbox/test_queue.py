@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 from process_tools import GUARD, Program
 
-from telemetry_sdk import waiting
-from telemetry_sdk.lease import new_owner
 from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
-from telemetry_sdk.outbox import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
-from telemetry_sdk.store_errors import DamagedError
-from telemetry_sdk.tables import Counts, Fate, Pending
+from telemetry_sdk.outbox import dequeue
+from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.outbox.queue import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.store_errors import DamagedError
+from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
 SECOND = 1_000_000_000
 NOW = 1_780_000_000.0
@@ -132,7 +132,7 @@ def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
     """Every put that returned before SIGKILL is there after it."""
     source = """
     from telemetry_sdk.model import Layer, Record
-    from telemetry_sdk.outbox import Outbox
+    from telemetry_sdk.outbox.queue import Outbox
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), "1::x")
     for n in range(10_000):
         assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g")).value == "stored"
@@ -463,9 +463,9 @@ def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
 
 
 CLAIMER = """
-from telemetry_sdk import waiting
-from telemetry_sdk.lease import new_owner
-from telemetry_sdk.outbox import Outbox, Terms
+from telemetry_sdk.outbox import dequeue
+from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.outbox.queue import Outbox, Terms
 outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
 claim = outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
 say("claimed", len(claim.records))
@@ -558,7 +558,7 @@ def test_numbers_that_do_not_rise_are_damage(numbers):
     answer = SimpleNamespace(fetchall=lambda: [(number,) for number in numbers])
 
     with pytest.raises(DamagedError):
-        waiting.rows_waiting(SimpleNamespace(execute=lambda *_: answer), frozenset({YES}), now=NOW, limit=9)
+        dequeue.rows_waiting(SimpleNamespace(execute=lambda *_: answer), frozenset({YES}), now=NOW, limit=9)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("the disk is gone")])
@@ -570,7 +570,7 @@ def test_who_cannot_read_gives_the_lease_back(queue, state_dir, monkeypatch, err
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(waiting, "read", fail)
+        patch.setattr(dequeue, "read", fail)
         with pytest.raises(type(error)):
             queue.claim(YES)
 
@@ -580,7 +580,7 @@ def test_who_cannot_read_gives_the_lease_back(queue, state_dir, monkeypatch, err
 def test_what_cannot_be_read_ends_a_claim(queue, monkeypatch):
     """Records that are there and cannot be read, in a file damaged in a way we do not know, end in an error."""
     queue.put(event("e"))
-    monkeypatch.setattr(waiting, "read", lambda *_, **__: [])
+    monkeypatch.setattr(dequeue, "read", lambda *_, **__: [])
 
     with pytest.raises(StoreError, match="cannot be read"):
         queue.outbox.claim(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S)
@@ -743,7 +743,7 @@ def test_destroy_withdrawn_spares_base_and_the_consent_that_holds(queue, state_d
 
 def test_withdrawn_events_do_not_stay_where_they_cannot_be_destroyed(queue, state_dir, monkeypatch):
     """Where another program holds the file, a withdrawal deletes the whole file."""
-    monkeypatch.setattr("telemetry_sdk.database.BUSY_WAIT", 0.1)
+    monkeypatch.setattr("telemetry_sdk.outbox.database.BUSY_WAIT", 0.1)
     queue.put(event("unmistakable"))
     queue.outbox.database.close()
     other = sqlite3.connect(state_dir / FILE_NAME, isolation_level=None)
@@ -823,8 +823,8 @@ def test_a_child_has_a_lease_name_of_its_own(tmp_path, state_dir, queue):
     """A forked child does not pass for its parent: while the parent sends, the child gets nothing to send."""
     queue.put(event("e"))
     source = """
-    from telemetry_sdk.lease import new_owner
-    from telemetry_sdk.outbox import Outbox, Terms
+    from telemetry_sdk.outbox.lease import new_owner
+    from telemetry_sdk.outbox.queue import Outbox, Terms
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "parent"))
     def claim():
         return outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)
@@ -923,7 +923,7 @@ def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
     queue.put(event("1"))
     other = Queue(state_dir, "b")
     other.put(event("2"))
-    inner = waiting.rows_waiting
+    inner = dequeue.rows_waiting
     stored: list[object] = []
 
     def rows_waiting(db, **options):
@@ -931,7 +931,7 @@ def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
         stored.append(other.outbox.put(event("3")))
         return rows
 
-    monkeypatch.setattr(waiting, "rows_waiting", rows_waiting)
+    monkeypatch.setattr(dequeue, "rows_waiting", rows_waiting)
 
     assert [record.uid for record in queue.claim(YES).records] == ["1", "2"]
     assert stored == [Put.STORED]

@@ -2,6 +2,8 @@
 
 A record never leaves the table without being counted: `delete` and `drop` are the only two ways out, and both keep
 the totals right inside the caller's transaction.
+
+They are counted by a trigger on their way in, so that storing one takes one statement.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.model import Layer
-from telemetry_sdk.store_errors import DamagedError
+from telemetry_sdk.outbox.store_errors import DamagedError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Record
 
 __all__ = [
+    "SCHEMA",
+    "VERSION",
     "Counts",
     "Fate",
     "Pending",
@@ -324,3 +328,29 @@ def note_taken_in(db: sqlite3.Connection, before: Set[str], now: Set[str]) -> No
     """
     db.executemany("DELETE FROM done WHERE uid = ?", [(uid,) for uid in before - now])
     db.executemany("INSERT OR REPLACE INTO done VALUES (?, ?)", [(uid, _TAKEN_IN) for uid in now - before])
+
+
+VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
+CREATE TABLE records (
+  seq INTEGER PRIMARY KEY, uid TEXT NOT NULL, layer TEXT NOT NULL, name TEXT NOT NULL, made_ns INTEGER NOT NULL,
+  derived INTEGER NOT NULL, grant_id TEXT, not_before REAL NOT NULL DEFAULT 0, envelope INTEGER NOT NULL,
+  body BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE UNIQUE INDEX derived_uid ON records (uid) WHERE derived;
+CREATE TABLE done (uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL);
+CREATE TABLE totals (
+  id INTEGER PRIMARY KEY CHECK (id = 1), accepted INTEGER NOT NULL, pending INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  delivered INTEGER NOT NULL, rejected INTEGER NOT NULL);
+CREATE TRIGGER counted AFTER INSERT ON records BEGIN
+  UPDATE totals SET accepted = new.seq, pending = pending + 1, bytes = bytes + length(new.body); END;
+CREATE TABLE dropped (reason TEXT PRIMARY KEY, n INTEGER NOT NULL);
+CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
+CREATE TABLE lease (id INTEGER PRIMARY KEY CHECK (id = 1), owner TEXT NOT NULL, until REAL NOT NULL);
+CREATE TABLE sent (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, sink TEXT NOT NULL, body BLOB NOT NULL,
+  records INTEGER NOT NULL, status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL);
+INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0);
+INSERT INTO circuit VALUES (1, '{}');
+INSERT INTO lease VALUES (1, '', 0);
+"""

@@ -15,13 +15,13 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk import batch, lease, sent, tables, waiting
-from telemetry_sdk.arrivals import Arrivals, Put
-from telemetry_sdk.claims import Claim, Terms
-from telemetry_sdk.database import BUSY_WAIT, Database
 from telemetry_sdk.model import NANOSECONDS
-from telemetry_sdk.schema import SCHEMA, VERSION
-from telemetry_sdk.store_errors import StoreError
+from telemetry_sdk.outbox import batch, dequeue, lease, sent_log, tables
+from telemetry_sdk.outbox.batch import Claim, Terms
+from telemetry_sdk.outbox.database import BUSY_WAIT, Database
+from telemetry_sdk.outbox.enqueue import Arrivals, Put
+from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.outbox.tables import SCHEMA, VERSION
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
-    from telemetry_sdk.tables import Counts, Fate, Pending
+    from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
 __all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
 
@@ -119,7 +119,7 @@ class Outbox:
 
     def _read(self, grants: frozenset[str], now: float) -> list[Pending]:
         try:
-            return waiting.read(self._database, grants, now=now, limit=self._limits.batch_records)
+            return dequeue.read(self._database, grants, now=now, limit=self._limits.batch_records)
         except BaseException:
             with contextlib.suppress(StoreError):
                 self.release()
@@ -140,7 +140,7 @@ class Outbox:
             and the consents that all analytics have now.
         """
         self._arrivals.take_in(db, aside)
-        circuit = sent.read_circuit(db)
+        circuit = sent_log.read_circuit(db)
         agreed = terms(circuit)
         if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or aside):
             tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
@@ -150,7 +150,7 @@ class Outbox:
         if not lease.is_free(db, self._owner, now, lease_s):
             return None, circuit, BUSY, cleared_for
         tables.expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
-        has_some = waiting.has_some(db, agreed.grants, now=now)
+        has_some = dequeue.has_some(db, agreed.grants, now=now)
         if not has_some:
             tables.check_count(db)
         lease.take(db, self._owner if has_some else "", now + lease_s)
@@ -203,8 +203,8 @@ class Outbox:
             return there
         tables.replace_bodies(db, fresh)
         lease.renew(db, now + lease_s)
-        number = sent.log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(there))
-        sent.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
+        number = sent_log.log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(there))
+        sent_log.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
         return number
 
     def settle(
@@ -241,8 +241,8 @@ class Outbox:
             lost = min(rejected, delivered)
             ended = (delivered - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
-            sent.write_circuit(db, circuit)
-            sent.end_request(db, number, status=status, verdict=verdict, reason=reason)
+            sent_log.write_circuit(db, circuit)
+            sent_log.end_request(db, number, status=status, verdict=verdict, reason=reason)
 
         self._database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
@@ -252,7 +252,7 @@ class Outbox:
 
     def circuit(self, *, patience: float = BUSY_WAIT) -> Circuit:
         """Return how long the sink is to be left alone."""
-        return self._database.run(sent.read_circuit, write=False, patience=patience)
+        return self._database.run(sent_log.read_circuit, write=False, patience=patience)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
@@ -319,10 +319,10 @@ class Outbox:
         """Return the records that wait, oldest first, and those that the next request would carry."""
 
         def work(db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-            return waiting.all_rows(db), waiting.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
+            return dequeue.all_rows(db), dequeue.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
 
         stored, first = self._database.run(work, write=False)
-        return waiting.checked(stored)[0], batch.fitting(waiting.checked(first)[0], self._limits.batch_bytes)
+        return dequeue.checked(stored)[0], batch.fitting(dequeue.checked(first)[0], self._limits.batch_bytes)
 
     def counts(self, *, patience: float = BUSY_WAIT) -> Counts:
         """Return the ledger."""
@@ -330,4 +330,4 @@ class Outbox:
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
-        return self._database.run(sent.read_log, write=False)
+        return self._database.run(sent_log.read_log, write=False)

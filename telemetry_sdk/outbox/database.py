@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from telemetry_sdk.host.background import Turn
 from telemetry_sdk.host.files import LockTimeoutError, file_lock
-from telemetry_sdk.store_errors import (
+from telemetry_sdk.outbox.store_errors import (
     DamagedError,
     InterruptedStoreError,
     LockedError,
@@ -30,7 +30,7 @@ from telemetry_sdk.store_errors import (
     is_passing,
     reason,
 )
-from telemetry_sdk.store_file import CUT_OFF, StoreFile
+from telemetry_sdk.outbox.store_file import CUT_OFF, StoreFile
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_sdk.lease import process_is_gone
+from telemetry_sdk.outbox.lease import process_is_gone
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process ids mean nothing elsewhere")

@@ -1,0 +1,1 @@
+"""The durable queue: records wait here until the sink has them."""
