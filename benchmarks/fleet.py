@@ -14,9 +14,9 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import verdict
 from telemetry_sdk.base_payload.fields import Facts, build
-from telemetry_sdk.heartbeat import heartbeat_step
+from telemetry_sdk.delivery import retry
+from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.model import DAY_SECONDS, HEARTBEAT, Answer, Circuit, Layer, is_due, utc_day
 from telemetry_sdk.sender import otlp
 
@@ -120,12 +120,12 @@ class _Install:
         """Make one attempt if something waits and the circuit allows it."""
         if not (self.base or self.events):
             return
-        if verdict.blocked(self.circuit, now=now, configuration="", app_version="1"):
+        if retry.blocked(self.circuit, now=now, configuration="", app_version="1"):
             return
         down = _DOWN[0] <= now < _DOWN[1]
         answer = Answer(503 if down else 204)
-        judgement = verdict.judge(answer, records=self.base + self.events, acknowledged=True)
-        self.circuit = verdict.next_circuit(
+        judgement = retry.judge(answer, records=self.base + self.events, acknowledged=True)
+        self.circuit = retry.next_circuit(
             self.circuit, judgement, answer, now=now, draw=self._draw.random(), configuration="", app_version="1"
         )
         fleet, minute = self._fleet, _minute(now)

@@ -7,10 +7,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from telemetry_sdk import options, wiring
 from telemetry_sdk.analytics.scope import RequestScope
+from telemetry_sdk.client import config, override
+from telemetry_sdk.client.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.consent.policy import switch_prefix
-from telemetry_sdk.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.guard import shielded
 from telemetry_sdk.identity.directory import absolute
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.analytics.request import RequestContext
+    from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.consent.notice import Notice
-    from telemetry_sdk.engine import Engine
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
@@ -125,8 +125,8 @@ class Telemetry(UserControl):
         draw: Callable[[], float] = lambda: int.from_bytes(os.urandom(6)) / 2**48,
         sender: Sender | None = None,
     ) -> None:
-        chosen = options.check(
-            options.Options(
+        chosen = config.check(
+            config.Options(
                 app=app,
                 version=version,
                 release_channel=release_channel,
@@ -153,13 +153,13 @@ class Telemetry(UserControl):
         directory = None if state_dir is None else absolute(state_dir)
         self.strict = chosen.strict
         self._options = chosen
-        self._wiring = wiring.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
+        self._wiring = override.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
         self._opened: Engine | None = None
         self._plug_in()
-        wiring.watch(self)
+        override.watch(self)
 
     def _plug_in(self) -> None:
-        self._current = it = wiring.current(self._wiring)
+        self._current = it = override.current(self._wiring)
         self._settings = it.find_sink(it.environ)
 
     @property
@@ -176,8 +176,8 @@ class Telemetry(UserControl):
 
     def _make_engine(self) -> Engine:
         # What is behind the facade is loaded by the first call, for not every program makes one.
-        from telemetry_sdk.engine import Engine
-        from telemetry_sdk.records import World
+        from telemetry_sdk.client.engine import Engine
+        from telemetry_sdk.client.records import World
 
         it = self._current
         world = World(it.environ, it.clock, it.new_id, it.draw)

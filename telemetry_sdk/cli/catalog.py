@@ -8,14 +8,14 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import catalog_docs, source_check
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
 from telemetry_sdk.analytics.catalog.format import line_numbers, parse
+from telemetry_sdk.catalog_tools import events_page, source_check
+from telemetry_sdk.catalog_tools.source_check import Finding
 from telemetry_sdk.cli.output import FAILED, OK, Output, safe
 from telemetry_sdk.cli.page import WIDTH, fail, put
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
-from telemetry_sdk.source_check import Finding
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,7 @@ def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _docs(arguments: argparse.Namespace) -> int:
     try:
-        page = catalog_docs.render(catalog_file.load(arguments.file), os.path.basename(arguments.file))
+        page = events_page.render(catalog_file.load(arguments.file), os.path.basename(arguments.file))
     except ConfigError as error:
         return fail(str(error))
     return put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.cli.checks import GOOD, SKIPPED, WARNING, Check
 from telemetry_sdk.cli.sink_checks import setting_checks, way_checks
 from telemetry_sdk.cli.state_checks import state_checks
+from telemetry_sdk.client.override import current
 from telemetry_sdk.model import Level
-from telemetry_sdk.wiring import current
 
 if TYPE_CHECKING:
-    from telemetry_sdk.engine import Engine
+    from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.model import Decision
     from telemetry_sdk.telemetry import Telemetry
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import privacy_page
 from telemetry_sdk.analytics.catalog import file as catalog_file
+from telemetry_sdk.catalog_tools import privacy_page
 from telemetry_sdk.cli.page import fail, put
 from telemetry_sdk.model import ConfigError
 

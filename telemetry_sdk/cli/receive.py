@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.output import FAILED, OK, Output, safe
-from telemetry_sdk.collector import ReceivedRecord, Receiver
+from telemetry_sdk.receiver import ReceivedRecord, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

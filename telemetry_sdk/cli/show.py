@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, WARNING
+from telemetry_sdk.client.preview import NO_ID
 from telemetry_sdk.model import Level
-from telemetry_sdk.preview import NO_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,14 +9,15 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk import probe, verdict
-from telemetry_sdk.attempt import Permit, Worker
+from telemetry_sdk.cli import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
+from telemetry_sdk.delivery import retry
+from telemetry_sdk.delivery.retry import Verdict
+from telemetry_sdk.delivery.worker import Permit, Worker
 from telemetry_sdk.model import NANOSECONDS, Answer
 from telemetry_sdk.sender import otlp
 from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.http import HttpSender
-from telemetry_sdk.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,8 +160,8 @@ def _judged(answer: Answer, sink: Sink) -> Check:
         named = answer.error.split(": ")
         advice = next((advice for cause, advice in _CAUSES.items() if cause in named), _UNKNOWN_CAUSE)
         return Check("request", PROBLEM, f"no answer ({answer.error})", advice)
-    judged = verdict.judge(answer, records=1, acknowledged=acknowledged)
-    said = _masked(verdict.explain(judged, answer, ""), sink)
+    judged = retry.judge(answer, records=1, acknowledged=acknowledged)
+    said = _masked(retry.explain(judged, answer, ""), sink)
     if 200 <= status < 300 and status != 260:
         if acknowledged:
             return Check("request", GOOD, f"HTTP {status}: the sink takes requests from here")
@@ -191,7 +192,7 @@ def _masked(text: str, sink: Sink) -> str:
 
 
 def _clock(answer: Answer, now_ns: int) -> Check:
-    moment = verdict.http_date(answer.date or "")
+    moment = retry.http_date(answer.date or "")
     if moment is None:
         return Check("clock", SKIPPED, "the sink does not tell the time")
     skew = now_ns / NANOSECONDS - moment

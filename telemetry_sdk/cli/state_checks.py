@@ -7,7 +7,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import probe
+from telemetry_sdk.cli import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.host.files import StateError, file_lock, replace_file
 from telemetry_sdk.identity.installation import FILE_NAME
@@ -19,7 +19,7 @@ from telemetry_sdk.outbox.store_errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from telemetry_sdk.rooms import Rooms
+    from telemetry_sdk.client.session import Rooms
 
 __all__ = ["state_checks"]
 

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk import wiring
+from telemetry_sdk.client import override
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.sender.endpoint import Settings, Sink
 from telemetry_sdk.testing.sink import MemorySink
@@ -31,8 +31,8 @@ from telemetry_sdk.testing.sink import MemorySink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from telemetry_sdk.client.override import Wiring
     from telemetry_sdk.testing.clock import FakeClock
-    from telemetry_sdk.wiring import Wiring
 
 __all__ = ["CHILD_SWITCH", "Stage"]
 
@@ -66,7 +66,7 @@ class Stage:
 
     def enter(self) -> None:
         """Take the place of the world."""
-        self._before = wiring.redirect(self.wire)
+        self._before = override.redirect(self.wire)
         self._switch_before = os.environ.get(CHILD_SWITCH)
         _switch(_BY_TEST_RUN)
 
@@ -75,13 +75,13 @@ class Stage:
         self.sink = MemorySink()
         self.clock = None
         used, self._root = self._root, None
-        wiring.redirect(self.wire)
+        override.redirect(self.wire)
         _remove(used)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Let the world through until the block ends."""
-        wiring.redirect(self._before)
+        override.redirect(self._before)
         own = self._outside.get(CHILD_SWITCH)
         _switch(None if own == _BY_TEST_RUN else own)
         try:
@@ -96,7 +96,7 @@ class Stage:
         With *silent*, unless somebody else had it before, nothing is sent or stored by this process any more: what a
         program does at its exit still belongs to the test run.
         """
-        wiring.redirect(_silent if silent and self._before is None else self._before)
+        override.redirect(_silent if silent and self._before is None else self._before)
         _switch(self._switch_before)
         _remove(self._root)
 

@@ -22,15 +22,22 @@ ROOT = Path(telemetry_sdk.__file__).parent
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
     *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "consent.notice"),
-    *("analytics.scrub.locations", "analytics.scrub.names", "analytics.scrub.shapes", "analytics.scrub.tokens", "analytics.scrub", "analytics.values"),
+    *(
+        "analytics.scrub.locations",
+        "analytics.scrub.names",
+        "analytics.scrub.shapes",
+        "analytics.scrub.tokens",
+        "analytics.scrub",
+        "analytics.values",
+    ),
     *(
         "consent.policy",
         "analytics.values",
         "analytics.route",
-        "rota",
+        "delivery.leader",
         "sender.endpoint",
         "analytics.catalog.format",
-        "verdict",
+        "delivery.retry",
     ),
     *(
         "analytics.event",
@@ -38,11 +45,11 @@ PURE = {
         "sender.otlp",
         "identity.schema",
         "analytics.catalog",
-        "catalog_docs",
+        "catalog_tools.events_page",
         "analytics.catalog.format",
-        "options",
+        "client.config",
     ),
-    *("plan", "privacy_page"),
+    *("delivery.config", "catalog_tools.privacy_page"),
 }
 
 # Each effect and the only rooms that may have it: modules imported while running ...
@@ -58,14 +65,14 @@ ONE_DOOR = {
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
     "ctypes": {"base_payload.platform", "outbox.store_file"},
-    "socket": {"sender.http", "probe", "collector.receiver"},
-    "ssl": {"probe"},
+    "socket": {"sender.http", "cli.probe", "receiver.server"},
+    "ssl": {"cli.probe"},
     "tomllib": {"analytics.catalog.format"},
-    "http": {"sender.http", "collector.receiver"},
-    "socketserver": {"collector.receiver"},
+    "http": {"sender.http", "receiver.server"},
+    "socketserver": {"receiver.server"},
     "atexit": {"host.lifecycle"},
     "argparse": {"cli.host", "cli.program", "cli.receive"},
-    "signal": {"attempt", "cli.receive"},  # the sender's thread blocks SIGPIPE
+    "signal": {"delivery.worker", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"analytics.user_agent"},
@@ -74,7 +81,7 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.page", "cli.receive"},
-    "threading.Thread": {"attempt", "host.background", "probe", "cli.progress", "collector.receiver"},
+    "threading.Thread": {"delivery.worker", "host.background", "cli.probe", "cli.progress", "receiver.server"},
     "os.environ": {"telemetry", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"telemetry"},
     "uuid.uuid4": {"telemetry"},
@@ -99,16 +106,16 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
-    ("telemetry", "_make_engine"): {"telemetry_sdk.engine", "telemetry_sdk.records"},
-    ("options", "_check_notice"): {"telemetry_sdk.consent.notice"},
-    ("control", "inquiry"): {"telemetry_sdk.inquiry"},
+    ("telemetry", "_make_engine"): {"telemetry_sdk.client.engine", "telemetry_sdk.client.records"},
+    ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
+    ("client.control", "inquiry"): {"telemetry_sdk.client.inquiry"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
 
 # Who may catch everything, and swallow it.
 CATCHES_EVERYTHING = {
     ("host.guard", "call"),  # the shield of the facade
-    ("attempt", "run"),  # handed over to the supervisor, which raises it
+    ("delivery.worker", "run"),  # handed over to the supervisor, which raises it
     ("analytics.values", "add"),  # a host's object may raise anything
     ("analytics.event", "_items"),  # so may its mapping
     ("host.arguments", "pairs_of"),  # and an integrator's
@@ -275,8 +282,8 @@ def test_pure_rooms_keep_no_state(name: str) -> None:
 def test_the_receiver_stands_alone() -> None:
     """The collector is a program of its own: it uses none of the SDK's rooms, and none of them uses it."""
     for name in NAMES:
-        is_collector = name.partition(".")[0] == "collector"
-        uses_collector = {room for room in rooms(name) if room.partition(".")[0] == "collector"}
+        is_collector = name.partition(".")[0] == "receiver"
+        uses_collector = {room for room in rooms(name) if room.partition(".")[0] == "receiver"}
         if is_collector:
             assert rooms(name) == uses_collector
         elif name != "cli.receive":

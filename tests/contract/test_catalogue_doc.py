@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry_sdk import source_check
 from telemetry_sdk.analytics.catalog.format import parse
+from telemetry_sdk.catalog_tools import source_check
 from telemetry_sdk.cli import program
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_sdk import privacy_page
 from telemetry_sdk.analytics.catalog.file import load
 from telemetry_sdk.base_payload.fields import FIELDS
+from telemetry_sdk.catalog_tools import privacy_page
 from telemetry_sdk.cli import program
 from telemetry_sdk.identity.schema import State
 from telemetry_sdk.model import Limits

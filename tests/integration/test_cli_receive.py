@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-import telemetry_sdk.collector
+import telemetry_sdk.receiver
 from telemetry_sdk._version import __version__
 from telemetry_sdk.cli import program, receive
 
-ROOT = Path(telemetry_sdk.collector.__file__).parents[2]
+ROOT = Path(telemetry_sdk.receiver.__file__).parents[2]
 PATIENCE_S = 60  # guards against a hang, asserts no speed
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals as POSIX has them")
 

@@ -12,7 +12,7 @@ from hostile import HostileSink
 from sink_server import Reply, attributes
 
 from telemetry_sdk import Outcome
-from telemetry_sdk.heartbeat import heartbeat_step
+from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.host.background import LONGEST_SLEEP
 from telemetry_sdk.model import DAY_SECONDS, utc_day
 

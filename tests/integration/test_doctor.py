@@ -27,7 +27,7 @@ if sys.platform == "win32":
 
 from command_tools import Notes
 
-from telemetry_sdk import probe
+from telemetry_sdk.cli import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING
 from telemetry_sdk.cli.doctor import examine
 from telemetry_sdk.cli.sink_checks import setting_checks
@@ -241,7 +241,7 @@ def test_the_kind_of_a_place(tmp_path, place, kind):
 
 def test_a_containers_own_layer_is_told(notes, monkeypatch, tmp_path, make):
     """State in a container's own layer is gone with the container, and doctor says to mount a volume."""
-    monkeypatch.setattr("telemetry_sdk.probe.kind_of_place", lambda _: "overlay")
+    monkeypatch.setattr("telemetry_sdk.cli.probe.kind_of_place", lambda _: "overlay")
     checks = {check.name: check for check in examine(make(), ask=False)}
 
     assert checks["persistence"].result == WARNING

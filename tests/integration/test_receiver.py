@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_sdk.collector import Counts, InvalidRequest, Receiver
-from telemetry_sdk.collector import receiver as receiver_module
-from telemetry_sdk.collector.intake import Intake
-from telemetry_sdk.collector.receiver import MAX_BODY
-from telemetry_sdk.collector.validation import received_records, validate_request
+from telemetry_sdk.receiver import Counts, InvalidRequest, Receiver
+from telemetry_sdk.receiver import receiver as receiver_module
+from telemetry_sdk.receiver.intake import Intake
+from telemetry_sdk.receiver.server import MAX_BODY
+from telemetry_sdk.receiver.validation import received_records, validate_request
 
 JSON_TYPE = {"Content-Type": "application/json"}
 GZIP = {**JSON_TYPE, "Content-Encoding": "gzip"}

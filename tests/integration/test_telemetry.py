@@ -14,7 +14,7 @@ from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.delivery import Tally
+from telemetry_sdk.delivery.deliver import Tally
 from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
@@ -279,7 +279,7 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     """A sink that needs 30 of 100 seconds is asked twice: a third request would end as its failure, at its half."""
     passed = [0.0]
     monkeypatch.setattr("telemetry_sdk.outbox.batch.time", SimpleNamespace(monotonic=lambda: passed[0]))
-    monkeypatch.setattr("telemetry_sdk.delivery.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr("telemetry_sdk.delivery.deliver.time", SimpleNamespace(monotonic=lambda: passed[0]))
 
     def answer(_: Request) -> Reply:
         passed[0] += 30.0

@@ -53,7 +53,7 @@ def fork_during(work, what):
 
 """
 CONSENT = "make().opt_in()"
-LATE = ["telemetry_sdk.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.records"]
+LATE = ["telemetry_sdk.client.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.client.records"]
 
 
 def run(source: str, tmp_path, late: str, **settings) -> list[str]:
@@ -145,7 +145,7 @@ for thread in threads:
     thread.join()
 assert len(engines) == 16 and len(set(map(id, engines))) == 1
 """
-    words = run(source, tmp_path, "telemetry_sdk.records")
+    words = run(source, tmp_path, "telemetry_sdk.client.records")
 
     assert len(set(words) - {"uid"}) == 16
 
@@ -153,7 +153,7 @@ assert len(engines) == 16 and len(set(map(id, engines))) == 1
 def test_an_object_that_is_never_used_costs_nothing(tmp_path):
     """Nothing is loaded by an object that is made, redirected, closed, entered into a fork and ended, never used."""
     source = """
-from telemetry_sdk import wiring
+from telemetry_sdk.client import override
 telemetry = make()
 before = set(sys.modules)
 wiring.redirect(lambda mine: mine)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from telemetry_sdk.analytics.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
 from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.analytics.event import build
-from telemetry_sdk.catalog_docs import render
+from telemetry_sdk.catalog_tools.events_page import render
 from telemetry_sdk.model import ConfigError, Limits, Outcome
 
 VALID = """\

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from telemetry_sdk.analytics.event import Event, build, identity_of
-from telemetry_sdk.collector.validation import parse_request, received_records
 from telemetry_sdk.model import InvalidEventError, Layer, Limits
+from telemetry_sdk.receiver.validation import parse_request, received_records
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_sdk.analytics.catalog.format import parse
-from telemetry_sdk.source_check import Finding, check
+from telemetry_sdk.catalog_tools.source_check import Finding, check
 
 CATALOG = parse("""
 version = 1

@@ -12,11 +12,11 @@ import responses
 import urllib3.exceptions
 
 from telemetry_sdk import __version__
+from telemetry_sdk.client.senders import make_sender
 from telemetry_sdk.model import Answer
 from telemetry_sdk.sender.endpoint import Sink
 from telemetry_sdk.sender.file import FileSender
 from telemetry_sdk.sender.http import ANSWER_LIMIT, HttpSender
-from telemetry_sdk.senders import make_sender
 
 URL = "http://sink.example:4318/v1/logs"
 BODY = b'{"resourceLogs":[]}'

@@ -1,0 +1,1 @@
+"""Over the catalogue: its page, the check of a host's source, the privacy page."""

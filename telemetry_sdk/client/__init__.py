@@ -1,0 +1,1 @@
+"""Behind the facade: what the integrator chose, what is open for it, and the way of a call."""

@@ -1,0 +1,216 @@
+"""The rooms of one `Telemetry`, each opened when first needed.
+
+There are two sets of them: the real one, and one for ``<APP>_TELEMETRY=log``, which takes the same road to standard
+error and keeps nothing. Only the set that the switch names may send.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from telemetry_sdk.client.senders import LOG_SINK, make_sender
+from telemetry_sdk.consent.gate import Gate
+from telemetry_sdk.consent.store import ConsentStore
+from telemetry_sdk.delivery.config import make_plan
+from telemetry_sdk.delivery.deliver import Delivery
+from telemetry_sdk.identity.directory import locate
+from telemetry_sdk.identity.installation import Installation
+from telemetry_sdk.model import timestamp
+from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.outbox.queue import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from telemetry_sdk.client.config import Options
+    from telemetry_sdk.client.records import World
+    from telemetry_sdk.outbox.tables import Pending
+    from telemetry_sdk.sender.endpoint import Settings, Sink
+    from telemetry_sdk.sender.wire_gate import Sender
+
+__all__ = ["Rooms"]
+
+
+class Rooms:
+    """State and delivery of one app for one sink.
+
+    Args:
+        options: What the integrator chose.
+        settings: The sink, or why there is none.
+        world: Clock, ids, environment.
+        prefix: Prefix of the app's variables.
+        state_dir: Where state is kept, when the integrator said so.
+        sender: Sends instead of the sink's own sender.
+        on_delivered: Called with each record of which the state file keeps account, once the sink has it.
+        is_log: Whether this is the set for ``<APP>_TELEMETRY=log``.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        world: World,
+        *,
+        prefix: str,
+        state_dir: str | os.PathLike[str] | None,
+        sender: Sender | None,
+        on_delivered: Callable[[Pending], None],
+        is_log: bool = False,
+    ) -> None:
+        self.is_log = is_log
+        self.settings = settings
+        self.gate = Gate(
+            world.environ,
+            prefix,
+            lambda: self.installation,
+            has_sink=settings.sink is not None,
+            notice_version=options.notice.version if options.notice and not is_log else None,
+            to_log=is_log,
+        )
+        self._options = options
+        self._world = world
+        self._prefix = prefix
+        self._state_dir = state_dir
+        self._sender = sender
+        self._on_delivered = on_delivered
+        self._lock = threading.RLock()
+        self._installation: Installation | None = None
+        self._consent: ConsentStore | None = None
+        self._outbox: Outbox | None = None
+        self._delivery: Delivery | None = None
+        self._is_held = False
+
+    @property
+    def installation(self) -> Installation:
+        """The state file. Found without a lock once it is open, for it is asked for inside transactions."""
+        return self._installation or self._open_installation()
+
+    def _open_installation(self) -> Installation:
+        with self._lock:
+            if self._installation is None:
+                directory = locate(self._options.app, self._prefix, self._world.environ, self._state_dir)
+                self._installation = Installation(directory, read_only=self.is_log)
+            return self._installation
+
+    @property
+    def consent(self) -> ConsentStore:
+        """The consent store."""
+        with self._lock:
+            if self._consent is None:
+                self._consent = ConsentStore(self.installation)
+            return self._consent
+
+    @property
+    def outbox(self) -> Outbox:
+        """The durable queue; for the log, one in memory."""
+        return self._outbox or self._open_outbox()
+
+    def _open_outbox(self) -> Outbox:
+        with self._lock:
+            if self._outbox is None:
+                owner = new_owner(os.getpid(), self._world.new_id())
+                directory = None if self.is_log else self.installation.directory
+                self._outbox = Outbox(directory, self._options.limits, owner)
+            return self._outbox
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery. Ask for it only when the level is above OFF, for then there is a sink."""
+        return self._delivery or self._open_delivery()
+
+    def _open_delivery(self) -> Delivery:
+        with self._lock:
+            if self._delivery is None:
+                self._delivery = self._make_delivery()
+            return self._delivery
+
+    @property
+    def sink(self) -> Sink | None:
+        """Where records go, or None."""
+        return LOG_SINK if self.is_log else self.settings.sink
+
+    def _make_delivery(self) -> Delivery:
+        sink = self.sink
+        if sink is None:
+            raise RuntimeError("there is no sink to deliver to")
+        return Delivery(
+            self.outbox,
+            (None if self.is_log else self._sender) or make_sender(sink),
+            make_plan(
+                sink,
+                app_version=self._options.version,
+                timeout=self._options.timeout,
+                late_ns=self._options.late_ns,
+                lock_path=self.sending_lock_path(),
+            ),
+            right=self.gate.right,
+            clock=self._world.now_ns,
+            draw=self._world.draw,
+            on_leaving=self._note_analytics,
+            on_delivered=self._on_delivered,
+        )
+
+    def sending_lock_path(self) -> Path | None:
+        """Return the lock that requests with analytics hold, or None where there is no directory to keep it in."""
+        directory = None if self.is_log else self.installation.directory
+        return directory / "sending.lock" if directory and self.installation.check_writable() else None
+
+    def _note_analytics(self) -> None:
+        now_ns = self._world.now_ns()
+        self.installation.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": timestamp(now_ns)})
+
+    def has_outbox(self) -> bool:
+        """Tell whether there is an outbox, without making one."""
+        return self.outbox.is_there() or self.outbox.aside_count() > 0
+
+    def has_waiting(self) -> bool:
+        """Tell whether records wait, without making an outbox."""
+        return self.has_outbox() and self.outbox.has_waiting()
+
+    def why_not_kept(self) -> str:
+        """Return why the state file or the outbox does not survive this process; empty when both do, or need not."""
+        if self.is_log or (self.installation.check_writable() and self.outbox.is_durable()):
+            return ""
+        return self.installation.problem or self.outbox.database.problem or "it holds for this process only"
+
+    def break_off(self) -> None:
+        """Break off a request that is under way; its records are kept."""
+        if self._delivery is not None and not self._delivery.is_idle(0.0):
+            self._delivery.interrupt()
+
+    def shut(self, deadline: float, *, for_good: bool) -> None:
+        """Close files and connections; the next call opens what it needs. *for_good* at the end of the program.
+
+        Waits for an attempt that was broken off until *deadline*, by the monotonic clock.
+        """
+        if self._delivery is not None:
+            self._delivery.close(deadline - time.monotonic())
+        if self._outbox is not None:
+            self._outbox.database.close(for_good=for_good)
+
+    def before_fork(self) -> None:
+        """Close what must not be carried into a child."""
+        if self._delivery is not None:
+            self._delivery.before_fork()
+        self._is_held = self._outbox.database.before_fork() if self._outbox is not None else False
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._outbox is not None:
+            self._outbox.database.after_fork_in_parent(held=self._is_held)
+        if self._delivery is not None:
+            self._delivery.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh."""
+        self._lock = threading.RLock()
+        if self._consent is not None:
+            self._consent.after_fork()
+        if self._outbox is not None:
+            self._outbox.after_fork(new_owner(os.getpid(), self._world.new_id()))
+        if self._delivery is not None:
+            self._delivery.after_fork_in_child()

@@ -1,0 +1,1 @@
+"""Motion: take what may leave, send it, write down how it ended."""

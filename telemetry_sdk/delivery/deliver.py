@@ -1,0 +1,360 @@
+"""Claim, send, settle: the only motion records make.
+
+One *supervisor* at a time per process claims records, has an attempt made and writes down how it ended: the caller in
+``sync`` and ``manual`` mode, a daemon thread in ``background`` mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.delivery import retry
+from telemetry_sdk.delivery.leader import Rota
+from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
+from telemetry_sdk.delivery.tally import Tally, fates
+from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
+from telemetry_sdk.host.background import FORK_WAIT, Turn
+from telemetry_sdk.host.quiet import logger
+from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
+from telemetry_sdk.outbox import batch
+from telemetry_sdk.outbox.queue import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.outbox.store_errors import LockedError
+from telemetry_sdk.sender import otlp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from telemetry_sdk.delivery.config import Plan
+    from telemetry_sdk.model import Decision
+    from telemetry_sdk.outbox.queue import Outbox
+    from telemetry_sdk.outbox.tables import Fate, Pending
+    from telemetry_sdk.sender.wire_gate import Sender
+
+__all__ = ["Delivery", "OutageLog"]
+
+_LEASE_MARGIN: Final = 2.0
+_LEASE_POLL: Final = 0.02
+_LOCK_WAIT: Final = 30.0
+_TIME_UP: Final = "the time was up"
+
+
+class Delivery:
+    """Delivers one outbox to one sink."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sender: Sender,
+        plan: Plan,
+        *,
+        right: Callable[[], Decision],
+        clock: Callable[[], int],
+        draw: Callable[[], float],
+        on_leaving: Callable[[], None],
+        on_delivered: Callable[[Pending], None],
+    ) -> None:
+        self.plan = plan
+        self.right = right
+        self.waits = getattr(sender, "waits", True) is not False
+        self._packs = bool(getattr(sender, "takes_packed", False))
+        self._outbox = outbox
+        self._sender = sender
+        self._clock = clock
+        self._draw = draw
+        self._on_leaving = on_leaving
+        self._on_delivered = on_delivered
+        self._worker = Worker()
+        self._turn = Turn()
+        self._awaited: dict[str, tuple[str, str] | None] = {}
+        self._outage = OutageLog()
+        self._supervisor = 0
+        self._stopped: bool | None = None
+        self._resumes = False
+        self._analytics_wait_until = 0.0
+        self._rota = Rota()
+        self._unsettled = Circuit()  # after an answer that could not be written down
+        self.withheld = ""  # why the newest request was not made, if it was not
+
+    def prepare(self) -> None:
+        """Start the worker's thread, if it can be: at the end of the program, when it is needed, it cannot always."""
+        if not self._worker.is_there and self._supervisor != threading.get_ident() and self._turn.take(0.0):
+            try:
+                with contextlib.suppress(NoThreadError):
+                    self._worker.start()
+            finally:
+                self._turn.give()
+
+    def before_fork(self) -> None:
+        """End the worker's thread if it is idle."""
+        self._resumes = self._worker.is_there
+        if self._supervisor != threading.get_ident() and self._turn.take(0.0):
+            try:
+                self._worker.join(FORK_WAIT)
+            finally:
+                self._turn.give()
+
+    def after_fork_in_parent(self) -> None:
+        """Start again what `before_fork` ended."""
+        if self._resumes:
+            self.prepare()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
+        self._worker = Worker()
+        self._turn = Turn()
+        self._supervisor = 0
+        self._awaited = {}
+        self._sender.abandon()
+
+    def deliver_one(self, uid: str, budget: float) -> tuple[str, str]:
+        """Deliver what waits, *uid* with it, within *budget* seconds.
+
+        Returns:
+            What became of *uid*: ``delivered``, ``rejected`` or ``kept``; and why.
+        """
+        self._awaited[uid] = None
+        try:
+            tally = self.deliver(budget)
+            fate = self._awaited[uid]
+        finally:
+            del self._awaited[uid]
+        return fate or ("kept", tally.reason)
+
+    def deliver(
+        self, budget: float, *, force: bool = False, wait_for_lease: bool = False, gathers: bool = False
+    ) -> Tally:
+        """Deliver what waits within *budget* seconds, and say what was done.
+
+        Args:
+            budget: Seconds, for everything.
+            gathers: End after a request that held all that waited: what is stored meanwhile leaves together, next time.
+            force: Make one attempt even while the circuit is open; a hold or a stop stays.
+            wait_for_lease: Wait while another process is sending, instead of leaving the records to it.
+        """
+        tally = Tally(budget)
+        if self._supervisor == threading.get_ident():
+            # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
+            return Tally(reason="this thread is sending already")
+        if not self._turn.take(budget):
+            return Tally(reason="another thread is sending")
+        try:
+            self._supervisor = threading.get_ident()
+            self._drain(tally, force=force, wait_for_lease=wait_for_lease, gathers=gathers)
+        except StoreError as error:
+            tally.reason = str(error)
+        finally:
+            self._supervisor = 0
+            self._turn.give()
+        return tally
+
+    def is_stopped(self) -> bool:
+        """Tell whether the sink told this version to stop. Looked up once; then each delivery says."""
+        if self._stopped is None:
+            with contextlib.suppress(LockedError):  # then the next delivery knows
+                self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.plan.app_version
+        return bool(self._stopped)
+
+    def others_turn(self) -> float:
+        """Return for how many seconds to leave what waits to another process; see `Rota`."""
+        try:
+            return self._rota.wait(self._outbox.circuit().last_at, self._now(), time.monotonic())
+        except StoreError:
+            return 0.0
+
+    def is_idle(self, wait_s: float) -> bool:
+        """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
+        idle = self._supervisor != threading.get_ident() and self._turn.take(wait_s)
+        if idle:
+            self._turn.give()
+        return idle
+
+    def interrupt(self) -> None:
+        """Break off the running attempt; its records are kept."""
+        self._sender.abandon()
+        self._worker.leave()
+
+    def close(self, wait_s: float) -> None:
+        """Stop the worker and close idle connections; waits *wait_s* seconds for an attempt that was broken off."""
+        self._worker.join(wait_s)
+        self._sender.close()
+
+    def _drain(self, tally: Tally, *, force: bool, wait_for_lease: bool, gathers: bool) -> None:
+        has_lease = False
+        try:
+            while not tally.is_up():
+                claim = self._claim(tally.left(), force=force)
+                # A claim that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
+                has_lease = bool(claim.records) or (has_lease and claim.blocked != "")
+                if claim.blocked == BUSY and wait_for_lease:
+                    time.sleep(min(_LEASE_POLL, tally.left()))
+                    continue
+                force, tally.reason = False, claim.blocked
+                if not claim.records and time.monotonic() < self._analytics_wait_until:
+                    tally.reason = tally.reason or "another process holds the right to send analytics"
+                if not claim.records or not self._send_all(claim, tally) or (gathers and not claim.has_more):
+                    return
+            tally.reason = _TIME_UP
+        finally:
+            if has_lease:
+                self._outbox.release()
+
+    def _claim(self, patience: float, *, force: bool) -> Claim:
+        now = self._now()
+        plan = self.plan
+
+        def terms(circuit: Circuit) -> Terms:
+            decision = self.right()
+            self._stopped = circuit.stopped_for == plan.app_version
+            closed = plan.blocked(circuit, now=now, force=force) or plan.blocked(self._unsettled, now=now, force=force)
+            blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
+            if not force and time.monotonic() < self._analytics_wait_until:
+                return Terms(frozenset(), blocked=blocked)
+            return Terms(decision.grants, decision.destroys_others, blocked)
+
+        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN, patience=patience)
+
+    def _send_all(self, claim: Claim, tally: Tally) -> bool:
+        """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
+        parts: list[Sequence[Pending]] = [claim.records]
+        circuit = claim.circuit
+        while parts:
+            if tally.is_up():
+                tally.reason = _TIME_UP
+                return False
+            # What was sent is halved, not what was claimed: it may carry a new time, and must keep that one.
+            part, judgement, circuit = self._request(parts.pop(), circuit, tally)
+            if judgement.verdict is Verdict.SPLIT:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            elif judgement.verdict not in (Verdict.DELIVERED, Verdict.REJECTED):
+                tally.reason = judgement.reason
+                return False
+        return True
+
+    def _request(
+        self, part: Sequence[Pending], circuit: Circuit, tally: Tally
+    ) -> tuple[Sequence[Pending], Judgement, Circuit]:
+        """Make one request and write down how it ended; return the records as they were sent too."""
+        plan = self.plan
+        now_ns = self._clock()
+        skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
+        records, fresh = batch.retimed(part, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns)
+        now, lease_s = now_ns / NANOSECONDS, plan.timeout + _LEASE_MARGIN
+        encode = partial(batch.encode, packs=self._packs)
+        present, body, number = self._outbox.begin(
+            records, encode, fresh=fresh, sink=plan.sink, now=now, lease_s=lease_s, patience=tally.left()
+        )
+        if not present:
+            return present, Judgement(Verdict.DELIVERED), circuit
+        budget, began = min(plan.timeout, tally.left()), time.monotonic()
+        if grants := frozenset({record.grant for record in present if record.grant is not None}):
+            self._on_leaving()
+        permit = Permit(self.right, grants, plan.lock_path, began + budget)
+        if tally.is_up():
+            permit.refusal = _TIME_UP
+            answer = Answer(None)
+        else:
+            answer = make_attempt(self._worker, self._sender, body, permit, budget)
+        tally.note_attempt(time.monotonic() - began)
+        self.withheld = "" if permit.cancelled else permit.refusal
+        if permit.is_lock_lost:
+            # Whoever holds the lock may do so for long; base records need not wait for it.
+            self._analytics_wait_until = time.monotonic() + _LOCK_WAIT
+        if self.withheld:
+            why, patience = permit.refusal, tally.left()
+            self._outbox.settle(
+                number, (), status=None, verdict="withheld", reason=why, circuit=circuit, patience=patience
+            )
+            return present, Judgement(Verdict.RETRY, permit.refusal), circuit
+        return present, *self._conclude(number, present, answer, circuit, tally)
+
+    def _conclude(
+        self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
+    ) -> tuple[Judgement, Circuit]:
+        """Judge an answer and write down what follows; if that fails, leave the sink alone for a while too."""
+        try:
+            acknowledged, rejected, message = otlp.read_success(answer)
+            judgement = retry.judge(answer, records=len(records), acknowledged=acknowledged, rejected=rejected)
+            judgement = retry.forgive_clock(circuit, judgement, answer, self._now())
+            after = self._settle(number, records, answer, judgement, circuit, message, tally)
+        except Exception as error:
+            failed = Judgement(Verdict.RETRY, f"its answer could not be written down ({type(error).__name__})")
+            before = max(circuit, self._unsettled, key=lambda it: it.failures)
+            self._unsettled = self.plan.next_circuit(before, failed, Answer(None), now=self._now(), draw=self._draw())
+            if not isinstance(error, StoreError):  # our bug, and the file can be written
+                self._outbox.settle(
+                    number, (), status=None, verdict="retry", reason=failed.reason, circuit=self._unsettled
+                )
+            raise
+        self._unsettled = Circuit()
+        return judgement, after
+
+    def _settle(
+        self,
+        number: int,
+        records: Sequence[Pending],
+        answer: Answer,
+        judgement: Judgement,
+        circuit: Circuit,
+        message: str,
+        tally: Tally,
+    ) -> Circuit:
+        now = self._now()
+        refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
+        judged = Verdict.REJECTED if refused else judgement.verdict
+        settled = fates(records, judged, now)
+        rejected = 0 if refused else judgement.rejected
+        after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
+        self._rota.mine = after.last_at
+        self._outbox.settle(
+            number,
+            settled,
+            status=answer.status,
+            verdict=judgement.verdict.value,
+            reason=retry.explain(judgement, answer, message),
+            rejected=rejected,
+            circuit=after,
+            patience=tally.left(),
+        )
+        if judgement.verdict is Verdict.STOP:
+            self._stopped = True
+            self._outbox.purge(STOPPED)
+        self._outage.note(judgement, loud=self.plan.loud)
+        self._count(settled, rejected, judgement.reason, tally)
+        return after
+
+    def _count(self, fates: Sequence[Fate], rejected: int, reason: str, tally: Tally) -> None:
+        tally.delivered -= rejected
+        tally.rejected += rejected
+        for end, records in ((fate.fate, fate.records) for fate in fates):
+            tally.delivered += len(records) if end == "delivered" else 0
+            tally.rejected += len(records) if end == "rejected" else 0
+            why = reason or ("the sink rejected it" if end == "rejected" else "")
+            for uid in self._awaited.keys() & {record.uid for record in records} if self._awaited else ():
+                self._awaited[uid] = ("kept" if end == "put off" else end, why)
+            for record in [it for it in records if it.derived and end == "delivered"]:
+                self._on_delivered(record)
+
+    def _now(self) -> float:
+        return self._clock() / NANOSECONDS
+
+
+class OutageLog:
+    """Remembers whether the sink took records last."""
+
+    def __init__(self) -> None:
+        self._is_on = False
+
+    def note(self, judgement: Judgement, *, loud: bool) -> None:
+        """Log the begin of an outage: at WARNING if *loud*, for a host that chose the sink itself, else at DEBUG."""
+        failed = judgement.verdict in (Verdict.RETRY, Verdict.HOLD, Verdict.STOP)
+        if failed and not self._is_on:
+            fate = "dropped" if judgement.verdict is Verdict.STOP else "kept"
+            words = "the telemetry sink does not take records now (%s); they are %s"
+            (logger().warning if loud else logger().debug)(words, judgement.reason, fate)
+        if judgement.verdict is not Verdict.SPLIT:
+            self._is_on = failed

@@ -1,0 +1,349 @@
+"""A small OTLP/HTTP JSON log receiver for development and tests.
+
+It answers as an OpenTelemetry Collector does, only stricter about what is in a request (see `validation`):
+
+    200  accepted; an empty request too, of which nothing is kept
+    400  not JSON, not a valid request, broken gzip, unknown Content-Encoding, empty body
+    404  any path but /v1/logs
+    405  any method but POST
+    411  no Content-Length (chunked bodies are not read)
+    413  a body over 4 MiB, before or after decompression
+    415  not application/json
+    503  the file could not be written; the client is to send again
+
+Everything but 200 carries a JSON status, ``{"code": 3, "message": "..."}``. Nothing is printed, and no client's
+address is stored or logged. There is no authentication: it is meant for loopback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.server
+import json
+import logging
+import os
+import re
+import socket
+import socketserver
+import sys
+import threading
+import time
+import zlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from telemetry_sdk.receiver.intake import Counts, Intake
+from telemetry_sdk.receiver.validation import InvalidRequest, ReceivedRecord, parse_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from email.message import Message
+
+__all__ = ["MAX_BODY", "Receiver"]
+
+MAX_BODY: Final = 4 * 1024 * 1024
+_PATH: Final = "/v1/logs"
+_ACKNOWLEDGED: Final = b'{"partialSuccess":{}}'
+_GRPC_CODES: Final = {400: 3, 404: 12, 503: 14}
+_GRPC_UNKNOWN: Final = 2
+_IDLE_S: Final = 30.0
+_LINGER_S: Final = 2.0
+_DRAIN_S: Final = 2.0
+_POLL_S: Final = 0.05
+_WAIT_S: Final = 0.5
+
+_log = logging.getLogger("telemetry_sdk")
+
+
+class Receiver:
+    """Receives OTLP/HTTP JSON log records until it is closed.
+
+    It listens from construction on; requests are answered once `start` or `serve_forever` is called. As a context
+    manager it starts on entry and closes on exit.
+
+    Args:
+        host: Address to listen on. Anything but loopback lets other machines send here.
+        port: Port to listen on; 0 takes a free one, see `url`.
+        file: Where each accepted request is appended as one line of compact OTLP JSON (the OpenTelemetry
+            file-exporter format), before it is acknowledged. Created with mode 0600. A line survives a kill of this
+            process, not a power cut.
+        on_record: Called for each accepted record, never twice at a time, before its request is acknowledged. An
+            exception it raises ends the connection, not the receiver, and the request stays accepted.
+
+    Raises:
+        OSError: The address is in use or cannot be bound, or the file cannot be opened (then `filename` is set).
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 4318,
+        file: str | os.PathLike[str] | None = None,
+        on_record: Callable[[ReceivedRecord], object] | None = None,
+    ) -> None:
+        self._intake = Intake(on_record)
+        # Bound before the file is opened: a second receiver on this port must not leave an empty file behind.
+        self._server = _Server(host, port, self._intake)
+        try:
+            self._intake.open(file)
+        except OSError:
+            self._server.server_close()
+            raise
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """The base URL, with the real port when 0 was asked for."""
+        host, port = self._server.server_address[:2]
+        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+
+    @property
+    def counts(self) -> Counts:
+        """What has been accepted and refused so far."""
+        return self._intake.counts
+
+    def start(self) -> None:
+        """Serve in a daemon thread, and return at once. Does nothing when it is already serving, or closed."""
+        with self._lock:
+            if self._thread is None and not self._closed:
+                thread = threading.Thread(target=self._serve, name="receiver", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def serve_forever(self) -> None:
+        """Serve until `close` is called from another thread, or a signal handler raises in this one."""
+        self.start()
+        # In slices, because Windows does not let Ctrl-C into an endless wait. Not by way of join: interrupted by
+        # an exception, it takes the thread for ended (bpo-45274).
+        while self._thread is not None and not self._ended.wait(_WAIT_S):
+            pass
+
+    def close(self) -> None:
+        """Stop listening, let requests in progress end, and close the file.
+
+        Waits a little over two seconds at most; after it returns nothing is appended any more. Idle connections
+        are ended at once. May be called more than once, but not from `on_record`.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._thread is not None:
+            self._server.shutdown()
+            self._ended.wait()
+        self._server.server_close()
+        self._server.end_connections(_DRAIN_S)
+        self._intake.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.serve_forever(_POLL_S)
+        finally:
+            self._ended.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+class _RefusedError(Exception):
+    """The request is answered with this status instead of 200."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Accepts connections, each served by a daemon thread, and knows which are open."""
+
+    request_queue_size = 128
+    # On Windows this option would let two receivers share one port.
+    allow_reuse_address = os.name != "nt"
+
+    def __init__(self, host: str, port: int, intake: Intake) -> None:
+        self.intake = intake
+        self._changed = threading.Condition()
+        self._connections: set[Any] = set()
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own would look up the host's full name, which can take seconds of DNS.
+        socketserver.TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._changed:
+            self._connections.discard(request)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - said nowhere, on purpose
+        kind = sys.exc_info()[0]
+        _log.debug("a connection of the receiver ended with %s", kind.__name__ if kind else "nothing")
+
+    def end_connections(self, timeout: float) -> None:
+        """End idle connections now and the others as soon as they have answered, or after *timeout* seconds."""
+        with self._changed:
+            self._shut(socket.SHUT_RD)
+            self._changed.wait_for(lambda: not self._connections, timeout)
+            self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(how)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    # Otherwise what is not HTTP counts as HTTP/0.9, and is answered without a status line.
+    default_request_version = "HTTP/1.1"
+    timeout = _IDLE_S
+    # One write for each answer: head and body in two would wait 40 ms for the client's delayed ACK.
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        try:
+            length = _announced_length(self.path, self.headers)
+        except _RefusedError as refused:
+            self._refuse(refused, unread=True)
+            return
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
+        try:
+            request = parse_request(_decompressed(body, self.headers))
+            records = self.server.intake.store(request)
+        except InvalidRequest as invalid:
+            self._refuse(_RefusedError(400, str(invalid)))
+        except _RefusedError as refused:
+            self._refuse(refused)
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            self._refuse(_RefusedError(503, f"the request could not be stored ({name})"))
+        else:
+            self._acknowledge(records)
+
+    def handle_expect_100(self) -> bool:
+        going_on = super().handle_expect_100()
+        # The client waits for this line before it sends the body.
+        self.wfile.flush()
+        return going_on
+
+    def send_error(self, code: int, *_quoting_the_request: str | None) -> None:
+        # http.server refuses here what it cannot read, and any method without a do_ function.
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            code = HTTPStatus.METHOD_NOT_ALLOWED if _is_ours(self.path) else HTTPStatus.NOT_FOUND
+        self._refuse(_RefusedError(code, HTTPStatus(code).phrase), unread=True)
+
+    def finish(self) -> None:
+        # A client that is gone already takes no answer: nothing to do about it.
+        with contextlib.suppress(OSError):
+            super().finish()
+        self.rfile.close()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name http.server gave it
+        """Say nothing: a client's address and what it asked for are not ours to show."""
+
+    def version_string(self) -> str:
+        return "telemetry-sdk-receiver"
+
+    def _acknowledge(self, records: list[ReceivedRecord]) -> None:
+        try:
+            self.server.intake.show(records)
+        finally:
+            # Stored is accepted, whatever the callback thinks of it.
+            self._answer(200, _ACKNOWLEDGED)
+
+    def _refuse(self, refused: _RefusedError, *, unread: bool = False) -> None:
+        self.server.intake.count_refusal()
+        self.close_connection |= unread
+        code = _GRPC_CODES.get(refused.status, _GRPC_UNKNOWN)
+        self._answer(refused.status, json.dumps({"code": code, "message": refused.message}).encode("ascii"))
+        if unread:
+            self._linger()
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "POST")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+    def _linger(self) -> None:
+        """Read on for a while, so that closing does not reset the connection before the answer is read."""
+        deadline = time.monotonic() + _LINGER_S
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_S)
+            while time.monotonic() < deadline and self.connection.recv(65536):
+                pass
+
+
+def _is_ours(path: str) -> bool:
+    return path.partition("?")[0] == _PATH
+
+
+def _announced_length(path: str, headers: Message) -> int:
+    """Return the length of a body worth reading; raise `_RefusedError` when no body could save the request."""
+    if not _is_ours(path):
+        raise _RefusedError(404, "logs are received on /v1/logs only")
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise _RefusedError(415, "Content-Type must be application/json")
+    length = headers.get("Content-Length")
+    if length is None or "Transfer-Encoding" in headers:
+        raise _RefusedError(411, "Content-Length is required, and no Transfer-Encoding")
+    if not re.fullmatch("[0-9]{1,18}", length.strip()):
+        raise _RefusedError(400, "Content-Length is not a number")
+    if int(length) > MAX_BODY:
+        raise _RefusedError(413, "the body is over 4 MiB")
+    return int(length)
+
+
+def _decompressed(body: bytes, headers: Message) -> bytes:
+    """Return the body as it was before compression, never inflating more than the limit.
+
+    Raises:
+        _RefusedError: The encoding is unknown, the data are broken, or there is too much of it.
+    """
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return body
+    if encoding != "gzip":
+        raise _RefusedError(400, "Content-Encoding must be gzip or absent")
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(body, MAX_BODY + 1)
+    except zlib.error:
+        raise _RefusedError(400, "the gzip data are broken") from None
+    if len(plain) > MAX_BODY:
+        raise _RefusedError(413, "the body is over 4 MiB when decompressed")
+    if not inflater.eof:
+        raise _RefusedError(400, "the gzip data end too early")
+    if inflater.unused_data:
+        raise _RefusedError(400, "something follows the gzip data")
+    return plain
