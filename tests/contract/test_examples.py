@@ -30,7 +30,7 @@ from telemetry_sdk import Telemetry
 from telemetry_sdk.base_payload.fields import FIELDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WEB_SERVERS = Path(__file__).parents[1] / "servers" / "test_web_servers.py"
+WEB_SERVERS = Path(__file__).parents[1] / "promises" / "test_web_servers.py"
 FOR_FRAMEWORKS = {"flask_app.py", "fastapi_app.py", "django_app.py", "click_app.py"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 PATIENCE_S = 60  # guards against a hang, asserts no speed

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -192,7 +193,8 @@ def test_every_room_says_what_it_offers(module: str) -> None:
     found = importlib.import_module(module)
 
     assert inspect.getdoc(found)
-    if module != "telemetry_sdk._version":
+    is_room = pathlib.Path(str(found.__file__)).name == "__init__.py" and not hasattr(found, "__all__")
+    if module != "telemetry_sdk._version" and not is_room:  # a room is a folder: its modules say what they offer
         assert all(hasattr(found, name) for name in found.__all__)
         assert len(set(found.__all__)) == len(found.__all__)
 

@@ -130,7 +130,7 @@ def test_the_newest_headers_are_remembered() -> None:
 
 def test_loading_ahead() -> None:
     """`load` makes ua-parser ready, so that no request has to wait for its tables."""
-    program = "import sys; from telemetry_sdk import user_agent; print('ua_parser' in sys.modules); user_agent.load(); print('ua_parser' in sys.modules)"
+    program = "import sys; from telemetry_sdk.analytics import user_agent; print('ua_parser' in sys.modules); user_agent.load(); print('ua_parser' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", "True"]

@@ -1,4 +1,4 @@
-"""What a request looks like, and what is made of an answer; the wire itself is in integration/test_sender_wire.py."""
+"""What a request looks like, and what is made of an answer; the wire itself is in unit/sender/test_wire.py."""
 
 from __future__ import annotations
 

@@ -445,4 +445,4 @@ def test_importing_the_package_does_not_import_the_kit() -> None:
         if "testing" not in path.parts and "telemetry_sdk.testing" in path.read_text()
     ]
 
-    assert [path.name for path in users] == ["wiring.py"]  # it tells of it
+    assert [path.name for path in users] == ["override.py"]  # it tells of it
