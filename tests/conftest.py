@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import profiles
 import pytest
 from process_tools import end_all
 from sink_server import SinkServer
@@ -16,6 +17,8 @@ from sink_server import SinkServer
 from telemetry_sdk import Telemetry
 
 _SWITCHES = ("DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "TF_BUILD", "http_proxy", "HTTP_PROXY")
+
+profiles.register()
 
 
 def pytest_configure() -> None:

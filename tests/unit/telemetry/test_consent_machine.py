@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from profiles import examples
 from sink_server import Reply, SinkServer, attributes
 
 from telemetry_sdk import Telemetry
@@ -220,10 +221,9 @@ class ConsentMachine(RuleBasedStateMachine):
 
 
 TestConsent = pytest.mark.timeout(300)(ConsentMachine.TestCase)
-TestConsent.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
+TestConsent.settings = examples(
+    150,
+    steps=40,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
