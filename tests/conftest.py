@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import profiles
 import pytest
@@ -15,8 +16,13 @@ from process_tools import end_all
 from sink_server import SinkServer
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.client.override import engine_of
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 _SWITCHES = ("DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "TF_BUILD", "http_proxy", "HTTP_PROXY")
+
+# What a run must have: a test that would be skipped with "needs Xvfb" fails when Xvfb is named here.
+_MUST_RUN = frozenset(os.environ.get("MUST_RUN", "").split())
 
 profiles.register()
 
@@ -25,6 +31,40 @@ def pytest_configure() -> None:
     """Hear a Ctrl-C also where the shell that started us in the background said to ignore it, for the tests of one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start no workers for what is named file by file or test by test: they would take longer than the tests."""
+    names = [name.partition("::")[0] for name in config.option.file_or_dir]
+    return 0 if names and all(name.endswith(".py") for name in names) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what is marked `alone` at the end and into one worker, so that it runs one by one when all else is done."""
+    alone = [item for item in items if item.get_closest_marker("alone")]
+    for item in alone:
+        item.add_marker(pytest.mark.xdist_group("alone"))
+    items[:] = [item for item in items if item not in set(alone)] + alone
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped for want of something that `MUST_RUN` names."""
+    return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a file that was skipped for want of something that `MUST_RUN` names."""
+    return _insist((yield))
+
+
+def _insist(report: Report) -> Report:
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if (found := re.fullmatch(r"Skipped: needs (\S+)", reason)) and found[1] in _MUST_RUN:
+        report.outcome, report.longrepr = "failed", f"{reason}, and MUST_RUN says that it is here"
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +99,13 @@ def sink() -> Iterator[SinkServer]:
     server = SinkServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits longer than the shortest time, a quarter of a second, for another program that holds the outbox."""
+    monkeypatch.setattr("telemetry_sdk.outbox.database.BUSY_WAIT", 0.1)
+    monkeypatch.setattr("telemetry_sdk.outbox.queue.BUSY_WAIT", 0.1)
 
 
 @pytest.fixture
@@ -100,4 +147,4 @@ def make(sink: SinkServer, state_dir: Path) -> Iterator[Callable[..., Telemetry]
     yield factory
     for telemetry in made:
         telemetry.close(0)
-        telemetry._engine.ambient.bind_user(None)  # it would be the next test's too
+        engine_of(telemetry).ambient.bind_user(None)  # it would be the next test's too

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.client.config import Options
+    from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Wired", "Wiring", "current", "redirect", "watch"]
+__all__ = ["Wired", "Wiring", "current", "engine_of", "redirect", "watch"]
 
 
 class Wiring(NamedTuple):
@@ -48,6 +49,11 @@ class Wiring(NamedTuple):
 class Wired(Protocol):
     """An object that works by a wiring."""
 
+    @property
+    def _engine(self) -> Engine:
+        """What does its work."""
+        ...
+
     def _connect(self) -> None:
         """Work by the wiring that holds now, and let go of the one before."""
         ...
@@ -60,6 +66,11 @@ _redirection: Callable[[Wiring], Wiring] | None = None
 def watch(wired: Wired) -> None:
     """Have *wired* told when other wirings hold."""
     _wired.add(wired)
+
+
+def engine_of(telemetry: Wired) -> Engine:
+    """Return the engine behind a `Telemetry`, opened if need be. For tests and for ``doctor``."""
+    return telemetry._engine
 
 
 def current(wiring: Wiring) -> Wiring:

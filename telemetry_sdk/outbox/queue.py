@@ -250,7 +250,7 @@ class Outbox:
         """Give the lease back, if it is still this owner's. It ends by itself where another program holds the file."""
         self._database.run(lambda db: lease.release(db, self._owner), patience=0.0)
 
-    def circuit(self, *, patience: float = BUSY_WAIT) -> Circuit:
+    def circuit(self, *, patience: float | None = None) -> Circuit:
         """Return how long the sink is to be left alone."""
         return self._database.run(sent_log.read_circuit, write=False, patience=patience)
 
@@ -324,7 +324,7 @@ class Outbox:
         stored, first = self._database.run(work, write=False)
         return dequeue.checked(stored)[0], batch.fitting(dequeue.checked(first)[0], self._limits.batch_bytes)
 
-    def counts(self, *, patience: float = BUSY_WAIT) -> Counts:
+    def counts(self, *, patience: float | None = None) -> Counts:
         """Return the ledger."""
         return self._database.run(tables.ledger, write=False, patience=patience)
 

@@ -127,6 +127,7 @@ say(seen[0].reason)
 def test_threads_that_make_the_first_call_share_one_engine(tmp_path):
     """Many threads that make the first call at one moment work with one engine."""
     source = """
+from telemetry_sdk.client.override import engine_of
 waiting = threading.Barrier(16)
 engines = []
 
@@ -135,7 +136,7 @@ def on_loading():
 
 def first():
     waiting.wait()
-    engines.append(telemetry._engine)
+    engines.append(engine_of(telemetry))
     track()
 
 threads = [threading.Thread(target=first) for _ in range(16)]
@@ -156,8 +157,8 @@ def test_an_object_that_is_never_used_costs_nothing(tmp_path):
 from telemetry_sdk.client import override
 telemetry = make()
 before = set(sys.modules)
-wiring.redirect(lambda mine: mine)
-wiring.redirect(None)
+override.redirect(lambda mine: mine)
+override.redirect(None)
 telemetry.close()
 telemetry.close(1)
 if hasattr(os, "fork"):

@@ -102,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="measures through /proc")
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("mode", "events"),

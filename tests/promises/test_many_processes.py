@@ -24,6 +24,7 @@ telemetry.close()
 """
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", ["sync", "background", "manual"])
 def test_sixteen_processes_are_one_install(tmp_path, sink, mode):

@@ -197,6 +197,7 @@ def test_a_newer_consent_never_takes_anything_away(
     assert older <= newer
 
 
+@examples(100)
 @given(st.none() | st.text(st.characters()))
 @example("1" * 10)
 def test_a_stored_version_covers_what_it_says_or_nothing(text: str | None) -> None:

@@ -597,6 +597,7 @@ def work(text: str) -> float:
     return min(times)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", ["", "!"])
 @pytest.mark.parametrize("unit", ADVERSARIAL, ids=ascii)
 def test_the_work_is_linear(unit: str, end: str) -> None:

@@ -313,6 +313,7 @@ def test_harmless_values_come_through(value: Any, name: str) -> None:
     assert scrubbed.scrubbed == {}
 
 
+@examples(100)
 @given(
     quad=st.lists(BYTES.map(str), min_size=4, max_size=4).map(".".join),
     name=st.sampled_from(["version", "osVersion", "build", "app.release"]),
@@ -482,6 +483,7 @@ def test_a_word_that_is_not_searched_has_nothing_to_find(word: str, reading: str
         assert len(word) >= 12 or not set(word) <= set(string.ascii_letters + "_-") or "ip-" in word
 
 
+@examples(100)
 @given(
     word=st.text(string.ascii_lowercase + string.digits + "_-", max_size=4), own=st.sampled_from(["jsmith", "quaxbox"])
 )

@@ -17,6 +17,7 @@ from profiles import examples
 from sink_server import Reply, SinkServer, attributes
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.client.override import engine_of
 
 EVENT = "timer.started"
 WHICH = st.integers(0, 2)
@@ -142,7 +143,7 @@ class ConsentMachine(RuleBasedStateMachine):
         def dying(*_: Any, **__: Any) -> None:
             raise Killed
 
-        outbox: Any = victim._engine.rooms.outbox
+        outbox: Any = engine_of(victim).rooms.outbox
         outbox.settle = dying
         before = len(self.sink.requests)
         try:

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,7 @@ from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.delivery.deliver import Tally
+from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
@@ -206,20 +205,6 @@ class BusySender:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("way", ["locked", "withdrawing"])
-def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
-    """What another process stood in the way of leaves some seconds later, not at the next wake-up."""
-    telemetry = make(delivery="manual")
-    telemetry.opt_in()
-    delivery = telemetry._engine.rooms.delivery
-    if way == "locked":
-        monkeypatch.setattr(delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program"))
-    else:
-        delivery._analytics_wait_until = time.monotonic() + 30
-
-    assert telemetry._engine._background_step() == 5.0
-
-
 def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
     """What was made under a consent that was withdrawn does not leave under one given in the same millisecond."""
     ticks = iter(range(1_780_000_000_123_000_000, 1_780_000_000_123_900_000, 2_000))
@@ -235,21 +220,6 @@ def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
     assert {moment[:23] for moment in moments} == {"2026-05-28T20:26:40.123"}
 
 
-@pytest.mark.parametrize("held", ["by a switch", "put off"])
-def test_what_may_not_leave_keeps_no_thread_awake(make, sink, held):
-    """Records that wait for a consent or for tomorrow let the background thread sleep, not look again and again."""
-    make(delivery="manual").opt_in()
-    make(delivery="manual").track_event("timer.started")
-    sink.reply = Reply(400 if held == "put off" else 200)
-    environ = {"ACME_NOTES_TELEMETRY": "base"} if held == "by a switch" else {}
-    telemetry = make(delivery="manual", environ=environ)
-    telemetry.send_base_first_seen()
-    telemetry.flush()
-    assert telemetry.status().ledger["pending"] > 0
-
-    assert telemetry._engine._background_step() > 60
-
-
 @pytest.mark.parametrize(("gathers", "delivered"), [(True, 1), (False, 6)])
 def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathers, delivered):
     """In the background a busy program's events leave together, not one request after the other; a flush sends all."""
@@ -257,7 +227,7 @@ def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathe
     sender.telemetry = telemetry = make(delivery="manual", sender=sender)
     telemetry.opt_in()
 
-    tally = telemetry._engine.rooms.delivery.deliver(20, gathers=gathers)
+    tally = engine_of(telemetry).rooms.delivery.deliver(20, gathers=gathers)
 
     assert (tally.delivered, sender.requests, tally.reason) == (delivered, delivered, "")
 
@@ -270,7 +240,7 @@ def test_full_requests_follow_each_other(make):
     for n in range(24):
         telemetry.track_event("timer.started", {"n": n})
 
-    tally = telemetry._engine.rooms.delivery.deliver(20, gathers=True)
+    tally = engine_of(telemetry).rooms.delivery.deliver(20, gathers=True)
 
     assert (tally.delivered, sender.requests) == (27, 3)
 
@@ -294,7 +264,7 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     report = telemetry.flush(100)
 
     assert (report.delivered, report.reason) == (2, "the time was up")
-    assert telemetry._engine.rooms.outbox.circuit().failures == 0
+    assert engine_of(telemetry).rooms.outbox.circuit().failures == 0
     assert telemetry.flush(100).delivered == 2
 
 
@@ -304,8 +274,8 @@ def test_one_of_many_processes_delivers_what_all_store(make):
     one.opt_in()
     one.flush()
 
-    assert one._engine.rooms.delivery.others_turn() == 0.0
-    assert two._engine.rooms.delivery.others_turn() > 0.0
+    assert engine_of(one).rooms.delivery.others_turn() == 0.0
+    assert engine_of(two).rooms.delivery.others_turn() > 0.0
 
 
 def test_manual_sends_on_flush_only(make, sink):
@@ -557,7 +527,7 @@ def test_token_is_sent_and_shown_nowhere(make, sink, state_dir):
     telemetry.start()
 
     assert sink.requests[0].headers["Authorization"] == "Basic MTIzNDU2OmdsY191bm1pc3Rha2FibGU="
-    shown = repr(telemetry.status()) + repr(telemetry.sent_log()) + repr(telemetry._engine.settings)
+    shown = repr(telemetry.status()) + repr(telemetry.sent_log()) + repr(engine_of(telemetry).settings)
     stored = b"".join(file.read_bytes() for file in state_dir.iterdir())
     for secret in ("glc_unmistakable", "MTIzNDU2OmdsY191bm1pc3Rha2FibGU="):
         assert secret not in shown

@@ -44,7 +44,8 @@ def run(pytester: pytest.Pytester, sink: SinkServer, tmp_path: Path, monkeypatch
     ) -> Any:
         if files:
             pytester.makepyfile(**files)
-        result = pytester.runpytest_subprocess(*options.split(), "--strict-markers", *arguments)
+        apart = () if "-n" in arguments else ("-p", "no:xdist")  # which takes a while to load
+        result = pytester.runpytest_subprocess(*options.split(), "--strict-markers", *apart, *arguments)
         if not leaves:
             assert sink.requests == []
             assert [*scratch.iterdir(), *tmp_path.glob("data*"), *tmp_path.glob("state*")] == []
