@@ -44,7 +44,7 @@ def test_every_key_is_described() -> None:
         name for cells in re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cells)
     }
 
-    event, prop = "[events.a]\n{} = 1", "[events.a.properties.b]\n{} = 1"
+    event, prop = '[events."a.b"]\n{} = 1', '[events."a.b"]\ndescription = "x"\n[events."a.b".properties.c]\n{} = 1'
     assert named == {"version", "app", *known_keys(event), *known_keys(prop)}
 
 
