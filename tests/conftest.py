@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -33,19 +34,35 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Start no workers for what is named file by file or test by test: they would take longer than the tests."""
     names = [name.partition("::")[0] for name in config.option.file_or_dir]
     return 0 if names and all(name.endswith(".py") for name in names) else None
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what is marked `alone` at the end and into one worker, so that it runs one by one when all else is done."""
-    alone = [item for item in items if item.get_closest_marker("alone")]
-    for item in alone:
-        item.add_marker(pytest.mark.xdist_group("alone"))
-    items[:] = [item for item in items if item not in set(alone)] + alone
+    """Put the files marked `alone` at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the files marked `alone` to one worker, as if they were one file: they run when all else is done."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "alone" if _is_alone(config.rootpath / file) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@functools.cache
+def _is_alone(file: Path) -> bool:
+    # Which tests there are only the workers know, by their names.
+    return "\npytestmark = pytest.mark.alone\n" in file.read_text("utf-8")
 
 
 @pytest.hookimpl(wrapper=True)

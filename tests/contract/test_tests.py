@@ -122,3 +122,12 @@ def test_every_property_says_how_many_examples_it_takes(path: Path) -> None:
         assert "max_examples" not in {
             keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords
         }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
+def test_a_file_is_alone_as_a_whole(path: Path) -> None:
+    """`alone` is said of a file, in the one way that tests/conftest.py understands."""
+    text = path.read_text("utf-8")
+    said = re.findall(r"^.*\bmark\.alone\b.*$", text, re.MULTILINE)
+
+    assert path.name in ("conftest.py", "test_tests.py") or said in ([], ["pytestmark = pytest.mark.alone"])

@@ -20,6 +20,8 @@ from sink_server import Reply, Request
 
 from telemetry_sdk.outbox.queue import FILE_NAME
 
+pytestmark = pytest.mark.alone
+
 BEHAVIOURS = [
     "refuse", "hang", "drip", "drip body", "drip last body", "reset", "reset mid-answer", "endless", "black hole", "resolver",
 ]  # fmt: skip
@@ -61,7 +63,6 @@ def hostile(request):
     made.stop()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("mode", ["sync", "background", "manual"])
 @pytest.mark.parametrize("hostile", BEHAVIOURS, indirect=True)
 def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostile, mode):
@@ -91,7 +92,6 @@ def test_a_hostile_sink_costs_a_bounded_time_and_no_event(tmp_path, sink, hostil
     assert len(sink.uids) == len(set(sink.uids))
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("mode", ["sync", "background"])
 def test_an_outbox_locked_during_a_request_costs_a_bounded_time_and_no_event(tmp_path, sink, mode):
     """Another program that takes the outbox before the sink answers holds up neither the call nor the exit for long."""
@@ -202,7 +202,6 @@ def test_objects_that_are_forgotten_leave_no_threads_and_no_files_open(tmp_path,
     assert len(sink.uids) == len(set(sink.uids))
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("mode", ["sync", "background"])
 def test_many_objects_end_together(tmp_path, mode):
     """The exit of a program with thirty objects whose requests hang takes no longer than with one."""

@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("PyInstaller") is None, reason="needs PyInstaller"),
     pytest.mark.skipif(sys.platform == "linux" and not shutil.which("objdump"), reason="needs binutils"),
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("frozen"),  # built once, not once by each worker
 ]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "command_line_app.py"

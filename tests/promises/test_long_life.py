@@ -12,6 +12,8 @@ import pytest
 from process_tools import Program
 from profiles import soak
 
+pytestmark = pytest.mark.alone
+
 CYCLES = 8
 
 SOURCE = """
@@ -102,7 +104,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="measures through /proc")
-@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("mode", "events"),

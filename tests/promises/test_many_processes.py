@@ -8,6 +8,8 @@ import pytest
 from process_tools import Program
 from sink_server import attributes
 
+pytestmark = pytest.mark.alone
+
 START = """
 telemetry = make()
 wait_for_go()
@@ -24,7 +26,6 @@ telemetry.close()
 """
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", ["sync", "background", "manual"])
 def test_sixteen_processes_are_one_install(tmp_path, sink, mode):
