@@ -1,4 +1,4 @@
-"""The words every room of this package speaks.
+"""The words every part of this package speaks.
 
     record       the stored unit: one OTLP log record, already serialized
     event        what an analytics record reports (`timer.started`)
@@ -291,7 +291,7 @@ class ConfigError(TelemetryError, ValueError):
 
 
 class InvalidEventError(TelemetryError, ValueError):
-    """An event does not fit the rules of `analytics_event`.
+    """An event does not fit the rules of `event`.
 
     Without ``strict=True`` the same fact is the reason of a ``REFUSED`` receipt.
 
@@ -473,7 +473,7 @@ class Status(NamedTuple):
     sink: str | None = None
     sink_problem: str = ""
     notes: tuple[str, ...] = ()
-    delivery: str = "sync"
+    delivery: str = "background"
     durable: bool | None = None
     ledger: dict[str, int] | None = None
     last_status: int | None = None

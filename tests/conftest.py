@@ -14,7 +14,9 @@ from process_tools import end_all
 from sink_server import SinkServer
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.client import override
 
+PROVIDED = ("environ", "clock", "new_id", "draw", "sender")
 _SWITCHES = ("DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "TF_BUILD", "http_proxy", "HTTP_PROXY")
 
 
@@ -84,17 +86,28 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(sink: SinkServer, state_dir: Path) -> Iterator[Callable[..., Telemetry]]:
-    """Make strict `Telemetry` objects that send to *sink* and keep state in *state_dir*; closed after the test."""
+    """Make strict `Telemetry` objects that send to *sink* within the call and keep state in *state_dir*.
+
+    Parts of the world (`override.Providers`) may be given too. Closed after the test.
+    """
     made: list[Telemetry] = []
 
     def factory(**options: Any) -> Telemetry:
-        defaults = {"version": "2.4.0", "endpoint": sink.url, "state_dir": state_dir, "strict": True}
+        defaults = {
+            "version": "2.4.0",
+            "endpoint": sink.url,
+            "state_dir": state_dir,
+            "strict": True,
+            "delivery": "sync",
+        }
         app = options.pop("app", "acme-notes")
-        telemetry = Telemetry(app, **{**defaults, **options})
+        provided = {name: options.pop(name) for name in PROVIDED if name in options}
+        with override.supplied(**provided):
+            telemetry = Telemetry(app, **{**defaults, **options})
         made.append(telemetry)
         return telemetry
 
     yield factory
     for telemetry in made:
         telemetry.close(0)
-        telemetry._engine.ambient.bind_user(None)  # it would be the next test's too
+        override.engine_of(telemetry).scope.bind_user(None)  # it would be the next test's too

@@ -36,7 +36,6 @@ OURS_AT_CONSTRUCTION = {
     "analytics.scope",
     "client",
     "client.config",
-    "client.control",
     "client.override",
     "consent",
     "consent.policy",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from telemetry_sdk.client.config import DELIVERY_MODES, Options, check
+from telemetry_sdk.client.config import Config, DeliveryMode, check
 from telemetry_sdk.model import ConfigError, Limits
 
-GOOD = Options(
+GOOD = Config(
     app="acme-notes",
     version="2.4.0",
     release_channel="stable",
@@ -50,7 +50,7 @@ def refusal(**changes: Any) -> ConfigError:
         {"timeout": 300, "exit_timeout": 300.0},
         {"on_consent_change": print},
         {"limits": Limits(records=1, age_days=0.5)},
-        *({"delivery": mode} for mode in DELIVERY_MODES),
+        *({"delivery": mode} for mode in get_args(DeliveryMode)),
     ],
     ids=repr,
 )
@@ -105,6 +105,6 @@ def test_counts_are_whole(name: str) -> None:
 
 def test_a_message_says_what_would_be_possible() -> None:
     """An integrator can correct the call from the message alone."""
-    assert all(mode in refusal(delivery="async").problem for mode in DELIVERY_MODES)
+    assert all(mode in refusal(delivery="async").problem for mode in get_args(DeliveryMode))
     assert "300" in refusal(timeout=301).problem
     assert "acme-notes" in refusal(app="-").problem

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sink_server import Reply, SinkServer, attributes
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.client import override
 
 EVENT = "timer.started"
 WHICH = st.integers(0, 2)
@@ -53,10 +54,11 @@ class ConsentMachine(RuleBasedStateMachine):
         self.opt_in(0)
 
     def made(self) -> Telemetry:
-        return Telemetry(
-            "acme-notes", version="2.4.0", endpoint=self.sink.url, state_dir=self.state, delivery=self.mode,
-            strict=True, environ={}, timeout=20,
-        )  # fmt: skip
+        with override.supplied(environ={}):
+            return Telemetry(
+                "acme-notes", version="2.4.0", endpoint=self.sink.url, state_dir=self.state, delivery=self.mode,
+                strict=True, timeout=20,
+            )  # fmt: skip
 
     def pick(self, which: int) -> Telemetry:
         return self.objects[which % len(self.objects)]
@@ -141,7 +143,7 @@ class ConsentMachine(RuleBasedStateMachine):
         def dying(*_: Any, **__: Any) -> None:
             raise Killed
 
-        outbox: Any = victim._engine.rooms.outbox
+        outbox: Any = victim._engine.session.outbox
         outbox.settle = dying
         before = len(self.sink.requests)
         try:
