@@ -18,7 +18,7 @@ SMOKE_TESTS = ("tests/unit/base_payload", "tests/unit/identity", "tests/unit/sen
 # filelock's first allowed release says "held by another process" where the file system has no locks.
 NOT_LOWEST = "tests/unit/identity/test_installation.py::test_a_file_system_without_locks_is_said_so"
 
-nox.options.sessions = ["lint", "types", "coverage", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -34,55 +34,46 @@ def check_style(session: nox.Session) -> None:
     session.run("lint-imports", "--no-cache")
 
 
-def run_in_parallel(session: nox.Session, *arguments: str) -> None:
-    """Run pytest on all cores, without what must have the machine for itself."""
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-m", "not alone", *arguments, *session.posargs)
-
-
-def run_alone(session: nox.Session, *arguments: str) -> None:
-    """Run the tests that measure time or load every core, one after the other."""
-    session.run("python", "-m", "pytest", "-q", "-m", "alone", *arguments, *session.posargs)
+def run_tests(session: nox.Session, *arguments: str) -> None:
+    """Run pytest, on all cores as pyproject.toml says."""
+    session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs)
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Style, types, contracts and unit tests."""
+    """Style, types, contracts and unit tests, without those that measure time."""
     session.install("-e", ".[test]", *LINT)
     check_style(session)
     session.run("mypy")
     contracts = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/contract/test_architecture*.py"))
-    run_in_parallel(session, "tests/unit", *contracts)
+    run_tests(session, "-m", "not alone", "tests/unit", *contracts)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests."""
     session.install("-e", ".[test]", *LINT)
-    run_in_parallel(session)
-    run_alone(session)
+    run_tests(session)
 
 
 @nox.session
 def thorough(session: nox.Session) -> None:
     """All tests with many more examples, and the soaks at full length. Takes long."""
     session.install("-e", ".[test]", *LINT)
-    run_in_parallel(session, "--hypothesis-profile=thorough")
-    run_alone(session, "--hypothesis-profile=thorough")
+    run_tests(session, "--hypothesis-profile=thorough")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """All tests, and how much of the package they reach; what measures time runs without being traced."""
+    """All tests, and how much of the package they reach."""
     session.install("-e", ".[test]", *LINT)
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     session.env["COVERAGE_FILE"] = str(folder / ".coverage")
-    arguments = ("-q", "-n", "auto", "-m", "not alone", *session.posargs)
-    session.run("python", "-m", "coverage", "run", "-m", "pytest", *arguments)
+    session.run("python", "-m", "coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("python", "-m", "coverage", "combine", "-q")
     session.run("python", "-m", "coverage", "report")
-    run_alone(session)
 
 
 @nox.session
@@ -121,4 +112,4 @@ def lowest(session: nox.Session) -> None:
     allowed = [*project["dependencies"], *project["optional-dependencies"]["web"]]
     session.install(*[line.replace(">=", "==") for line in allowed], *tools(*SMOKE_TOOLS))
     session.install("--no-deps", "-e", ".")
-    run_in_parallel(session, *SMOKE_TESTS, f"--deselect={NOT_LOWEST}")
+    run_tests(session, *SMOKE_TESTS, f"--deselect={NOT_LOWEST}")
