@@ -32,6 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         file, state = Path(scratch, "telemetry.jsonl"), Path(scratch, "state")
         with receiver(file) as url:
+            # sync: each receipt printed below says what the receiver answered. A program that people wait for does not.
             telemetry = Telemetry("acme-notes", version="2.4.0", endpoint=url, state_dir=state, delivery="sync")
             with telemetry:  # calls start(): first_seen once per install, a heartbeat once per day
                 for call, receipt in use(telemetry):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.analytics.request import RequestContext
     from telemetry_sdk.client.config import DeliveryMode, Late
+    from telemetry_sdk.client.diagnostics import Diagnostics
     from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.consent.notice import Notice
     from telemetry_sdk.model import SentRequest
@@ -185,6 +186,11 @@ class Telemetry:
     def _engine(self) -> Engine:
         return self._opened or self._open()
 
+    @property
+    def _diagnostics(self) -> Diagnostics:
+        engine = self._engine
+        return self._diagnose(engine)
+
     def _open(self) -> Engine:
         with lifecycle.loading():
             engine = self._make_engine()
@@ -195,8 +201,10 @@ class Telemetry:
 
     def _make_engine(self) -> Engine:
         # What is behind the facade is loaded by the first call, for not every program makes one.
+        from telemetry_sdk.client.diagnostics import Diagnostics
         from telemetry_sdk.client.engine import Engine
 
+        self._diagnose = Diagnostics
         it = self._current
         return Engine(it.config, self._settings, it.providers, state_dir=it.state_dir)
 
@@ -335,7 +343,7 @@ class Telemetry:
 
     @guarded(lambda reason: FlushReport(reason=reason))
     def _flush(self, timeout: float) -> FlushReport:
-        return self._engine.diagnostics.flush(_seconds(timeout, 5.0))
+        return self._diagnostics.flush(_seconds(timeout, 5.0))
 
     def _send(
         self,
@@ -406,12 +414,12 @@ class Telemetry:
     @guarded(lambda reason: Status(Level.OFF, "error", reason, {}))
     def status(self) -> Status:
         """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
-        return self._engine.diagnostics.status()
+        return self._diagnostics.status()
 
     @guarded(_no_requests)
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, byte for byte, with how each ended; oldest first."""
-        return self._engine.diagnostics.sent_log()
+        return self._diagnostics.sent_log()
 
     @guarded(lambda reason: Preview(Level.OFF, reason))
     def preview(
@@ -425,7 +433,7 @@ class Telemetry:
         Raises:
             InvalidEventError: Under ``strict``: the event does not fit the rules. Else the reason says why.
         """
-        return self._engine.diagnostics.preview(event, properties, user_id)
+        return self._diagnostics.preview(event, properties, user_id)
 
     @guarded(_nothing)
     def reset_install_id(self) -> str | None:
@@ -445,7 +453,7 @@ class Telemetry:
         with the old id alone is stored and sent like any record, so that the sink's owner can delete what he has. Waits
         like `opt_out`. The next start is that of a new install.
         """
-        return self._engine.diagnostics.forget()
+        return self._diagnostics.forget()
 
     @guarded(lambda _: None)
     def _announce(self) -> None:

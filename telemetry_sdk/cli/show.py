@@ -65,7 +65,7 @@ def variable_of(status: Status) -> str:
 
 def status_value(status: Status) -> dict[str, Any]:
     """Return *status* for JSON."""
-    return {**status._asdict(), "level": status.level.name}
+    return {**status.as_dict(), "level": status.level.name}
 
 
 def status_lines(status: Status, command: str) -> Iterator[str]:
@@ -196,7 +196,7 @@ def _plain(value: Mapping[str, Any]) -> object:
 
 def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
     """Return *log* for JSON; each body holds the exact bytes of its request (`body_text`)."""
-    return [{**request._asdict(), "body": body_text(request.body)} for request in log]
+    return [{**request.as_dict(), "body": body_text(request.body)} for request in log]
 
 
 def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from telemetry_sdk.host.arguments import is_a, number_of, text_of
 from telemetry_sdk.host.patterns import lazy
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "DeliveryMode", "Late", "check"]
 
-DeliveryMode = Literal["background", "sync", "manual"]
-Late = Literal["restamp", "preserve"]
+DeliveryMode: TypeAlias = Literal["background", "sync", "manual"]
+Late: TypeAlias = Literal["restamp", "preserve"]
 
 _APP: Final = lazy(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _WORD: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
@@ -122,7 +122,7 @@ def _limits(limits: object) -> Limits:
     if not is_a(limits, Limits):
         raise ConfigError("limits", "must be a telemetry_sdk.Limits")
     plain: dict[str, float] = {}
-    for name, usual in Limits()._asdict().items():
+    for name, usual in Limits().as_dict().items():
         number = number_of(getattr(limits, name))
         if number is None or not 0 < number <= _LARGEST_LIMIT:
             raise ConfigError(f"limits.{name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")

@@ -13,7 +13,6 @@ from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.scope import Scope
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.client.choices import Choices
-from telemetry_sdk.client.diagnostics import Diagnostics
 from telemetry_sdk.client.pipeline import Pipeline, note
 from telemetry_sdk.client.records import RecordMaker
 from telemetry_sdk.client.session import Session
@@ -71,11 +70,6 @@ class Engine:
         self._log: Session | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
         self._background = Ticker("telemetry-sdk-delivery", self._background_step, gather_s=GATHERING, rest_s=REST)
-
-    @property
-    def diagnostics(self) -> Diagnostics:
-        """Who answers what a host asks. No attribute: an engine that nobody holds goes at once, without a cycle."""
-        return Diagnostics(self)
 
     @property
     def session(self) -> Session:

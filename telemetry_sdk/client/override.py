@@ -16,7 +16,7 @@ import contextlib
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from telemetry_sdk.model import NANOSECONDS
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from telemetry_sdk.client.config import Config
-    from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Overridable", "Providers", "Setup", "current", "engine_of", "providers", "redirect", "supplied", "watch"]
+
+E_co = TypeVar("E_co", covariant=True)
 
 _MILLISECOND: Final = 1_000_000
 _LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
@@ -134,10 +135,10 @@ class Overridable(Protocol):
         """Work by the setup that holds now, and let go of the one before."""
         ...
 
+
+class _HasEngine(Protocol[E_co]):
     @property
-    def _engine(self) -> Engine:
-        """What runs behind the facade."""
-        ...
+    def _engine(self) -> E_co: ...
 
 
 _watched: Final[weakref.WeakSet[Overridable]] = weakref.WeakSet()
@@ -149,7 +150,7 @@ def watch(it: Overridable) -> None:
     _watched.add(it)
 
 
-def engine_of(telemetry: Overridable) -> Engine:
+def engine_of(telemetry: _HasEngine[E_co]) -> E_co:
     """Return the engine behind a `Telemetry`, opened if need be. For tests and for ``doctor``."""
     return telemetry._engine
 

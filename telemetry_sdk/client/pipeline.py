@@ -146,7 +146,7 @@ class Pipeline:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
         receipt = self._accept(session, draft.record)
         is_whole = not (draft.event.dropped or draft.event.scrubbed)
-        return receipt if is_whole else receipt._replace(reason=draft.event.explain(receipt.reason))
+        return receipt if is_whole else receipt.replace(reason=draft.event.explain(receipt.reason))
 
     def draft(
         self,

@@ -82,11 +82,11 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.page", "cli.receive"},
     "threading.Thread": {"delivery.worker", "host.background", "cli.probe", "cli.progress", "receiver.server"},
-    "os.environ": {"telemetry", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
-    "os.urandom": {"telemetry"},
-    "uuid.uuid4": {"telemetry"},
+    "os.environ": {"client.override", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
+    "os.urandom": {"client.override"},
+    "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"telemetry", "identity.installation", "outbox.store_file", "cli.catalog"},
+    "time.time_ns": {"client.override", "identity.installation", "outbox.store_file", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle"},
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }
@@ -106,9 +106,8 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
-    ("telemetry", "_make_engine"): {"telemetry_sdk.client.engine", "telemetry_sdk.client.records"},
+    ("telemetry", "_make_engine"): {"telemetry_sdk.client.diagnostics", "telemetry_sdk.client.engine"},
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
-    ("client.control", "inquiry"): {"telemetry_sdk.client.diagnostics"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
 

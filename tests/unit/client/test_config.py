@@ -94,13 +94,13 @@ def test_impossible_options(setting: str, value: Any) -> None:
 def test_limits_are_numbers_above_zero(name: str) -> None:
     """No limit can be nothing, endless or a word."""
     for value in BAD_LIMITS:
-        assert refusal(limits=Limits()._replace(**{name: value})).setting == f"limits.{name}"
+        assert refusal(limits=Limits().replace(**{name: value})).setting == f"limits.{name}"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in get_type_hints(Limits).items() if kind is int])
 def test_counts_are_whole(name: str) -> None:
     """A limit that counts records or bytes is a whole number."""
-    assert "whole" in refusal(limits=Limits()._replace(**{name: 1.5})).problem
+    assert "whole" in refusal(limits=Limits().replace(**{name: 1.5})).problem
 
 
 def test_a_message_says_what_would_be_possible() -> None:
