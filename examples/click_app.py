@@ -8,7 +8,7 @@
 
 It sends in the background: a command never waits for the network longer than ``exit_timeout``, and what could not be
 sent by then leaves with the next command. Without a sink nothing is collected: set ACME_CLICK_TELEMETRY_ENDPOINT.
-Keeps its state in the user data directory (ACME_CLICK_TELEMETRY_DIR). Needs ``pip install telemetry-sdk click``.
+Keeps its state in the user data directory (ACME_CLICK_TELEMETRY_DIR). Needs ``pip install . click``.
 """
 
 from datetime import datetime, timedelta

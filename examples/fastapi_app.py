@@ -5,7 +5,7 @@
 It sends in the background: the event loop never waits for the sink. A page view carries the route,
 ``/timers/{timer_id}``, and never the path that was asked for. Consent belongs to the install: in a real app /privacy
 is for the administrator, behind a login and a CSRF check, and the user comes from a session. Without a sink nothing
-is collected: set ACME_FASTAPI_TELEMETRY_ENDPOINT. Needs ``pip install telemetry-sdk[web] fastapi uvicorn``.
+is collected: set ACME_FASTAPI_TELEMETRY_ENDPOINT. Needs ``pip install '.[web]' fastapi uvicorn``.
 """
 
 from collections.abc import AsyncIterator

@@ -6,7 +6,7 @@
 It sends in the background: no visitor waits for the sink. A page view carries the route, ``/timers/{timer_id}``, and
 never the path that was asked for. Consent belongs to the install: in a real app /privacy is for the administrator,
 behind a login and a CSRF check, and the user comes from a session. Without a sink nothing is collected: set
-ACME_FLASK_TELEMETRY_ENDPOINT. Needs ``pip install telemetry-sdk[web] flask``.
+ACME_FLASK_TELEMETRY_ENDPOINT. Needs ``pip install '.[web]' flask``.
 """
 
 from flask import Flask, request

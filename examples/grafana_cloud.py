@@ -36,7 +36,9 @@ def main() -> int:
     """Send, and print the answers; return the exit code."""
     problems = [f"{name} is not set: {what}" for name, what in NEEDED.items() if not os.environ.get(name, "").strip()]
     with tempfile.TemporaryDirectory() as state_dir:
-        telemetry = Telemetry("acme-notes", version="2.4.0", environment="example", state_dir=state_dir)
+        telemetry = Telemetry(
+            "acme-notes", version="2.4.0", environment="example", state_dir=state_dir, delivery="sync"
+        )
         if telemetry.status().sink_problem and not problems:
             problems.append(telemetry.status().sink_problem)
         if problems:

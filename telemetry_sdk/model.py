@@ -1,4 +1,4 @@
-"""The words every room of this package speaks.
+"""The words every part of this package speaks.
 
     record       the stored unit: one OTLP log record, already serialized
     event        what an analytics record reports (`timer.started`)
@@ -27,10 +27,11 @@ from __future__ import annotations
 import enum
 import functools
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, dataclass_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 __all__ = [
     "DAY_SECONDS",
@@ -59,6 +60,7 @@ __all__ = [
     "SentRequest",
     "Status",
     "TelemetryError",
+    "Value",
     "is_due",
     "seconds_until_phase",
     "timestamp",
@@ -116,7 +118,57 @@ class Outcome(enum.Enum):
     DROPPED = "dropped"
 
 
-class Receipt(NamedTuple):
+_MISSING: Final = object()
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """A public result: fields by name, none of which changes once it was made.
+
+    No tuple: it is neither unpacked nor compared with one, so a later field breaks nobody. No dataclass: loading
+    those costs a program more than making all results of a run.
+    """
+
+    _fields: ClassVar[tuple[str, ...]] = ()
+    _blank: ClassVar[dict[str, object]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+        cls._blank = {name: getattr(cls, name, _MISSING) for name in cls._fields}
+
+    def __init__(self, *values: object, **named: object) -> None:
+        fields = self.__dict__
+        fields.update(self._blank)
+        fields.update(zip(self._fields, values, strict=False), **named)
+        wrong = len(values) > len(self._fields) or len(fields) > len(self._fields) or _MISSING in fields.values()
+        if wrong:
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return dict(self.__dict__)
+
+    def replace(self, **changes: object) -> Self:
+        """Return the same with these fields instead."""
+        return type(self)(**{**self.__dict__, **changes})
+
+
+class Receipt(Value):
     """The answer of every sending call.
 
     Attributes:
@@ -240,7 +292,7 @@ class Circuit(NamedTuple):
     skew: float = 0.0
 
 
-class Limits(NamedTuple):
+class Limits(Value):
     """The bounds of what is kept and sent. The defaults suit most programs.
 
     Attributes:
@@ -291,7 +343,7 @@ class ConfigError(TelemetryError, ValueError):
 
 
 class InvalidEventError(TelemetryError, ValueError):
-    """An event does not fit the rules of `analytics_event`.
+    """An event does not fit the rules of `event`.
 
     Without ``strict=True`` the same fact is the reason of a ``REFUSED`` receipt.
 
@@ -345,7 +397,7 @@ def seconds_until_phase(now: float, phase_s: float) -> float:
     return (phase_s - now % DAY_SECONDS) % DAY_SECONDS or float(DAY_SECONDS)
 
 
-class FlushReport(NamedTuple):
+class FlushReport(Value):
     """What a flush did, counted in records.
 
     Attributes:
@@ -368,7 +420,7 @@ class FlushReport(NamedTuple):
         return not (self.kept or self.rejected or self.dropped or self.reason)
 
 
-class SentRequest(NamedTuple):
+class SentRequest(Value):
     """One line of the sent log.
 
     Attributes:
@@ -391,7 +443,7 @@ class SentRequest(NamedTuple):
     reason: str
 
 
-class Preview(NamedTuple):
+class Preview(Value):
     """What would be sent, byte for byte: OTLP/JSON request bodies before compression, made as the sender's are.
 
     Attributes:
@@ -415,7 +467,7 @@ class Preview(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-class Forgotten(NamedTuple):
+class Forgotten(Value):
     """What became of a wish to be forgotten. It is true when everything on this machine is gone for certain.
 
     Attributes:
@@ -431,7 +483,7 @@ class Forgotten(NamedTuple):
         return self.complete
 
 
-class Status(NamedTuple):
+class Status(Value):
     """Everything a user may ask about telemetry on this machine. Never carries a token.
 
     Attributes:
@@ -473,7 +525,7 @@ class Status(NamedTuple):
     sink: str | None = None
     sink_problem: str = ""
     notes: tuple[str, ...] = ()
-    delivery: str = "sync"
+    delivery: str = "background"
     durable: bool | None = None
     ledger: dict[str, int] | None = None
     last_status: int | None = None

@@ -1,32 +1,47 @@
-"""The facade: the one object a program talks to. It gates every call and shields the host from our bugs."""
+"""The facade: the one object a program talks to. It gates every call and guards the host against our bugs."""
 
 from __future__ import annotations
 
-import os
-import time
+import functools
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk.analytics.scope import RequestScope
 from telemetry_sdk.client import config, override
-from telemetry_sdk.client.control import UserControl, inquiry, refused, suppressed
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.host import lifecycle
-from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.identity.directory import absolute
-from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, IDENTIFY, PAGE_VIEW, FlushReport, Level, Limits, Outcome, Receipt
+from telemetry_sdk.model import (
+    FIRST_SEEN,
+    HEARTBEAT,
+    IDENTIFY,
+    INSTALL,
+    PAGE_VIEW,
+    FlushReport,
+    Forgotten,
+    Level,
+    Limits,
+    Outcome,
+    Preview,
+    Receipt,
+    Status,
+)
 from telemetry_sdk.sender.endpoint import resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.analytics.request import RequestContext
+    from telemetry_sdk.client.config import DeliveryMode, Late
+    from telemetry_sdk.client.diagnostics import Diagnostics
     from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.consent.notice import Notice
+    from telemetry_sdk.model import SentRequest
     from telemetry_sdk.sender.endpoint import Settings
-    from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Telemetry"]
 
@@ -44,13 +59,28 @@ def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog 
     return load(argument)
 
 
-def _new_id() -> str:
-    from uuid import uuid4
+def _refused(reason: str) -> Receipt:
+    """Return the receipt of a call that raised, for *reason*."""
+    internal = reason.startswith("internal error")
+    return Receipt(Outcome.DROPPED if internal else Outcome.REFUSED, reason=reason)
 
-    return str(uuid4())
+
+@functools.lru_cache(maxsize=8)
+def _suppressed(reason: str) -> Receipt:
+    """Return the receipt of a call that the gate turned away for *reason*."""
+    # Kept: this is the call that is made all day by a program whose user said no.
+    return Receipt(Outcome.SUPPRESSED, reason=reason)
 
 
-class Telemetry(UserControl):
+def _nothing(_: str) -> str | None:
+    return None
+
+
+def _no_requests(_: str) -> list[SentRequest]:
+    return []
+
+
+class Telemetry:
     """Telemetry of one app on this machine. Safe to share between threads and over a fork.
 
     Nothing is opened, read or started by the constructor. No method raises after it, prints, or waits longer than
@@ -60,15 +90,15 @@ class Telemetry(UserControl):
         app: Name of the program; also names its state directory and its environment variables (``acme-notes`` ->
             ``ACME_NOTES_TELEMETRY``).
         version: The program's version.
-        endpoint: The sink: base URL of an OTLP/HTTP receiver, or ``file:///path/telemetry.jsonl``. See `settings`
+        endpoint: The sink: base URL of an OTLP/HTTP receiver, or ``file:///path/telemetry.jsonl``. See `endpoint`
             for the environment variables used without it. No sink means that nothing is ever collected.
         token: The sink's token: ``id:token``, its base64, ``Basic …`` or ``Bearer …``.
         headers: Extra request headers.
         release_channel: The channel this release came from.
         deployment_type: How the program is run, instead of what is detected.
         environment: ``deployment.environment.name`` of the records, for example ``production``.
-        delivery: ``sync``: stored, then one attempt within the call. ``background``: stored, a daemon thread sends.
-            ``manual``: stored, sent by `flush` only.
+        delivery: ``background``: stored, a daemon thread sends, and no call waits for the sink. ``sync``: stored, then
+            one attempt within the call, of at most *timeout* seconds. ``manual``: stored, sent by `flush` only.
         state_dir: Where state is kept; default ``<APP>_TELEMETRY_DIR``, then the platform's user data directory.
         on_consent_change: Called with the user's decision after each change, and at `start` once one was made.
         strict: Raise our own bugs and `InvalidEventError`; for tests.
@@ -85,11 +115,6 @@ class Telemetry(UserControl):
             something secret, an e-mail address say, is never sent as it is while `scrub` is on.
         notice: The first-run notice to show before anything leaves; see `Notice`.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
-        environ: The environment, for tests.
-        clock: Nanoseconds since 1970 UTC, for tests.
-        new_id: Makes random UUIDs as text, for tests.
-        draw: Makes random numbers in [0, 1), for tests.
-        sender: Sends instead of the sink's own sender, for tests.
 
     Raises:
         ConfigError: An argument is impossible; the message says what to do.
@@ -106,27 +131,22 @@ class Telemetry(UserControl):
         release_channel: str = "stable",
         deployment_type: str | None = None,
         environment: str | None = None,
-        delivery: str = "sync",
+        delivery: DeliveryMode = "background",
         state_dir: str | os.PathLike[str] | None = None,
         on_consent_change: Callable[[bool], object] | None = None,
         strict: bool = False,
         timeout: float = 5.0,
         exit_timeout: float = 0.5,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        late: str = "restamp",
+        late: Late = "restamp",
         catalog: str | os.PathLike[str] | Catalog | None = None,
         scrub: bool = True,
         hash_user_ids: bool = False,
         notice: Notice | None = None,
         otel_env: bool = False,
-        environ: Mapping[str, str] = os.environ,
-        clock: Callable[[], int] = time.time_ns,
-        new_id: Callable[[], str] = _new_id,
-        draw: Callable[[], float] = lambda: int.from_bytes(os.urandom(6)) / 2**48,
-        sender: Sender | None = None,
     ) -> None:
         chosen = config.check(
-            config.Options(
+            config.Config(
                 app=app,
                 version=version,
                 release_channel=release_channel,
@@ -152,19 +172,24 @@ class Telemetry(UserControl):
 
         directory = None if state_dir is None else absolute(state_dir)
         self.strict = chosen.strict
-        self._options = chosen
-        self._wiring = override.Wiring(chosen, find_sink, environ, clock, new_id, draw, directory, sender)
+        self._config = chosen
+        self._setup = override.Setup(chosen, find_sink, directory, override.providers())
         self._opened: Engine | None = None
         self._plug_in()
         override.watch(self)
 
     def _plug_in(self) -> None:
-        self._current = it = override.current(self._wiring)
-        self._settings = it.find_sink(it.environ)
+        self._current = it = override.current(self._setup)
+        self._settings = it.find_sink(it.providers.environ)
 
     @property
     def _engine(self) -> Engine:
         return self._opened or self._open()
+
+    @property
+    def _diagnostics(self) -> Diagnostics:
+        engine = self._engine
+        return self._diagnose(engine)
 
     def _open(self) -> Engine:
         with lifecycle.loading():
@@ -176,21 +201,21 @@ class Telemetry(UserControl):
 
     def _make_engine(self) -> Engine:
         # What is behind the facade is loaded by the first call, for not every program makes one.
+        from telemetry_sdk.client.diagnostics import Diagnostics
         from telemetry_sdk.client.engine import Engine
-        from telemetry_sdk.client.records import World
 
+        self._diagnose = Diagnostics
         it = self._current
-        world = World(it.environ, it.clock, it.new_id, it.draw)
-        return Engine(it.options, self._settings, world, state_dir=it.state_dir, sender=it.sender)
+        return Engine(it.config, self._settings, it.providers, state_dir=it.state_dir)
 
     def _connect(self) -> None:
-        """Go on by the wiring that holds now; see `wiring.redirect`."""
+        """Go on by the setup that holds now; see `override.redirect`."""
         with lifecycle.loading():
             before, self._opened = self._opened, None
             self._plug_in()
         if before is not None:
             lifecycle.end([(before, 0.0)], for_good=True)
-            before.ambient.bind_user(None)
+            before.scope.bind_user(None)
 
     def __enter__(self) -> Telemetry:
         self.start()
@@ -209,41 +234,41 @@ class Telemetry(UserControl):
         self._announce()
         self._start()
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def _start(self) -> None:
         engine = self._engine
         engine.show_notice()
         # Stored both before anything is sent: one request, and one bound on the time, for the whole start.
         for name in (FIRST_SEEN, HEARTBEAT):
-            engine.sending.base(engine.rooms, name, now=False)
+            engine.pipeline.base(engine.session, name, now=False)
         engine.start()
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def close(self, timeout: float | None = None) -> None:
         """Stop the threads and deliver what waits, within *timeout* seconds (default ``exit_timeout``).
 
         What is not delivered by then stays stored for the next run. In manual mode nothing is sent. May be called
         again; a later call of another method opens what it needs.
         """
-        bound = _seconds(timeout, self._options.exit_timeout)
+        bound = _seconds(timeout, self._config.exit_timeout)
         if self._opened is not None:
             self._opened.close(bound)
 
-    @shielded(refused)
+    @guarded(_refused)
     def send_base_first_seen(self) -> Receipt:
         """Send ``base_telemetry.first_seen``: once per install, ever, over all processes; else ``SUPPRESSED``."""
-        return self._engine.sending.base(self._engine.rooms, FIRST_SEEN)
+        return self._engine.pipeline.base(self._engine.session, FIRST_SEEN)
 
-    @shielded(refused)
+    @guarded(_refused)
     def send_base_heartbeat(self) -> Receipt:
         """Send ``base_telemetry.heartbeat``: once per UTC day and install, over all processes; else ``SUPPRESSED``."""
-        return self._engine.sending.base(self._engine.rooms, HEARTBEAT)
+        return self._engine.pipeline.base(self._engine.session, HEARTBEAT)
 
     def heartbeat_if_due(self) -> Receipt:
         """Send today's heartbeat unless it was made already; for a scheduler that calls it as often as it likes."""
         return self.send_base_heartbeat()
 
-    @shielded(refused)
+    @guarded(_refused)
     def send_analytics_event(
         self,
         name: str,
@@ -252,11 +277,11 @@ class Telemetry(UserControl):
         user_id: object = None,
         context: Mapping[str, str] | None = None,
     ) -> Receipt:
-        """Send an event, adding nothing ambient: no bound user, no request context.
+        """Send an event, adding nothing from its scope: no bound user, no request context.
 
         Args:
             name: Dotted lower snake case, at least two words: ``timer.started``.
-            properties: See `analytics_event` for what becomes of each kind of value.
+            properties: See `event` for what becomes of each kind of value.
             user_id: Who did it (str, int or UUID); without it the install.
             context: Request context to add: ``path``, ``browser``, ``device``.
 
@@ -265,24 +290,24 @@ class Telemetry(UserControl):
         """
         return self._send(name, properties, user_id, lambda: context or {})
 
-    @shielded(refused)
+    @guarded(_refused)
     def track_event(
         self, name: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
         """Send an event about the given or bound user and the bound request; see `send_analytics_event`."""
-        ambient = self._engine.ambient
-        return self._send(name, properties, user_id, ambient.attributes, ambient.user_or)
+        scope = self._engine.scope
+        return self._send(name, properties, user_id, scope.attributes, scope.user_or)
 
-    @shielded(refused)
+    @guarded(_refused)
     def track_page_view(
         self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send ``analytics.page_view`` with *path*: a route, or a path of which `request_path` leaves no id."""
-        ambient = self._engine.ambient
-        around = partial(ambient.attributes, path=path)
-        return self._send(PAGE_VIEW, properties, user_id, around, ambient.user_or)
+        """Send ``analytics.page_view`` with *path*: a route, or a path of which `route` leaves no id."""
+        scope = self._engine.scope
+        around = partial(scope.attributes, path=path)
+        return self._send(PAGE_VIEW, properties, user_id, around, scope.user_or)
 
-    @shielded(refused)
+    @guarded(_refused)
     def identify_user(self, user_id: object, properties: Mapping[str, object] | None = None) -> Receipt:
         """Bind the user for later calls in this context (task, thread, request), and send ``analytics.identify``.
 
@@ -291,9 +316,9 @@ class Telemetry(UserControl):
         user = self._engine.bind_user(user_id)
         if user is None:
             return Receipt(Outcome.SUPPRESSED, reason="no user is bound now")
-        return self._send(IDENTIFY, properties, user, self._engine.ambient.attributes)
+        return self._send(IDENTIFY, properties, user, self._engine.scope.attributes)
 
-    @shielded(lambda _: RequestScope(""))
+    @guarded(lambda _: RequestScope(""))
     def request_context(
         self,
         context: RequestContext | Callable[[], RequestContext] | str | None = None,
@@ -302,12 +327,12 @@ class Telemetry(UserControl):
         browser: str | None = None,
         device: str | None = None,
     ) -> RequestScope:
-        """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`ambient`).
+        """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`scope`).
 
         *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone. Within a
         request a path, *browser* or *device* alone leaves the others as they are.
         """
-        return self._engine.ambient.request(context, path=path, browser=browser, device=device)
+        return self._engine.scope.request(context, path=path, browser=browser, device=device)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Deliver what waits, now, within *timeout* seconds, and count what became of it.
@@ -316,9 +341,9 @@ class Telemetry(UserControl):
         """
         return self._flush(timeout)
 
-    @shielded(lambda reason: FlushReport(reason=reason))
+    @guarded(lambda reason: FlushReport(reason=reason))
     def _flush(self, timeout: float) -> FlushReport:
-        return inquiry()(self._engine).flush(_seconds(timeout, 5.0))
+        return self._diagnostics.flush(_seconds(timeout, 5.0))
 
     def _send(
         self,
@@ -329,11 +354,107 @@ class Telemetry(UserControl):
         who: Callable[[object], object] | None = None,
     ) -> Receipt:
         """Send an event about *who* of *user_id*, in *context*. Without consent none of them is looked at."""
-        if self._options.on_consent_change is not None:
+        if self._config.on_consent_change is not None:
             self._announce()
         engine = self._engine
-        rooms, decision = engine.right()
+        session, decision = engine.right()
         if decision.level < Level.FULL:
-            return suppressed(decision.reason)
+            return _suppressed(decision.reason)
         user = user_id if who is None else who(user_id)
-        return engine.sending.event(rooms, decision, name, properties, user, context)
+        return engine.pipeline.event(session, decision, name, properties, user, context)
+
+    @guarded(lambda _: False)
+    def is_detailed_analytics_enabled(self) -> bool:
+        """Tell whether an analytics event would be accepted now. Reads the environment and looks at one file."""
+        self._announce()
+        return self._engine.session.gate.right().level is Level.FULL
+
+    @guarded(_refused)
+    def opt_in(self) -> Receipt:
+        """Store that the user agreed to detailed analytics, and send the one install ping.
+
+        Returns:
+            The ping's receipt; ``SUPPRESSED`` when it was sent before, when the yes is stored but there is no sink or
+            ``<APP>_TELEMETRY=base`` holds it back, or when a switch says OFF (then nothing is stored). Ask
+            `is_detailed_analytics_enabled` for the state.
+        """
+        session = self._engine.session
+        if session.gate.is_switched_off():
+            return Receipt(Outcome.SUPPRESSED, reason=session.gate.right().reason)
+        self._engine.choices.agree(session)
+        self._announce()
+        return self.check_and_send_telemetry()
+
+    @guarded(lambda _: False)
+    def opt_out(self) -> bool:
+        """Store that the user declines detailed analytics, and destroy the analytics records that wait.
+
+        Waits, at most ``timeout`` seconds, until no request with analytics is being written on this machine: from
+        then on none leaves it, from any thread or process.
+
+        Returns:
+            True when all of that is certain. When False because something could not be written, this process sends
+            none all the same, and `status` says what is wrong; when False because ``<APP>_TELEMETRY=full`` is set,
+            the operator's word stands and events still leave.
+        """
+        certain = self._engine.withdraw()
+        self._announce()
+        return certain
+
+    @guarded(_refused)
+    def check_and_send_telemetry(self) -> Receipt:
+        """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
+        session, decision = self._engine.right()
+        if decision.level < Level.FULL:
+            return _suppressed(decision.reason)
+        if session.installation.read().install_ping_sent_at:
+            return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
+        return self._engine.pipeline.event(session, decision, INSTALL)
+
+    @guarded(lambda reason: Status(Level.OFF, "error", reason, {}))
+    def status(self) -> Status:
+        """Return what holds and who decided it, where state is kept, what waits and why. Makes nothing."""
+        return self._diagnostics.status()
+
+    @guarded(_no_requests)
+    def sent_log(self) -> list[SentRequest]:
+        """Return the newest requests, byte for byte, with how each ended; oldest first."""
+        return self._diagnostics.sent_log()
+
+    @guarded(lambda reason: Preview(Level.OFF, reason))
+    def preview(
+        self, event: str | None = None, properties: Mapping[str, object] | None = None, *, user_id: object = None
+    ) -> Preview:
+        """Return what would be sent, byte for byte and by layer, before any consent; with *event*, that event too.
+
+        Makes nothing: no request, no file, no id (a row of zeros stands for one that is not made yet). While a switch
+        says OFF there is nothing to show, and the reason says so.
+
+        Raises:
+            InvalidEventError: Under ``strict``: the event does not fit the rules. Else the reason says why.
+        """
+        return self._diagnostics.preview(event, properties, user_id)
+
+    @guarded(_nothing)
+    def reset_install_id(self) -> str | None:
+        """Begin as a new install: destroy what waits, forget the old id, and return a new one.
+
+        The consent stays. Nothing that is sent from now on can be joined with what was sent before; what was sent
+        stays with the sink's owner (`forget` asks for its deletion). None when telemetry is off or an id cannot be
+        kept.
+        """
+        return self._engine.reset_identity()
+
+    @guarded(lambda reason: Forgotten(False, Receipt(Outcome.DROPPED, reason=reason)))
+    def forget(self) -> Forgotten:
+        """Delete everything on this machine: id, consent, waiting records, sent log; under off-switches too.
+
+        Of the user's decisions only a no stays. When detailed analytics had been sent, ``analytics.deletion_requested``
+        with the old id alone is stored and sent like any record, so that the sink's owner can delete what he has. Waits
+        like `opt_out`. The next start is that of a new install.
+        """
+        return self._diagnostics.forget()
+
+    @guarded(lambda _: None)
+    def _announce(self) -> None:
+        self._engine.choices.announce(self._engine.session)

@@ -26,7 +26,7 @@ def make():
         options["limits"] = Limits(**options["limits"])
     if "notice" in options:
         options["notice"] = Notice(options["notice"])
-    return Telemetry("acme-notes", **{"version": "2.4.0", **options})
+    return Telemetry("acme-notes", **{"version": "2.4.0", "delivery": "sync", **options})
 
 parser = argparse.ArgumentParser(prog="acme-notes")
 commands = parser.add_subparsers(dest="command", required=True)

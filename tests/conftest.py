@@ -17,9 +17,10 @@ from process_tools import end_all
 from sink_server import SinkServer
 
 from telemetry_sdk import Telemetry
-from telemetry_sdk.client.override import engine_of
+from telemetry_sdk.client import override
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+PROVIDED = ("environ", "clock", "new_id", "draw", "sender")
 _SWITCHES = ("DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "TF_BUILD", "http_proxy", "HTTP_PROXY")
 
 # What a run must have: a test that would be skipped with "needs Xvfb" fails when Xvfb is named here.
@@ -151,17 +152,28 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(sink: SinkServer, state_dir: Path) -> Iterator[Callable[..., Telemetry]]:
-    """Make strict `Telemetry` objects that send to *sink* and keep state in *state_dir*; closed after the test."""
+    """Make strict `Telemetry` objects that send to *sink* within the call and keep state in *state_dir*.
+
+    Parts of the world (`override.Providers`) may be given too. Closed after the test.
+    """
     made: list[Telemetry] = []
 
     def factory(**options: Any) -> Telemetry:
-        defaults = {"version": "2.4.0", "endpoint": sink.url, "state_dir": state_dir, "strict": True}
+        defaults = {
+            "version": "2.4.0",
+            "endpoint": sink.url,
+            "state_dir": state_dir,
+            "strict": True,
+            "delivery": "sync",
+        }
         app = options.pop("app", "acme-notes")
-        telemetry = Telemetry(app, **{**defaults, **options})
+        provided = {name: options.pop(name) for name in PROVIDED if name in options}
+        with override.supplied(**provided):
+            telemetry = Telemetry(app, **{**defaults, **options})
         made.append(telemetry)
         return telemetry
 
     yield factory
     for telemetry in made:
         telemetry.close(0)
-        engine_of(telemetry).ambient.bind_user(None)  # it would be the next test's too
+        override.engine_of(telemetry).scope.bind_user(None)  # it would be the next test's too

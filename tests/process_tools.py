@@ -23,7 +23,7 @@ ARGUMENT = SETTINGS.pop("argument", None)
 
 def make(**options):
     app = options.pop("app", "acme-notes")
-    return Telemetry(app, **{"version": "2.4.0", "strict": True, **SETTINGS, **options})
+    return Telemetry(app, **{"version": "2.4.0", "strict": True, "delivery": "sync", **SETTINGS, **options})
 
 def say(*words):
     print(*words, flush=True)

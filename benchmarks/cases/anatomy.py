@@ -17,7 +17,7 @@ from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.model import Limits
 time.sleep(0.2)
 engine, limits = telemetry._engine, Limits()
-rooms, sending = engine.rooms, engine.sending
+rooms, sending = engine.session, engine.pipeline
 properties = {"source": "cli", "duration_ms": 1234, "premium": True, "mark": "mk0000000mk"}
 call = lambda: telemetry.track_event("timer.started", properties, user_id="u-17")
 call()
@@ -86,7 +86,7 @@ def watched(owner, name, label):
         finally:
             spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
     setattr(owner, name, timed)
-rooms = telemetry._engine.rooms
+rooms = telemetry._engine.session
 outbox = rooms.outbox
 for name in ("claim", "begin", "settle", "release"):
     watched(outbox, name, name)

@@ -1,6 +1,6 @@
 """What a request tells about itself: the route, and the families of browser and device. Never who made it.
 
-No address, no query, no full header: see `request_path` for what is left of a path and `user_agent` for the families.
+No address, no query, no full header: see `route` for what is left of a path and `user_agent` for the families.
 
 The route of a request is known only once the framework has matched it, which is after a middleware sees the request.
 So a middleware binds a `WsgiRequest` or an `AsgiRequest`, which is asked when an event is made. It finds the route

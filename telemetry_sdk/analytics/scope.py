@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-__all__ = ["Ambient", "RequestScope"]
+__all__ = ["RequestScope", "Scope"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class RequestScope:
         return _requests.set({**_requests.get({}), self._app: self}), _users.set(others)
 
 
-class Ambient:
+class Scope:
     """The user and the request that are bound for one app."""
 
     def __init__(self, app: str) -> None:

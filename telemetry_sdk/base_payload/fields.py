@@ -54,7 +54,7 @@ FIELDS: Final = (
 
 
 class Facts(NamedTuple):
-    """What `environment` found out about the platform. Every unknown is ``"unknown"``."""
+    """What `platform` found out about the platform. Every unknown is ``"unknown"``."""
 
     platform: str = UNKNOWN
     os_version: str = UNKNOWN

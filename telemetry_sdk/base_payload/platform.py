@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
 from telemetry_sdk.host.patterns import lazy
-from telemetry_sdk.host.quiet import hushed_logs
+from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,7 +149,7 @@ def _timezone() -> str:
 def _zone_name() -> str | None:
     import tzlocal
 
-    with hushed_logs():  # of the system's files, some of which it doubts
+    with quiet_logs():  # of the system's files, some of which it doubts
         return tzlocal.get_localzone_name()
 
 

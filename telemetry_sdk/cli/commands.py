@@ -33,7 +33,7 @@ def _tell(lines: Iterable[str]) -> None:
 
 
 def _here(telemetry: Telemetry, text: str) -> str:
-    return without_home(text, telemetry._engine.world.environ)
+    return without_home(text, telemetry._engine.providers.environ)
 
 
 def _tell_here(telemetry: Telemetry, lines: Iterable[str]) -> None:
@@ -57,10 +57,10 @@ def status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
 def on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Store that the user agrees to detailed analytics; fails when it is not on disk."""
     receipt = telemetry.opt_in()
-    found, rooms = telemetry.status(), telemetry._engine.rooms
-    if rooms.is_log:
+    found, session = telemetry.status(), telemetry._engine.session
+    if session.is_log:
         return _could_not(f"{show.variable_of(found)}=log stores nothing")
-    if found.consent is not True or not rooms.installation.is_kept("telemetry_enabled"):
+    if found.consent is not True or not session.installation.is_kept("telemetry_enabled"):
         return _could_not(found.state_problem or receipt.reason or found.reason)
     lines = [f"Stored: you agreed to detailed analytics{_since(found)}."]
     if arguments.telemetry_alone:
@@ -86,7 +86,7 @@ def off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     lines = ["No detailed analytics leave this machine from now on; what waited of them is destroyed."]
     if found.consent is False and telemetry._engine.has_stored_no():
         lines.append(f"Stored: you declined{_since(found)}.")
-    if telemetry._engine.rooms.is_log:
+    if telemetry._engine.session.is_log:
         lines.append(f"Nothing else is sent either while {show.variable_of(found)}=log shows it instead.")
     elif found.level is Level.OFF:
         lines.append(f"Nothing else is sent either: {found.reason}.")
@@ -170,8 +170,8 @@ def reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: 
         )
         return OK
     found = telemetry.status()
-    is_gone = telemetry._engine.rooms.installation.is_kept("install_id")
-    is_log = telemetry._engine.rooms.is_log
+    is_gone = telemetry._engine.session.installation.is_kept("install_id")
+    is_log = telemetry._engine.session.is_log
     if not (is_log or found.level is Level.OFF) or found.state_problem or not is_gone:
         return _could_not(found.state_problem or found.reason)
     why = f"{show.variable_of(found)}=log stores none" if is_log else found.reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.cli.checks import GOOD, SKIPPED, WARNING, Check
 from telemetry_sdk.cli.sink_checks import setting_checks, way_checks
 from telemetry_sdk.cli.state_checks import state_checks
-from telemetry_sdk.client.override import current
+from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
         telemetry: Whose.
         ask: Whether the sink may be asked: a name lookup, a TLS handshake and one request without a record.
     """
-    engine = telemetry._engine
-    decision = engine.rooms.gate.right()
-    if engine.rooms.is_log or engine.rooms.gate.is_switched_off():
-        if engine.rooms.is_log:
+    engine = engine_of(telemetry)
+    decision = engine.session.gate.right()
+    if engine.session.is_log or engine.session.gate.is_switched_off():
+        if engine.session.is_log:
             decision = decision._replace(decided_by=f"{engine.prefix}_TELEMETRY", reason=_SHOWN)
         advice = f"nothing is read, stored or sent; unset {decision.decided_by} if that is not what you want"
         return [
@@ -41,7 +41,7 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
             *setting_checks(engine.settings, _endpoint(engine)),
         ]
     checks = [_switches(decision)]
-    checks += state_checks(engine.rooms, f"{engine.prefix}_TELEMETRY_DIR")
+    checks += state_checks(engine.session, f"{engine.prefix}_TELEMETRY_DIR")
     checks += setting_checks(engine.settings, _endpoint(engine))
     return [*checks, *_way(telemetry, decision, ask=ask), *_delivery(telemetry)]
 
@@ -59,7 +59,7 @@ def _switches(decision: Decision) -> Check:
 
 
 def _way(telemetry: Telemetry, decision: Decision, *, ask: bool) -> list[Check]:
-    engine = telemetry._engine
+    engine = engine_of(telemetry)
     sink = engine.settings.sink
     if sink is None or not sink.url.startswith("http"):
         return []
@@ -67,9 +67,9 @@ def _way(telemetry: Telemetry, decision: Decision, *, ask: bool) -> list[Check]:
         return [Check("request", SKIPPED, "not made, as you asked")]
     if decision.level is Level.OFF or decision.hold:
         return [Check("request", SKIPPED, f"not made: {decision.hold or decision.reason}")]
-    if current(telemetry._wiring).sender is not None:
+    if engine.providers.sender is not None:
         return [Check("request", SKIPPED, "not made: this program has a sender of its own")]
-    return way_checks(sink, engine.rooms.gate.right, engine.world.now_ns, engine.options.timeout)
+    return way_checks(sink, engine.session.gate.right, engine.providers.now_ns, engine.config.timeout)
 
 
 def _delivery(telemetry: Telemetry) -> list[Check]:

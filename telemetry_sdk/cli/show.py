@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, WARNING
-from telemetry_sdk.client.preview import NO_ID
+from telemetry_sdk.client.diagnostics import NO_ID
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def variable_of(status: Status) -> str:
 
 def status_value(status: Status) -> dict[str, Any]:
     """Return *status* for JSON."""
-    return {**status._asdict(), "level": status.level.name}
+    return {**status.as_dict(), "level": status.level.name}
 
 
 def status_lines(status: Status, command: str) -> Iterator[str]:
@@ -102,7 +102,7 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
 
 def _queue_lines(status: Status) -> Iterator[str]:
     ledger = dict(status.ledger or {})
-    pending = ledger.pop("pending", 0) + ledger.pop("set aside", 0)
+    pending = ledger.pop("pending", 0) + ledger.pop("spilled", 0)
     kept = "kept on this machine" if status.durable else "in memory, gone with the program"
     yield f"Waiting      {_count(pending, 'record')}{f', {kept}' if pending else ''}"
     yield f"So far       {', '.join(f'{number} {what}' for what, number in ledger.items())}"
@@ -196,7 +196,7 @@ def _plain(value: Mapping[str, Any]) -> object:
 
 def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
     """Return *log* for JSON; each body holds the exact bytes of its request (`body_text`)."""
-    return [{**request._asdict(), "body": body_text(request.body)} for request in log]
+    return [{**request.as_dict(), "body": body_text(request.body)} for request in log]
 
 
 def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:

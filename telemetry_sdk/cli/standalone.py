@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.host import add_each
+from telemetry_sdk.client import override
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.model import ConfigError
 from telemetry_sdk.telemetry import Telemetry
@@ -59,14 +60,14 @@ def _make(arguments: argparse.Namespace) -> Telemetry:
         raise ConfigError("--app-version", "flush needs it, because what the sink answers holds for that version")
     directory = arguments.state_dir and f" --state-dir {arguments.state_dir}"
     arguments.telemetry_prog = f"python -m telemetry_sdk --app {arguments.app}{directory or ''}"
-    return Telemetry(
-        arguments.app,
-        version=arguments.app_version or _NO_VERSION,
-        endpoint=arguments.endpoint if command != "on" else None,
-        state_dir=arguments.state_dir,
-        delivery="sync" if arguments.app_version else "manual",
-        environ=_without_sink(arguments.app) if command == "on" else os.environ,
-    )
+    with override.supplied(environ=_without_sink(arguments.app) if command == "on" else os.environ):
+        return Telemetry(
+            arguments.app,
+            version=arguments.app_version or _NO_VERSION,
+            endpoint=arguments.endpoint if command != "on" else None,
+            state_dir=arguments.state_dir,
+            delivery="sync" if arguments.app_version else "manual",
+        )
 
 
 def _without_sink(app: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from telemetry_sdk.outbox.store_errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from telemetry_sdk.client.session import Rooms
+    from telemetry_sdk.client.session import Session
 
 __all__ = ["state_checks"]
 
@@ -30,16 +30,16 @@ _LAYERS: Final = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
 _TRIAL: Final = "doctor-"
 
 
-def state_checks(rooms: Rooms, variable: str) -> list[Check]:
-    """Look at the state directory of *rooms*. Where there is none yet, none is made.
+def state_checks(session: Session, variable: str) -> list[Check]:
+    """Look at the state directory of *session*. Where there is none yet, none is made.
 
     In one that is there, a file, a lock and a database are made for a moment and removed.
 
     Args:
-        rooms: The rooms whose state it is.
+        session: Whose state it is.
         variable: The environment variable that names the directory.
     """
-    directory = rooms.installation.directory
+    directory = session.installation.directory
     elsewhere = f"set {variable} to a directory that can be written and stays"
     if directory is None:
         return [Check("directory", PROBLEM, "there is no home directory to keep state in", elsewhere)]
@@ -48,7 +48,7 @@ def state_checks(rooms: Rooms, variable: str) -> list[Check]:
         return checks
     checks += [_place(directory, variable), _space(directory)]
     if directory.is_dir():
-        checks += [_permissions(directory), *_trial(directory, elsewhere), _installation(directory), _outbox(rooms)]
+        checks += [_permissions(directory), *_trial(directory, elsewhere), _installation(directory), _outbox(session)]
         checks += _set_aside(directory)
     return checks
 
@@ -113,29 +113,29 @@ def _trial(directory: Path, elsewhere: str) -> list[Check]:
     """Write, lock and open a database in a directory of its own, which is removed."""
     for leftover in directory.glob(f"{_TRIAL}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    room = directory / f"{_TRIAL}{os.getpid()}"
+    folder = directory / f"{_TRIAL}{os.getpid()}"
     try:
-        room.mkdir(mode=0o700)
-        replace_file(room / "written", b"x")
+        folder.mkdir(mode=0o700)
+        replace_file(folder / "written", b"x")
     except OSError as error:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         return [Check("writing", PROBLEM, f"a file cannot be written ({error.strerror})", elsewhere)]
     try:
-        return [Check("writing", GOOD, "works"), _locking(room, elsewhere), _database(room, elsewhere)]
+        return [Check("writing", GOOD, "works"), _locking(folder, elsewhere), _database(folder, elsewhere)]
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _locking(room: Path, elsewhere: str) -> Check:
+def _locking(folder: Path, elsewhere: str) -> Check:
     try:
-        with file_lock(room / "lock", 1.0):
+        with file_lock(folder / "lock", 1.0):
             return Check("locks", GOOD, "work")
     except StateError as error:
         return Check("locks", PROBLEM, str(error), f"this file system cannot lock files: {elsewhere}")
 
 
-def _database(room: Path, elsewhere: str) -> Check:
-    database = Database(room / "outbox.sqlite3", tables.SCHEMA, tables.VERSION)
+def _database(folder: Path, elsewhere: str) -> Check:
+    database = Database(folder / "outbox.sqlite3", tables.SCHEMA, tables.VERSION)
     try:
         database.run(lambda db: tables.one(db, "SELECT COUNT(*) FROM records"))
         problem = database.problem
@@ -169,16 +169,16 @@ def _installation(directory: Path) -> Check:
     return Check(FILE_NAME, GOOD, "can be read")
 
 
-def _outbox(rooms: Rooms) -> Check:
+def _outbox(session: Session) -> Check:
     try:
-        if not rooms.has_outbox():
+        if not session.has_outbox():
             return Check("outbox", GOOD, "not made yet")
-        pending = rooms.outbox.counts().pending + rooms.outbox.aside_count()
+        pending = session.outbox.counts().pending + session.outbox.spilled_count()
     except StoreError as error:
         return Check("outbox", PROBLEM, str(error), "close the program that holds it, or try again")
-    if not rooms.outbox.database.durable:
+    if not session.outbox.database.durable:
         advice = "update this program, if it is older than the state; until this is mended, records wait in memory only"
-        return Check("outbox", PROBLEM, rooms.outbox.database.problem, advice)
+        return Check("outbox", PROBLEM, session.outbox.database.problem, advice)
     return Check("outbox", GOOD, f"{pending} record{'' if pending == 1 else 's'} wait{'s' if pending == 1 else ''}")
 
 

@@ -11,9 +11,10 @@ from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox.queue import StoreError
 
 if TYPE_CHECKING:
-    from telemetry_sdk.client.config import Options
-    from telemetry_sdk.client.records import RecordMaker, World
-    from telemetry_sdk.client.session import Rooms
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.client.records import RecordMaker
+    from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
 
@@ -26,45 +27,45 @@ _NOTHING_SENT: Final = "no detailed analytics had been sent"
 class Choices:
     """Carries out what the user decided, and tells the host of it."""
 
-    def __init__(self, options: Options, world: World, maker: RecordMaker) -> None:
-        self._options = options
-        self._world = world
+    def __init__(self, config: Config, providers: Providers, maker: RecordMaker) -> None:
+        self._config = config
+        self._providers = providers
         self._maker = maker
 
-    def announce(self, rooms: Rooms) -> None:
+    def announce(self, session: Session) -> None:
         """Tell the host of a decision it has not been told of, whoever made it."""
-        callback = self._options.on_consent_change
-        if callback is None or rooms.gate.is_switched_off():
+        callback = self._config.on_consent_change
+        if callback is None or session.gate.is_switched_off():
             return
-        decision = rooms.consent.changed(rooms.installation.read())
+        decision = session.consent.changed(session.installation.read())
         if decision is not None:
             callback(decision)
 
-    def agree(self, rooms: Rooms) -> bool:
+    def agree(self, session: Session) -> bool:
         """Store a yes to the catalogue as it is; whether it is on disk."""
-        return rooms.consent.record(enabled=True, now_ns=self._world.moment_ns(), catalog=self._options.catalog)
+        return session.consent.record(enabled=True, now_ns=self._providers.moment_ns(), catalog=self._config.catalog)
 
-    def withdraw(self, rooms: Rooms) -> bool:
+    def withdraw(self, session: Session) -> bool:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.
 
         Returns:
             Whether all three are certain, and nothing else allows analytics. This process sends none whatever happens.
         """
-        stored = self._decline(rooms)
+        stored = self._decline(session)
         try:
-            if rooms.has_outbox():
-                rooms.outbox.destroy_withdrawn(lambda: rooms.gate.right().grants - {OPERATOR_GRANT})
+            if session.has_outbox():
+                session.outbox.destroy_withdrawn(lambda: session.gate.right().grants - {OPERATOR_GRANT})
             # On a full disk there may be room only now.
-            stored = stored or self._decline(rooms)
-            with sending_lock(rooms.sending_lock_path(), self._options.timeout):
-                return stored and rooms.gate.right().level is not Level.FULL
+            stored = stored or self._decline(session)
+            with sending_lock(session.sending_lock_path(), self._config.timeout):
+                return stored and session.gate.right().level is not Level.FULL
         except (StoreError, StateError):
             return False
 
-    def _decline(self, rooms: Rooms) -> bool:
-        return rooms.consent.record(enabled=False, now_ns=self._world.moment_ns())
+    def _decline(self, session: Session) -> bool:
+        return session.consent.record(enabled=False, now_ns=self._providers.moment_ns())
 
-    def reset_identity(self, rooms: Rooms) -> str | None:
+    def reset_identity(self, session: Session) -> str | None:
         """Begin as a new install: forget the id and what was sent under it, destroy what waits, make a new id."""
 
         def renew(state: State) -> dict[str, object]:
@@ -73,44 +74,46 @@ class Choices:
             gone = ("install_id", "first_seen_at", "first_seen_sent_at", "last_heartbeat_on", "install_ping_sent_at")
             return dict.fromkeys((*gone, "analytics_sent_at", "heartbeat_phase_s", "user_id_secret"))
 
-        rooms.installation.update(renew)
-        if rooms.has_outbox():
-            rooms.outbox.purge("identity reset")
-        if rooms.gate.right().level is Level.OFF:
+        session.installation.update(renew)
+        if session.has_outbox():
+            session.outbox.purge("identity reset")
+        if session.gate.right().level is Level.OFF:
             return None
-        world = self._world
-        me = ensure_identity(rooms.installation, now_ns=world.now_ns(), new_id=world.new_id, draw=world.draw)
+        providers = self._providers
+        me = ensure_identity(
+            session.installation, now_ns=providers.now_ns(), new_id=providers.new_id, draw=providers.draw
+        )
         return me.install_id if me else None
 
-    def forget(self, rooms: Rooms) -> tuple[bool, Record | str]:
+    def forget(self, session: Session) -> tuple[bool, Record | str]:
         """Delete everything on this machine, and leave one request to delete behind where that is due.
 
         Returns:
             Whether everything is gone for certain, and the record that asks the sink's owner to delete too, or why
             there is none.
         """
-        if not rooms.installation.has_directory():
+        if not session.installation.has_directory():
             return True, _NOTHING_SENT
-        state = rooms.installation.read()
-        request = self._deletion_request(rooms, state)
-        certain = not state.telemetry_enabled or self._decline(rooms)
+        state = session.installation.read()
+        request = self._deletion_request(session, state)
+        certain = not state.telemetry_enabled or self._decline(session)
         try:
-            if rooms.has_outbox() or not isinstance(request, str):
-                rooms.outbox.forget("forgotten", None if isinstance(request, str) else request)
+            if session.has_outbox() or not isinstance(request, str):
+                session.outbox.forget("forgotten", None if isinstance(request, str) else request)
         except StoreError as error:
             certain, request = False, str(error)
         try:
-            with sending_lock(rooms.sending_lock_path(), self._options.timeout):
+            with sending_lock(session.sending_lock_path(), self._config.timeout):
                 pass
         except StateError:
             certain = False
-        return rooms.installation.erase(declined=state.telemetry_enabled is False) and certain, request
+        return session.installation.erase(declined=state.telemetry_enabled is False) and certain, request
 
-    def _deletion_request(self, rooms: Rooms, state: State) -> Record | str:
+    def _deletion_request(self, session: Session, state: State) -> Record | str:
         if state.install_id is None or not (state.analytics_sent_at or state.install_ping_sent_at):
             return _NOTHING_SENT
-        if rooms.gate.is_switched_off() or rooms.sink is None:
+        if session.gate.is_switched_off() or session.sink is None:
             # The id is gone with everything else, and it is all that he could name to the sink's owner.
-            why = rooms.gate.right().reason
+            why = session.gate.right().reason
             return f"{why}; what was sent carries the install id {state.install_id}, ask the sink's owner yourself"
         return self._maker.deletion_request(state.install_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from telemetry_sdk.host.arguments import is_a, number_of, text_of
 from telemetry_sdk.host.patterns import lazy
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.consent.notice import Notice
 
-__all__ = ["DELIVERY_MODES", "Options", "check"]
+__all__ = ["Config", "DeliveryMode", "Late", "check"]
 
-DELIVERY_MODES: Final = ("sync", "background", "manual")
-_LATE: Final = ("restamp", "preserve")
+DeliveryMode: TypeAlias = Literal["background", "sync", "manual"]
+Late: TypeAlias = Literal["restamp", "preserve"]
+
 _APP: Final = lazy(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _WORD: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _LONGEST_TIMEOUT: Final = 300.0
 _LARGEST_LIMIT: Final = 10**12
 
 
-class Options(NamedTuple):
+class Config(NamedTuple):
     """The checked arguments of `Telemetry`; see there for their meaning."""
 
     app: str
@@ -32,8 +33,8 @@ class Options(NamedTuple):
     release_channel: str
     deployment_type: str | None
     environment: str | None
-    delivery: str
-    late: str
+    delivery: DeliveryMode
+    late: Late
     timeout: float
     exit_timeout: float
     limits: Limits
@@ -50,29 +51,29 @@ class Options(NamedTuple):
         return int(self.limits.late_minutes * 60 * NANOSECONDS) if self.late == "restamp" else None
 
 
-def check(options: Options) -> Options:
+def check(config: Config) -> Config:
     """Return *options* as plain values, if every one is possible.
 
     Raises:
         ConfigError: One is not; the message names it and says what it may be.
     """
-    if options.on_consent_change is not None and not callable(options.on_consent_change):
+    if config.on_consent_change is not None and not callable(config.on_consent_change):
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
-    _check_notice(options.notice)
+    _check_notice(config.notice)
     for name in ("strict", "scrub", "hash_user_ids"):
-        if not is_a(getattr(options, name), bool):
+        if not is_a(getattr(config, name), bool):
             raise ConfigError(name, "must be True or False")
-    return options._replace(
-        app=_app(options.app),
-        version=_word("version", options.version),
-        release_channel=_word("release_channel", options.release_channel),
-        deployment_type=_optional_word("deployment_type", options.deployment_type),
-        environment=_optional_word("environment", options.environment),
-        delivery=_one_of("delivery", options.delivery, DELIVERY_MODES),
-        late=_one_of("late", options.late, _LATE),
-        timeout=_seconds("timeout", options.timeout, 0.001),
-        exit_timeout=_seconds("exit_timeout", options.exit_timeout, 0.0),
-        limits=_limits(options.limits),
+    return config._replace(
+        app=_app(config.app),
+        version=_word("version", config.version),
+        release_channel=_word("release_channel", config.release_channel),
+        deployment_type=_optional_word("deployment_type", config.deployment_type),
+        environment=_optional_word("environment", config.environment),
+        delivery=cast("DeliveryMode", _one_of("delivery", config.delivery, get_args(DeliveryMode))),
+        late=cast("Late", _one_of("late", config.late, get_args(Late))),
+        timeout=_seconds("timeout", config.timeout, 0.001),
+        exit_timeout=_seconds("exit_timeout", config.exit_timeout, 0.0),
+        limits=_limits(config.limits),
     )
 
 
@@ -121,7 +122,7 @@ def _limits(limits: object) -> Limits:
     if not is_a(limits, Limits):
         raise ConfigError("limits", "must be a telemetry_sdk.Limits")
     plain: dict[str, float] = {}
-    for name, usual in Limits()._asdict().items():
+    for name, usual in Limits().as_dict().items():
         number = number_of(getattr(limits, name))
         if number is None or not 0 < number <= _LARGEST_LIMIT:
             raise ConfigError(f"limits.{name}", f"must be a number above zero, at most {_LARGEST_LIMIT}")

@@ -1,4 +1,4 @@
-"""What runs behind one `Telemetry`: which set of rooms holds now, its threads, its begin and its end.
+"""What runs behind one `Telemetry`: which session holds now, its threads, its begin and its end.
 
 Nothing is opened while a switch says OFF: no file, no thread, no id, not even a look at the state directory.
 """
@@ -10,17 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics import event as analytics_event
-from telemetry_sdk.analytics.scope import Ambient
+from telemetry_sdk.analytics.scope import Scope
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.client.choices import Choices
-from telemetry_sdk.client.pipeline import Sending, note
+from telemetry_sdk.client.pipeline import Pipeline, note
 from telemetry_sdk.client.records import RecordMaker
-from telemetry_sdk.client.session import Rooms
+from telemetry_sdk.client.session import Session
 from telemetry_sdk.consent import policy
 from telemetry_sdk.delivery.heartbeat import heartbeat_step
-from telemetry_sdk.host import lifecycle, terminal
+from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
-from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
 from telemetry_sdk.outbox.queue import BUSY, StoreError
 
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from telemetry_sdk.client.config import Options
-    from telemetry_sdk.client.records import World
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.override import Providers
     from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.endpoint import Settings
-    from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Engine"]
 
@@ -46,53 +45,50 @@ def _later(_: str) -> float | None:
 
 
 class Engine:
-    """Everything behind the facade. Its methods may raise our own bugs; the facade shields them."""
+    """Everything behind the facade. Its methods may raise our own bugs; the facade guards them."""
 
     def __init__(
         self,
-        options: Options,
+        config: Config,
         settings: Settings,
-        world: World,
+        providers: Providers,
         *,
         state_dir: str | os.PathLike[str] | None,
-        sender: Sender | None,
     ) -> None:
-        self.options = options
+        self.config = config
         self.settings = settings
-        self.world = world
-        self.prefix = policy.switch_prefix(options.app)
+        self.providers = providers
+        self.prefix = policy.switch_prefix(config.app)
         self._switch = f"{self.prefix}_TELEMETRY"
-        self.ambient = Ambient(options.app)
+        self.scope = Scope(config.app)
         self.in_use = False
-        maker = RecordMaker(options, world)
-        self.sending = Sending(options, world, maker, on_stored=self._use, wake=self._wake)
-        self.choices = Choices(options, world, maker)
-        self._make_rooms = partial(
-            Rooms, options, settings, world, prefix=self.prefix, state_dir=state_dir, sender=sender
-        )
-        self._real = self._make_rooms(on_delivered=self._delivered)
-        self._log: Rooms | None = None
+        maker = RecordMaker(config, providers)
+        self.pipeline = Pipeline(config, providers, maker, on_stored=self._use, wake=self._wake)
+        self.choices = Choices(config, providers, maker)
+        self._make_session = partial(Session, config, settings, providers, prefix=self.prefix, state_dir=state_dir)
+        self._real = self._make_session(on_delivered=self._delivered)
+        self._log: Session | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
         self._background = Ticker("telemetry-sdk-delivery", self._background_step, gather_s=GATHERING, rest_s=REST)
 
     @property
-    def rooms(self) -> Rooms:
+    def session(self) -> Session:
         """The set that the switch names at this moment."""
-        if self._real.gate.known_off() or self.world.environ.get(self._switch, "").strip().lower() != "log":
+        if self._real.gate.known_off() or self.providers.environ.get(self._switch, "").strip().lower() != "log":
             return self._real
         if self._log is None:
-            self._log = self._make_rooms(on_delivered=self._shown, is_log=True)
+            self._log = self._make_session(on_delivered=self._shown, is_log=True)
         return self._log
 
-    def right(self) -> tuple[Rooms, Decision]:
+    def right(self) -> tuple[Session, Decision]:
         """Return the set that the switch names at this moment, and what may leave through it now."""
         decision = self._real.gate.right()
         # The word for the log closes the real set.
-        if decision.decided_by == self._switch and (rooms := self.rooms) is not self._real:
-            return rooms, rooms.gate.right()
+        if decision.decided_by == self._switch and (session := self.session) is not self._real:
+            return session, session.gate.right()
         return self._real, decision
 
-    def _all_rooms(self) -> Iterator[Rooms]:
+    def _all_sessions(self) -> Iterator[Session]:
         yield self._real
         if self._log is not None:
             yield self._log
@@ -103,14 +99,14 @@ class Engine:
     def _wake(self) -> None:
         self._background.wake()
         # It first gathers, and a short program has ended by then.
-        self.rooms.delivery.prepare()
+        self.session.delivery.prepare()
 
     def _delivered(self, record: Pending) -> None:
-        note(self._real, record.name, self.world.now_ns())
+        note(self._real, record.name, self.providers.now_ns())
 
     def _shown(self, record: Pending) -> None:
         if self._log is not None:
-            note(self._log, record.name, self.world.now_ns())
+            note(self._log, record.name, self.providers.now_ns())
 
     def bind_user(self, user_id: object) -> str | None:
         """Bind a user for the current context, and return the id as events carry it; None unbinds.
@@ -119,16 +115,16 @@ class Engine:
             InvalidEventError: *user_id* is no id.
         """
         user = analytics_event.identity_of(user_id)
-        self.ambient.bind_user(user)
+        self.scope.bind_user(user)
         return user
 
     def withdraw(self) -> bool:
         """Carry out an opt-out; see `Telemetry.opt_out`."""
-        rooms = self.rooms
-        if rooms.gate.is_switched_off() and not rooms.installation.exists:
+        session = self.session
+        if session.gate.is_switched_off() and not session.installation.exists:
             return True
-        certain = self.choices.withdraw(rooms)
-        if rooms.is_log and self._real.installation.exists:
+        certain = self.choices.withdraw(session)
+        if session.is_log and self._real.installation.exists:
             # The log stores nothing, but a no of the user outlasts it.
             certain = self.choices.withdraw(self._real) and certain
         return certain
@@ -145,10 +141,10 @@ class Engine:
             self._log.installation.erase(declined=False)
         if isinstance(request, str):
             return certain, Receipt(Outcome.SUPPRESSED, reason=request)
-        if self.rooms.is_log:
+        if self.session.is_log:
             return certain, Receipt(Outcome.QUEUED, request.uid, self._real.gate.right().reason)
         self.in_use = True
-        return certain, self.sending.dispatch(self._real, Receipt(Outcome.QUEUED, request.uid))
+        return certain, self.pipeline.dispatch(self._real, Receipt(Outcome.QUEUED, request.uid))
 
     def has_stored_no(self) -> bool:
         """Tell whether a no of the user is on disk, not only in the log's memory."""
@@ -163,45 +159,44 @@ class Engine:
 
     def show_notice(self) -> None:
         """Show the first-run notice if it is due and a terminal is there; then nothing leaves from this process."""
-        notice, rooms = self.options.notice, self.rooms
-        sink = rooms.sink
-        if notice is None or rooms.is_log or sink is None or rooms.gate.is_switched_off():
+        notice, session = self.config.notice, self.session
+        sink = session.sink
+        if notice is None or session.is_log or sink is None or session.gate.is_switched_off():
             return
-        state = rooms.installation.read()
-        if not rooms.gate.is_notice_due(state) or rooms.gate.right().decided_by != "notice":
+        state = session.installation.read()
+        if not session.gate.is_notice_due(state) or session.gate.right().decided_by != "notice":
             return
-        if not terminal.is_terminal() or platform.detect_deployment(self.world.environ) == "ci":
+        if not notice.can_be_seen() or platform.detect_deployment(self.providers.environ) == "ci":
             return
-        if not rooms.installation.check_writable():  # it could not be marked as shown, nor anything be sent
+        if not session.installation.check_writable():  # it could not be marked as shown, nor anything be sent
             return
-        text = notice.text(app=self.options.app, sink=sink.host, variable=f"{self.prefix}_TELEMETRY")
-        rooms.gate.hold_all(_NOTICE_HOLD)
-        if terminal.write(text):
-            rooms.installation.update(lambda _: {"notice_version_shown": notice.version})
+        session.gate.hold_all(_NOTICE_HOLD)
+        if notice.show(app=self.config.app, sink=sink.host, variable=self._switch):
+            session.installation.update(lambda _: {"notice_version_shown": notice.version})
 
     def start(self) -> None:
         """Start the daily schedule, and deliver what an earlier run left behind."""
-        rooms = self.rooms
-        if rooms.gate.right().level is Level.OFF:
+        session = self.session
+        if session.gate.right().level is Level.OFF:
             return
         self.in_use = True
-        if rooms.installation.read().heartbeat_phase_s is not None:
+        if session.installation.read().heartbeat_phase_s is not None:
             self._heartbeat.start()
-        if self.options.delivery == "background":
+        if self.config.delivery == "background":
             self._wake()
-        elif self.options.delivery == "sync" and rooms.has_waiting():
-            self.sending.warn_of_loop(rooms)
-            rooms.delivery.deliver(self.options.timeout)
+        elif self.config.delivery == "sync" and session.has_waiting():
+            self.pipeline.warn_of_loop(session)
+            session.delivery.deliver(self.config.timeout)
 
     @property
     def strict(self) -> bool:
         """Whether bugs are raised."""
-        return self.options.strict
+        return self.config.strict
 
     @property
     def exit_timeout(self) -> float:
         """Seconds the end of the program may take for this engine."""
-        return self.options.exit_timeout if self.in_use else 0.0
+        return self.config.exit_timeout if self.in_use else 0.0
 
     def close(self, timeout: float) -> None:
         """Stop the threads, deliver within *timeout* seconds unless the mode is manual, close what is open.
@@ -210,80 +205,80 @@ class Engine:
         """
         lifecycle.end([(self, timeout)], for_good=False)
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def halt(self) -> None:
-        """Tell the threads to end; see `lifetime.Living`, here and below."""
+        """Tell the threads to end; see `lifecycle.Living`, here and below."""
         self.in_use = False
         self._heartbeat.stop()
         self._background.stop()
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def drain(self, timeout: float) -> None:
         """Deliver what waits, unless the mode is manual."""
-        rooms = self.rooms
-        if self.options.delivery != "manual" and rooms.gate.right().level is not Level.OFF and rooms.has_waiting():
-            rooms.delivery.deliver(timeout)
+        session = self.session
+        if self.config.delivery != "manual" and session.gate.right().level is not Level.OFF and session.has_waiting():
+            session.delivery.deliver(timeout)
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def break_off(self) -> None:
         """Break off a request that is still under way."""
-        for rooms in self._all_rooms():
-            rooms.break_off()
+        for session in self._all_sessions():
+            session.break_off()
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def shut(self, deadline: float, *, for_good: bool) -> None:
         """Wait for the threads, for one in the middle of its step would open again what is closed here; then close."""
         for ticker in (self._background, self._heartbeat):
             ticker.join(deadline - time.monotonic())
-        for rooms in self._all_rooms():
-            rooms.shut(deadline, for_good=for_good)
+        for session in self._all_sessions():
+            session.shut(deadline, for_good=for_good)
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def at_fork(self, moment: str) -> None:
         """Close what must not be carried into a child; go on in the parent, start afresh in the child."""
         tickers = (self._heartbeat, self._background)
         if moment == "before":
             for ticker in tickers:
                 ticker.before_fork()
-            for rooms in self._all_rooms():
-                rooms.before_fork()
+            for session in self._all_sessions():
+                session.before_fork()
             return
-        for rooms in self._all_rooms():
-            (rooms.after_fork_in_parent if moment == "parent" else rooms.after_fork_in_child)()
+        for session in self._all_sessions():
+            (session.after_fork_in_parent if moment == "parent" else session.after_fork_in_child)()
         for ticker in tickers:
             (ticker.after_fork_in_parent if moment == "parent" else ticker.after_fork_in_child)()
 
-    @shielded(_later)
+    @guarded(_later)
     def _heartbeat_step(self) -> float | None:
-        rooms = self.rooms
-        phase = rooms.installation.read().heartbeat_phase_s if rooms.gate.right().level is not Level.OFF else None
+        session = self.session
+        phase = session.installation.read().heartbeat_phase_s if session.gate.right().level is not Level.OFF else None
         if phase is None:
             return LONGEST_SLEEP
-        now = self.world.now_ns() / NANOSECONDS
-        return heartbeat_step(now, phase, partial(self.sending.base, rooms, HEARTBEAT))
+        now = self.providers.now_ns() / NANOSECONDS
+        return heartbeat_step(now, phase, partial(self.pipeline.base, session, HEARTBEAT))
 
-    @shielded(_later)
+    @guarded(_later)
     def _background_step(self) -> float | None:
         """Deliver what waits, and return the seconds until that is worth trying again; None when nothing waits."""
-        rooms = self.rooms
-        if (decision := rooms.gate.right()).level is Level.OFF or decision.hold:
+        session = self.session
+        if (decision := session.gate.right()).level is Level.OFF or decision.hold:
             return None
-        if not rooms.has_waiting():
+        if not session.has_waiting():
             return None
-        if (wait := rooms.delivery.others_turn()) > 0:
+        if (wait := session.delivery.others_lead()) > 0:
             return wait
-        tally = rooms.delivery.deliver(LONGEST_SLEEP, gathers=True)
-        if not rooms.has_waiting():
+        tally = session.delivery.deliver(LONGEST_SLEEP, gathers=True)
+        if not session.has_waiting():
             return None
         if not tally.reason and (tally.delivered or tally.rejected):
             return 0.0  # stored during the request
         try:
-            circuit = rooms.outbox.circuit()
+            circuit = session.outbox.circuit()
         except StoreError:
-            return self.options.timeout
-        if tally.reason == BUSY or rooms.outbox.aside_count():
-            return self.options.timeout
-        wait = max(circuit.not_before, circuit.held_until) - self.world.now_ns() / NANOSECONDS
-        if wait <= 0 and tally.reason and not rooms.delivery.is_stopped():
-            return self.options.timeout  # what stood in the way is none of the sink's doing, and passes
+            return self.config.timeout
+        if tally.reason == BUSY or session.outbox.spilled_count():
+            return self.config.timeout
+        wait = max(circuit.not_before, circuit.held_until) - self.providers.now_ns() / NANOSECONDS
+        if wait <= 0 and tally.reason and not session.delivery.is_stopped():
+            return self.config.timeout  # what stood in the way is none of the sink's doing, and passes
         return min(wait, LONGEST_SLEEP) if wait > 0 else LONGEST_SLEEP

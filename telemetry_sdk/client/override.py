@@ -1,85 +1,167 @@
-"""What connects one `Telemetry` with the world, and the one place where a test run steps in between.
+"""What connects one `Telemetry` with the world, and the one seam where tests step in between.
 
-A `Telemetry` describes its connections as a `Wiring` and works by the one that `current` returns. In a program that
-is the same value. A test run (`telemetry_sdk.testing`, the only caller of `redirect`) has every object of the process
-work by another one, those made long before included. No variable and no file can do that: only code in the process.
+Clock, ids, randomness, the environment and the sender are no arguments of `Telemetry`: a program has no use for them,
+and whoever shows a signature with its defaults would show the whole environment. They enter here, in two ways:
+
+- `supplied` gives them to each object that is made within a block, for a test of one object;
+- `redirect` has every object of the process work by another `Setup`, those made long before included, for a whole test
+  run (`telemetry_sdk.testing`).
+
+In a program neither is called. No variable and no file can change that: only code in the process.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 import weakref
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+
+from telemetry_sdk.model import NANOSECONDS
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from telemetry_sdk.client.config import Options
-    from telemetry_sdk.client.engine import Engine
+    from telemetry_sdk.client.config import Config
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Wired", "Wiring", "current", "engine_of", "redirect", "watch"]
+__all__ = ["Overridable", "Providers", "Setup", "current", "engine_of", "providers", "redirect", "supplied", "watch"]
+
+E_co = TypeVar("E_co", covariant=True)
+
+_MILLISECOND: Final = 1_000_000
+_LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
 
 
-class Wiring(NamedTuple):
-    """The connections of one `Telemetry`.
+def _new_id() -> str:
+    from uuid import uuid4
 
-    Attributes:
-        options: What the integrator chose.
-        find_sink: Finds the sink in an environment.
-        environ: The environment.
+    return str(uuid4())
+
+
+def _draw() -> float:
+    return int.from_bytes(os.urandom(6)) / 2**48
+
+
+class Providers:
+    """What an object takes from the world. No tuple, for whoever shows the variables of a failed call unfolds those.
+
+    Args:
+        environ: The environment, looked at again for every decision.
         clock: Nanoseconds since 1970 UTC.
-        new_id: Makes random UUIDs as text.
-        draw: Makes random numbers in [0, 1).
-        state_dir: Where state is kept, or None for the default.
+        new_id: Makes a random UUID4, as text.
+        draw: Makes a random number in [0, 1).
         sender: Sends instead of the sink's own sender, or None.
     """
 
-    options: Options
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], int] = time.time_ns,
+        new_id: Callable[[], str] = _new_id,
+        draw: Callable[[], float] = _draw,
+        sender: Sender | None = None,
+    ) -> None:
+        self.environ = environ
+        self.clock = clock
+        self.new_id = new_id
+        self.draw = draw
+        self.sender = sender
+
+    def but(self, **parts: Any) -> Providers:
+        """Return the same with these parts instead."""
+        return Providers(**{**vars(self), **parts})
+
+    def now_ns(self) -> int:
+        """Return the time in nanoseconds since 1970, to the millisecond: a finer one says nothing about use.
+
+        Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261
+        is read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
+        """
+        return self.moment_ns() // _MILLISECOND * _MILLISECOND
+
+    def moment_ns(self) -> int:
+        """Return the time as exactly as the clock tells it, for what stays on this machine."""
+        return min(max(self.clock(), _MILLISECOND), _LAST_NS)
+
+
+_supplied = Providers()
+
+
+def providers() -> Providers:
+    """Return what an object that is made now takes from the world."""
+    return _supplied
+
+
+@contextlib.contextmanager
+def supplied(**parts: Any) -> Iterator[None]:
+    """Give each `Telemetry` that is made in this block these parts of `Providers`, for good. For tests.
+
+    One made in another thread meanwhile gets them too.
+
+    Raises:
+        TypeError: There is no such part.
+    """
+    global _supplied  # noqa: PLW0603 - what is made in the block must find it
+    before, _supplied = _supplied, _supplied.but(**parts)
+    try:
+        yield
+    finally:
+        _supplied = before
+
+
+class Setup(NamedTuple):
+    """What one `Telemetry` works by.
+
+    Attributes:
+        config: What the integrator chose.
+        find_sink: Finds the sink in an environment.
+        state_dir: Where state is kept, or None for the default.
+        providers: What it takes from the world.
+    """
+
+    config: Config
     find_sink: Callable[[Mapping[str, str]], Settings]
-    environ: Mapping[str, str]
-    clock: Callable[[], int]
-    new_id: Callable[[], str]
-    draw: Callable[[], float]
     state_dir: str | os.PathLike[str] | None
-    sender: Sender | None
+    providers: Providers
 
 
-class Wired(Protocol):
-    """An object that works by a wiring."""
-
-    @property
-    def _engine(self) -> Engine:
-        """What does its work."""
-        ...
+class Overridable(Protocol):
+    """An object that works by a setup."""
 
     def _connect(self) -> None:
-        """Work by the wiring that holds now, and let go of the one before."""
+        """Work by the setup that holds now, and let go of the one before."""
         ...
 
 
-_wired: Final[weakref.WeakSet[Wired]] = weakref.WeakSet()
-_redirection: Callable[[Wiring], Wiring] | None = None
+class _HasEngine(Protocol[E_co]):
+    @property
+    def _engine(self) -> E_co: ...
 
 
-def watch(wired: Wired) -> None:
-    """Have *wired* told when other wirings hold."""
-    _wired.add(wired)
+_watched: Final[weakref.WeakSet[Overridable]] = weakref.WeakSet()
+_redirection: Callable[[Setup], Setup] | None = None
 
 
-def engine_of(telemetry: Wired) -> Engine:
+def watch(it: Overridable) -> None:
+    """Have *it* told when other setups hold."""
+    _watched.add(it)
+
+
+def engine_of(telemetry: _HasEngine[E_co]) -> E_co:
     """Return the engine behind a `Telemetry`, opened if need be. For tests and for ``doctor``."""
     return telemetry._engine
 
 
-def current(wiring: Wiring) -> Wiring:
-    """Return the wiring to work by instead of *wiring*: outside of test runs the same."""
-    return wiring if _redirection is None else _redirection(wiring)
+def current(setup: Setup) -> Setup:
+    """Return the setup to work by instead of *setup*: outside of test runs the same."""
+    return setup if _redirection is None else _redirection(setup)
 
 
-def redirect(to: Callable[[Wiring], Wiring] | None) -> Callable[[Wiring], Wiring] | None:
-    """Have every `Telemetry` of this process, made or yet to be made, work by *to* of its wiring; None: by its own.
+def redirect(to: Callable[[Setup], Setup] | None) -> Callable[[Setup], Setup] | None:
+    """Have every `Telemetry` of this process, made or yet to be made, work by *to* of its setup; None: by its own.
 
     Each object starts afresh, also when *to* is what held before: it closes what it has open and sends nothing more of
     what waited.
@@ -89,14 +171,14 @@ def redirect(to: Callable[[Wiring], Wiring] | None) -> Callable[[Wiring], Wiring
     """
     global _redirection
     before, _redirection = _redirection, to
-    for wired in _all():
-        wired._connect()
+    for it in _all():
+        it._connect()
     return before
 
 
-def _all() -> list[Wired]:
+def _all() -> list[Overridable]:
     while True:
         try:
-            return list(_wired)
+            return list(_watched)
         except RuntimeError:
             continue  # another thread has just made one

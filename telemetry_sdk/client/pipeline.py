@@ -12,7 +12,7 @@ from telemetry_sdk.analytics.values import is_reserved
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.delivery.retry import STOPPED
 from telemetry_sdk.host.event_loop import LoopWarning
-from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
 from telemetry_sdk.model import (
     FIRST_SEEN,
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry_sdk.analytics.event import Event
-    from telemetry_sdk.client.config import Options
-    from telemetry_sdk.client.records import RecordMaker, World
-    from telemetry_sdk.client.session import Rooms
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.client.records import RecordMaker
+    from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
 
-__all__ = ["ASIDE", "Draft", "Sending", "note"]
+__all__ = ["SPILLED", "Draft", "Pipeline", "note"]
 
-ASIDE: Final = "set aside while the outbox cannot be used"
+SPILLED: Final = "spilled to a file of its own while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
 _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
 
@@ -55,7 +56,7 @@ class Draft(NamedTuple):
     withheld: str = ""
 
 
-class Sending:
+class Pipeline:
     """Makes, stores and dispatches records.
 
     Args:
@@ -68,68 +69,68 @@ class Sending:
 
     def __init__(
         self,
-        options: Options,
-        world: World,
+        config: Config,
+        providers: Providers,
         maker: RecordMaker,
         *,
         on_stored: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
         self.maker = maker
-        self._options = options
-        self._world = world
+        self._config = config
+        self._providers = providers
         self._on_stored = on_stored
         self._wake = wake
         self._unkept_id = ""
         self._scrubber: Scrubber | None = None
         self._loop_warning = LoopWarning()
 
-    def base(self, rooms: Rooms, name: str, *, now: bool = True) -> Receipt:
+    def base(self, session: Session, name: str, *, now: bool = True) -> Receipt:
         """Make and store a base record, once per install or once per UTC day, and dispatch it unless *now* is False."""
-        if (decision := rooms.gate.right()).level < Level.BASE:
+        if (decision := session.gate.right()).level < Level.BASE:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
-        now_ns = self._world.now_ns()
-        state = rooms.installation.read()
+        now_ns = self._providers.now_ns()
+        state = session.installation.read()
         is_heartbeat = name == HEARTBEAT
         if is_heartbeat and not is_due(now_ns / NANOSECONDS, state.last_heartbeat_on):
             return Receipt(Outcome.SUPPRESSED, reason="today's heartbeat was made already")
         if not is_heartbeat and state.first_seen_sent_at is not None:
             return Receipt(Outcome.SUPPRESSED, reason="first_seen was delivered already")
-        me = self._ensure(rooms, now_ns)
+        me = self._ensure(session, now_ns)
         try:
-            problem = rooms.why_not_kept()
+            problem = session.why_not_kept()
         except StoreError:
             problem = ""  # locked for the moment: it is there
         if me is None or problem:
-            problem = problem or rooms.installation.problem
+            problem = problem or session.installation.problem
             return Receipt(Outcome.SUPPRESSED, reason=f"base telemetry must be able to keep its state: {problem}")
-        receipt = self._store(rooms, self.maker.base(name, me, now_ns), replaces=is_heartbeat)
-        self._remember_base(rooms, name, receipt, now_ns)
-        return self.dispatch(rooms, receipt) if now else receipt
+        receipt = self._store(session, self.maker.base(name, me, now_ns), replaces=is_heartbeat)
+        self._remember_base(session, name, receipt, now_ns)
+        return self.dispatch(session, receipt) if now else receipt
 
-    def _remember_base(self, rooms: Rooms, name: str, receipt: Receipt, now_ns: int) -> None:
+    def _remember_base(self, session: Session, name: str, receipt: Receipt, now_ns: int) -> None:
         if name == HEARTBEAT and receipt.outcome is not Outcome.DROPPED:
             day = utc_day(now_ns / NANOSECONDS)
-            rooms.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
-        elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and rooms.outbox.is_done(receipt.uid):
-            note(rooms, name, now_ns)
+            session.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
+        elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and session.outbox.is_done(receipt.uid):
+            note(session, name, now_ns)
 
-    def _ensure(self, rooms: Rooms, now_ns: int) -> Identity | None:
-        world = self._world
-        return ensure_identity(rooms.installation, now_ns=now_ns, new_id=world.new_id, draw=world.draw)
+    def _ensure(self, session: Session, now_ns: int) -> Identity | None:
+        providers = self._providers
+        return ensure_identity(session.installation, now_ns=now_ns, new_id=providers.new_id, draw=providers.draw)
 
-    def install_id(self, rooms: Rooms) -> str:
+    def install_id(self, session: Session) -> str:
         """Return the id analytics events carry; where none can be kept, one of this process only."""
         # The gate has just read the state.
-        me = known_identity(rooms.installation.newest) or self._ensure(rooms, self._world.now_ns())
+        me = known_identity(session.installation.newest) or self._ensure(session, self._providers.now_ns())
         if me is not None:
             return me.install_id
-        self._unkept_id = self._unkept_id or self._world.new_id()
+        self._unkept_id = self._unkept_id or self._providers.new_id()
         return self._unkept_id
 
     def event(
         self,
-        rooms: Rooms,
+        session: Session,
         decision: Decision,
         name: str,
         properties: Mapping[str, object] | None = None,
@@ -137,15 +138,15 @@ class Sending:
         context: Callable[[], Any] = dict,
     ) -> Receipt:
         """Make, store and dispatch an analytics event, which the gate's *decision* of this moment allows."""
-        made_when_needed = partial(self.install_id, rooms)
-        covers, grant = self._covered(rooms, decision)
-        user = self._sent_user(rooms, user_id)
+        made_when_needed = partial(self.install_id, session)
+        covers, grant = self._covered(session, decision)
+        user = self._sent_user(session, user_id)
         draft = self.draft(name, made_when_needed, properties, user, context, grant=grant, covers=covers)
         if draft.withheld:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
-        receipt = self._accept(rooms, draft.record)
+        receipt = self._accept(session, draft.record)
         is_whole = not (draft.event.dropped or draft.event.scrubbed)
-        return receipt if is_whole else receipt._replace(reason=draft.event.explain(receipt.reason))
+        return receipt if is_whole else receipt.replace(reason=draft.event.explain(receipt.reason))
 
     def draft(
         self,
@@ -168,14 +169,14 @@ class Sending:
         checked = analytics_event.check_name(name)
         install_id = find_id()
         own = self.maker.own_attributes(install_id)
-        limits, scrubber = self._options.limits, self._scrub_with()
+        limits, scrubber = self._config.limits, self._scrub_with()
         event = analytics_event.build(checked, properties, own=own, limits=limits, context=context(), scrubber=scrubber)
         event, withheld = self._admitted(checked, event, covers)
         return Draft(event, self.maker.analytics(checked, event, install_id, user, grant), withheld)
 
     def _scrub_with(self) -> Scrubber | None:
-        if self._scrubber is None and self._options.scrub:
-            self._scrubber = Scrubber(platform.own_words(self._world.environ))
+        if self._scrubber is None and self._config.scrub:
+            self._scrubber = Scrubber(platform.own_words(self._providers.environ))
         return self._scrubber
 
     def shown_user(self, state: State, user_id: object) -> str | None:
@@ -185,39 +186,39 @@ class Sending:
             return user
         return analytics_event.hashed_identity(user, (state.user_id_secret or "").encode())
 
-    def _sent_user(self, rooms: Rooms, user_id: object) -> str | None:
+    def _sent_user(self, session: Session, user_id: object) -> str | None:
         """Return the user id as it leaves. The secret it may be hashed under is made when first needed."""
         user = analytics_event.identity_of(user_id)
         if user is None or not self._must_hash(user):
             return user
-        fresh = (self._world.new_id() + self._world.new_id()).replace("-", "")
-        state = rooms.installation.update(lambda it: {} if it.user_id_secret else {"user_id_secret": fresh})
+        fresh = (self._providers.new_id() + self._providers.new_id()).replace("-", "")
+        state = session.installation.update(lambda it: {} if it.user_id_secret else {"user_id_secret": fresh})
         return analytics_event.hashed_identity(user, (state.user_id_secret or fresh).encode())
 
     def _must_hash(self, user: str) -> bool:
         """Tell whether the host wants user ids hashed, or this one looks like something secret."""
         scrubber = self._scrub_with()
-        return self._options.hash_user_ids or (scrubber is not None and not scrubber.is_clean(user))
+        return self._config.hash_user_ids or (scrubber is not None and not scrubber.is_clean(user))
 
     def _admitted(self, name: str, event: Event, covers: int | None) -> tuple[Event, str]:
         """Return *event* as the catalogue admits it, and why it may not leave at all, if it may not."""
-        catalog = self._options.catalog
+        catalog = self._config.catalog
         if catalog is None:
             return event, ""
         given = {key: value for key, value in event.payload.items() if not is_reserved(key)}
-        admission = catalog.admit(name, given, covers, today=utc_day(self._world.now_ns() / NANOSECONDS))
+        admission = catalog.admit(name, given, covers, today=utc_day(self._providers.now_ns() / NANOSECONDS))
         if admission.outcome is Outcome.REFUSED:
             raise InvalidEventError(name, admission.reason)
         ours = {key: value for key, value in event.payload.items() if is_reserved(key)}
         payload = {**ours, **admission.kept}
         return event._replace(payload=payload, dropped=event.dropped + admission.dropped), admission.reason
 
-    def _covered(self, rooms: Rooms, decision: Decision) -> tuple[int | None, str | None]:
+    def _covered(self, session: Session, decision: Decision) -> tuple[int | None, str | None]:
         """Return the catalogue's version that holds now, and the grant to file an event under."""
-        catalog = self._options.catalog
+        catalog = self._config.catalog
         if catalog is None:
             return None, decision.grant
-        state = rooms.installation.read()
+        state = session.installation.read()
         covers = self.covers(state, decision.grants)
         if OPERATOR_GRANT in decision.grants and self.covers(state, frozenset()) != covers:
             # What only the operator agreed to must not outlast his word under the user's older consent.
@@ -226,62 +227,62 @@ class Sending:
 
     def covers(self, state: State, grants: frozenset[str]) -> int | None:
         """Return the version of the catalogue that the consent is about; an operator's is about all of it."""
-        catalog = self._options.catalog
+        catalog = self._config.catalog
         if catalog is None or OPERATOR_GRANT in grants:
             return catalog.version if catalog else None
         return catalog.covered(state.consent_catalog_version)
 
-    def _accept(self, rooms: Rooms, record: Record) -> Receipt:
-        receipt = self._store(rooms, record)
-        if receipt and record.grant not in rooms.gate.right().grants:
+    def _accept(self, session: Session, record: Record) -> Receipt:
+        receipt = self._store(session, record)
+        if receipt and record.grant not in session.gate.right().grants:
             # Withdrawn between the first look and the write; whoever withdrew may have purged before our write.
             with contextlib.suppress(StoreError):  # its consent is gone all the same, so it stays here
-                rooms.outbox.withdraw(record.uid, "consent withdrawn")
+                session.outbox.withdraw(record.uid, "consent withdrawn")
             return Receipt(Outcome.SUPPRESSED, reason="consent was withdrawn")
-        return self.dispatch(rooms, receipt)
+        return self.dispatch(session, receipt)
 
-    def _store(self, rooms: Rooms, record: Record, *, replaces: bool = False) -> Receipt:
+    def _store(self, session: Session, record: Record, *, replaces: bool = False) -> Receipt:
         self._on_stored()
         try:
-            if rooms.delivery.is_stopped():
+            if session.delivery.is_stopped():
                 return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
-            put = rooms.outbox.put(record, replaces=replaces)
+            put = session.outbox.put(record, replaces=replaces)
         except StoreError as error:
             return Receipt(Outcome.DROPPED, record.uid, str(error))
         if put is Put.KNOWN:
             return Receipt(Outcome.SUPPRESSED, record.uid, "it was accepted before")
-        return Receipt(Outcome.QUEUED, record.uid, ASIDE if put is Put.ASIDE else "")
+        return Receipt(Outcome.QUEUED, record.uid, SPILLED if put is Put.SPILLED else "")
 
-    def warn_of_loop(self, rooms: Rooms) -> None:
+    def warn_of_loop(self, session: Session) -> None:
         """Log, once, that this call is about to wait within an event loop, if it is."""
-        if rooms.delivery.waits:
-            self._loop_warning.check(self._options.timeout)
+        if session.delivery.waits:
+            self._loop_warning.check(self._config.timeout)
 
-    def dispatch(self, rooms: Rooms, receipt: Receipt) -> Receipt:
+    def dispatch(self, session: Session, receipt: Receipt) -> Receipt:
         """Let a stored record leave as the delivery mode says, and return what became of it."""
-        if not receipt or receipt.uid is None or self._options.delivery == "manual":
+        if not receipt or receipt.uid is None or self._config.delivery == "manual":
             return receipt
-        if self._options.delivery != "background" and receipt.reason == ASIDE:
+        if self._config.delivery != "background" and receipt.reason == SPILLED:
             return receipt
-        fate, reason = self._let_go(rooms, receipt.uid)
+        fate, reason = self._let_go(session, receipt.uid)
         return Receipt(_FATES[fate], receipt.uid, reason or receipt.reason)
 
     @property
     def strict(self) -> bool:
         """Whether bugs are raised."""
-        return self._options.strict
+        return self._config.strict
 
-    @shielded(lambda reason: ("kept", reason))
-    def _let_go(self, rooms: Rooms, uid: str) -> tuple[str, str]:
+    @guarded(lambda reason: ("kept", reason))
+    def _let_go(self, session: Session, uid: str) -> tuple[str, str]:
         """Return what became of the stored record *uid*: kept, should a bug end its way."""
-        if self._options.delivery == "background":
+        if self._config.delivery == "background":
             self._wake()
             return "kept", ""
-        self.warn_of_loop(rooms)
-        return rooms.delivery.deliver_one(uid, self._options.timeout)
+        self.warn_of_loop(session)
+        return session.delivery.deliver_one(uid, self._config.timeout)
 
 
-def note(rooms: Rooms, name: str, now_ns: int) -> None:
+def note(session: Session, name: str, now_ns: int) -> None:
     """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
     if key := _NOTES.get(name):
-        rooms.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})
+        session.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})

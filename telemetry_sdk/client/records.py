@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from telemetry_sdk.base_payload import fields, platform
 from telemetry_sdk.identity.install_id import derived_uid
@@ -11,52 +11,15 @@ from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSEC
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from telemetry_sdk.analytics.event import Event
     from telemetry_sdk.base_payload.fields import Facts
-    from telemetry_sdk.client.config import Options
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.override import Providers
     from telemetry_sdk.identity.install_id import Identity
 
-__all__ = ["RecordMaker", "World"]
-
-_MILLISECOND: Final = 1_000_000
-_LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
-
-
-class World:
-    """Clock, randomness, ids and environment: everything that tests replace.
-
-    Args:
-        environ: The environment, looked at again for every decision.
-        clock: Nanoseconds since 1970 UTC.
-        new_id: Makes a random UUID4, as text.
-        draw: Makes a random number in [0, 1).
-    """
-
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        clock: Callable[[], int],
-        new_id: Callable[[], str],
-        draw: Callable[[], float],
-    ) -> None:
-        self.environ = environ
-        self.new_id = new_id
-        self.draw = draw
-        self._clock = clock
-
-    def now_ns(self) -> int:
-        """Return the time in nanoseconds since 1970, to the millisecond: a finer one says nothing about use.
-
-        Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261
-        is read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
-        """
-        return self.moment_ns() // _MILLISECOND * _MILLISECOND
-
-    def moment_ns(self) -> int:
-        """Return the time as exactly as the clock tells it, for what stays on this machine."""
-        return min(max(self._clock(), _MILLISECOND), _LAST_NS)
+__all__ = ["RecordMaker"]
 
 
 class _Uids:
@@ -82,25 +45,25 @@ class _Uids:
 class RecordMaker:
     """Makes records. Reads the platform's facts when the first record needs them, then never again."""
 
-    def __init__(self, options: Options, world: World) -> None:
-        self._options = options
-        self._world = world
-        self._uids = _Uids(world.new_id)
+    def __init__(self, config: Config, providers: Providers) -> None:
+        self._config = config
+        self._providers = providers
+        self._uids = _Uids(providers.new_id)
         self._facts: Facts | None = None
-        self._deployment = options.deployment_type or ""
+        self._deployment = config.deployment_type or ""
         self._envelopes: dict[Layer, bytes] = {}
 
     def base(self, name: str, me: Identity, now_ns: int) -> Record:
         """Return the base record *name* of this moment. Its uid is derived: two processes make the same one."""
-        facts = self._facts = self._facts or platform.detect(self._world.environ, self._options.deployment_type)
+        facts = self._facts = self._facts or platform.detect(self._providers.environ, self._config.deployment_type)
         payload = fields.build(
             name,
             install_id=me.install_id,
-            app_version=self._options.version,
+            app_version=self._config.version,
             facts=facts,
             first_seen_at=me.first_seen_at,
             now_ns=now_ns,
-            release_channel=self._options.release_channel,
+            release_channel=self._config.release_channel,
         )
         day = utc_day(now_ns / NANOSECONDS)
         uid = derived_uid(me.install_id, "first_seen" if name == FIRST_SEEN else f"heartbeat/{day}")
@@ -109,7 +72,7 @@ class RecordMaker:
 
     def analytics(self, name: str, event: Event, install_id: str, user: str | None, grant: str | None) -> Record:
         """Return the analytics record of *event*, made now under the consent *grant*."""
-        now_ns = self._world.now_ns()
+        now_ns = self._providers.now_ns()
         is_ping = name == INSTALL
         uid = derived_uid(install_id, "install_ping") if is_ping else self._uids.next()
         body = otlp.encode_record(
@@ -128,7 +91,7 @@ class RecordMaker:
 
         It needs no consent, so it is stored with the base records and outlasts a withdrawal.
         """
-        now_ns, name = self._world.now_ns(), DELETION_REQUESTED
+        now_ns, name = self._providers.now_ns(), DELETION_REQUESTED
         uid = derived_uid(install_id, "deletion")
         payload = {"install_id": install_id}
         body = otlp.encode_record(name=name, uid=uid, identity=install_id, made_ns=now_ns, payload=payload)
@@ -136,18 +99,18 @@ class RecordMaker:
 
     def own_attributes(self, install_id: str) -> dict[str, str]:
         """Return what every analytics event carries."""
-        self._deployment = self._deployment or platform.detect_deployment(self._world.environ)
+        self._deployment = self._deployment or platform.detect_deployment(self._providers.environ)
         return {
             "install_id": install_id,
-            "app_version": self._options.version,
+            "app_version": self._config.version,
             "deployment_type": self._deployment,
-            "release_channel": self._options.release_channel,
+            "release_channel": self._config.release_channel,
         }
 
     def _envelope(self, layer: Layer) -> bytes:
-        options = self._options
+        config = self._config
         if layer not in self._envelopes:
             self._envelopes[layer] = otlp.encode_envelope(
-                app=options.app, version=options.version, layer=layer, environment=options.environment
+                app=config.app, version=config.version, layer=layer, environment=config.environment
             )
         return self._envelopes[layer]

@@ -1,6 +1,6 @@
-"""The rooms of one `Telemetry`, each opened when first needed.
+"""What is open for one `Telemetry`, state and delivery, each part opened when first needed.
 
-There are two sets of them: the real one, and one for ``<APP>_TELEMETRY=log``, which takes the same road to standard
+There are two sessions: the real one, and one for ``<APP>_TELEMETRY=log``, which takes the same road to standard
 error and keeps nothing. Only the set that the switch names may send.
 """
 
@@ -9,33 +9,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.client.senders import LOG_SINK, make_sender
 from telemetry_sdk.consent.gate import Gate
 from telemetry_sdk.consent.store import ConsentStore
-from telemetry_sdk.delivery.config import make_plan
+from telemetry_sdk.delivery.config import make_config
 from telemetry_sdk.delivery.deliver import Delivery
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.model import timestamp
 from telemetry_sdk.outbox.lease import new_owner
 from telemetry_sdk.outbox.queue import Outbox
+from telemetry_sdk.sender.endpoint import Sink
+from telemetry_sdk.sender.file import FileSender, LogSender
+from telemetry_sdk.sender.http import HttpSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from telemetry_sdk.client.config import Options
-    from telemetry_sdk.client.records import World
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.override import Providers
     from telemetry_sdk.outbox.tables import Pending
-    from telemetry_sdk.sender.endpoint import Settings, Sink
+    from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Rooms"]
+__all__ = ["Session"]
+
+_LOG_SINK: Final = Sink("log:", "stderr")  # where records go under <APP>_TELEMETRY=log
 
 
-class Rooms:
+class Session:
     """State and delivery of one app for one sink.
 
     Args:
@@ -44,38 +48,35 @@ class Rooms:
         world: Clock, ids, environment.
         prefix: Prefix of the app's variables.
         state_dir: Where state is kept, when the integrator said so.
-        sender: Sends instead of the sink's own sender.
         on_delivered: Called with each record of which the state file keeps account, once the sink has it.
         is_log: Whether this is the set for ``<APP>_TELEMETRY=log``.
     """
 
     def __init__(
         self,
-        options: Options,
+        config: Config,
         settings: Settings,
-        world: World,
+        providers: Providers,
         *,
         prefix: str,
         state_dir: str | os.PathLike[str] | None,
-        sender: Sender | None,
         on_delivered: Callable[[Pending], None],
         is_log: bool = False,
     ) -> None:
         self.is_log = is_log
         self.settings = settings
         self.gate = Gate(
-            world.environ,
+            providers.environ,
             prefix,
             lambda: self.installation,
             has_sink=settings.sink is not None,
-            notice_version=options.notice.version if options.notice and not is_log else None,
+            notice_version=config.notice.version if config.notice and not is_log else None,
             to_log=is_log,
         )
-        self._options = options
-        self._world = world
+        self._config = config
+        self._providers = providers
         self._prefix = prefix
         self._state_dir = state_dir
-        self._sender = sender
         self._on_delivered = on_delivered
         self._lock = threading.RLock()
         self._installation: Installation | None = None
@@ -92,7 +93,7 @@ class Rooms:
     def _open_installation(self) -> Installation:
         with self._lock:
             if self._installation is None:
-                directory = locate(self._options.app, self._prefix, self._world.environ, self._state_dir)
+                directory = locate(self._config.app, self._prefix, self._providers.environ, self._state_dir)
                 self._installation = Installation(directory, read_only=self.is_log)
             return self._installation
 
@@ -112,9 +113,9 @@ class Rooms:
     def _open_outbox(self) -> Outbox:
         with self._lock:
             if self._outbox is None:
-                owner = new_owner(os.getpid(), self._world.new_id())
+                owner = new_owner(os.getpid(), self._providers.new_id())
                 directory = None if self.is_log else self.installation.directory
-                self._outbox = Outbox(directory, self._options.limits, owner)
+                self._outbox = Outbox(directory, self._config.limits, owner)
             return self._outbox
 
     @property
@@ -131,7 +132,7 @@ class Rooms:
     @property
     def sink(self) -> Sink | None:
         """Where records go, or None."""
-        return LOG_SINK if self.is_log else self.settings.sink
+        return _LOG_SINK if self.is_log else self.settings.sink
 
     def _make_delivery(self) -> Delivery:
         sink = self.sink
@@ -139,17 +140,17 @@ class Rooms:
             raise RuntimeError("there is no sink to deliver to")
         return Delivery(
             self.outbox,
-            (None if self.is_log else self._sender) or make_sender(sink),
-            make_plan(
+            (None if self.is_log else self._providers.sender) or _make_sender(sink),
+            make_config(
                 sink,
-                app_version=self._options.version,
-                timeout=self._options.timeout,
-                late_ns=self._options.late_ns,
+                app_version=self._config.version,
+                timeout=self._config.timeout,
+                late_ns=self._config.late_ns,
                 lock_path=self.sending_lock_path(),
             ),
             right=self.gate.right,
-            clock=self._world.now_ns,
-            draw=self._world.draw,
+            clock=self._providers.now_ns,
+            draw=self._providers.draw,
             on_leaving=self._note_analytics,
             on_delivered=self._on_delivered,
         )
@@ -160,12 +161,12 @@ class Rooms:
         return directory / "sending.lock" if directory and self.installation.check_writable() else None
 
     def _note_analytics(self) -> None:
-        now_ns = self._world.now_ns()
+        now_ns = self._providers.now_ns()
         self.installation.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": timestamp(now_ns)})
 
     def has_outbox(self) -> bool:
         """Tell whether there is an outbox, without making one."""
-        return self.outbox.is_there() or self.outbox.aside_count() > 0
+        return self.outbox.is_there() or self.outbox.spilled_count() > 0
 
     def has_waiting(self) -> bool:
         """Tell whether records wait, without making an outbox."""
@@ -211,6 +212,12 @@ class Rooms:
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:
-            self._outbox.after_fork(new_owner(os.getpid(), self._world.new_id()))
+            self._outbox.after_fork(new_owner(os.getpid(), self._providers.new_id()))
         if self._delivery is not None:
             self._delivery.after_fork_in_child()
+
+
+def _make_sender(sink: Sink) -> Sender:
+    if sink is _LOG_SINK:
+        return LogSender()
+    return FileSender(sink) if sink.is_file else HttpSender(sink)

@@ -1,10 +1,11 @@
-"""The first-run notice: what it says. Pure; `engine` shows it."""
+"""The first-run notice: what it says, and its way to a terminal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from telemetry_sdk.host import terminal
 from telemetry_sdk.host.arguments import text_of
 from telemetry_sdk.model import ConfigError
 
@@ -40,6 +41,15 @@ class Notice:
             raise ConfigError("notice.url", "must begin with https:// or http://")
         if not self.version:
             raise ConfigError("notice.version", "must be 1 to 64 printable characters without a blank, for example '2'")
+
+    @staticmethod
+    def can_be_seen() -> bool:
+        """Tell whether somebody could read it now."""
+        return terminal.is_terminal()
+
+    def show(self, *, app: str, sink: str, variable: str) -> bool:
+        """Write the notice to standard error and tell whether it got there; arguments as in `text`."""
+        return terminal.write(self.text(app=app, sink=sink, variable=variable))
 
     def text(self, *, app: str, sink: str, variable: str) -> str:
         """Return the notice: at most five lines, each ended.

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Answer, Circuit
     from telemetry_sdk.sender.endpoint import Sink
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["DeliveryConfig", "make_config"]
 
 
-class Plan(NamedTuple):
+class DeliveryConfig(NamedTuple):
     """How one app's records are delivered.
 
     Attributes:
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     lock_path: Path | None
 
     def blocked(self, circuit: Circuit, *, now: float, force: bool = False) -> str:
-        """Return why nothing may be sent now; see `verdict.blocked`."""
+        """Return why nothing may be sent now; see `retry.blocked`."""
         return retry.blocked(
             circuit, now=now, configuration=self.configuration(), app_version=self.app_version, force=force
         )
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     def next_circuit(
         self, circuit: Circuit, judgement: Judgement, answer: Answer, *, now: float, draw: float
     ) -> Circuit:
-        """Return the circuit after an attempt; see `verdict.next_circuit`."""
+        """Return the circuit after an attempt; see `retry.next_circuit`."""
         return retry.next_circuit(
             circuit,
             judgement,
@@ -60,9 +60,11 @@ class Plan(NamedTuple):
         )
 
 
-def make_plan(sink: Sink, *, app_version: str, timeout: float, late_ns: int | None, lock_path: Path | None) -> Plan:
-    """Return the plan for *sink*: its own *timeout* counts where it is the shorter one."""
-    return Plan(
+def make_config(
+    sink: Sink, *, app_version: str, timeout: float, late_ns: int | None, lock_path: Path | None
+) -> DeliveryConfig:
+    """Return the settings of delivery to *sink*: its own *timeout* counts where it is the shorter one."""
+    return DeliveryConfig(
         sink=sink.host,
         configuration=functools.cache(functools.partial(_configuration, sink, app_version)),
         app_version=app_version,

@@ -1,6 +1,6 @@
-"""Claim, send, settle: the only motion records make.
+"""Take, send, settle: the only motion records make.
 
-One *supervisor* at a time per process claims records, has an attempt made and writes down how it ended: the caller in
+One *supervisor* at a time per process takes records, has an attempt made and writes down how it ended: the caller in
 ``sync`` and ``manual`` mode, a daemon thread in ``background`` mode.
 """
 
@@ -13,22 +13,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.delivery import retry
-from telemetry_sdk.delivery.leader import Rota
+from telemetry_sdk.delivery.leader import Leader
 from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
 from telemetry_sdk.delivery.tally import Tally, fates
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
-from telemetry_sdk.host.background import FORK_WAIT, Turn
+from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import batch
-from telemetry_sdk.outbox.queue import BUSY, Claim, StoreError, Terms
+from telemetry_sdk.outbox.queue import BUSY, Batch, StoreError, Terms
 from telemetry_sdk.outbox.store_errors import LockedError
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from telemetry_sdk.delivery.config import Plan
+    from telemetry_sdk.delivery.config import DeliveryConfig
     from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox.queue import Outbox
     from telemetry_sdk.outbox.tables import Fate, Pending
@@ -49,7 +49,7 @@ class Delivery:
         self,
         outbox: Outbox,
         sender: Sender,
-        plan: Plan,
+        config: DeliveryConfig,
         *,
         right: Callable[[], Decision],
         clock: Callable[[], int],
@@ -57,7 +57,7 @@ class Delivery:
         on_leaving: Callable[[], None],
         on_delivered: Callable[[Pending], None],
     ) -> None:
-        self.plan = plan
+        self.config = config
         self.right = right
         self.waits = getattr(sender, "waits", True) is not False
         self._packs = bool(getattr(sender, "takes_packed", False))
@@ -68,34 +68,34 @@ class Delivery:
         self._on_leaving = on_leaving
         self._on_delivered = on_delivered
         self._worker = Worker()
-        self._turn = Turn()
+        self._mutex = Mutex()
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = OutageLog()
         self._supervisor = 0
         self._stopped: bool | None = None
         self._resumes = False
         self._analytics_wait_until = 0.0
-        self._rota = Rota()
+        self._leader = Leader()
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
     def prepare(self) -> None:
         """Start the worker's thread, if it can be: at the end of the program, when it is needed, it cannot always."""
-        if not self._worker.is_there and self._supervisor != threading.get_ident() and self._turn.take(0.0):
+        if not self._worker.is_there and self._supervisor != threading.get_ident() and self._mutex.take(0.0):
             try:
                 with contextlib.suppress(NoThreadError):
                     self._worker.start()
             finally:
-                self._turn.give()
+                self._mutex.give()
 
     def before_fork(self) -> None:
         """End the worker's thread if it is idle."""
         self._resumes = self._worker.is_there
-        if self._supervisor != threading.get_ident() and self._turn.take(0.0):
+        if self._supervisor != threading.get_ident() and self._mutex.take(0.0):
             try:
                 self._worker.join(FORK_WAIT)
             finally:
-                self._turn.give()
+                self._mutex.give()
 
     def after_fork_in_parent(self) -> None:
         """Start again what `before_fork` ended."""
@@ -105,7 +105,7 @@ class Delivery:
     def after_fork_in_child(self) -> None:
         """Start afresh in a forked child: the parent's threads, locks and connections mean nothing here."""
         self._worker = Worker()
-        self._turn = Turn()
+        self._mutex = Mutex()
         self._supervisor = 0
         self._awaited = {}
         self._sender.abandon()
@@ -139,7 +139,7 @@ class Delivery:
         if self._supervisor == threading.get_ident():
             # A signal handler or a finalizer that interrupted this very thread in the middle of a delivery.
             return Tally(reason="this thread is sending already")
-        if not self._turn.take(budget):
+        if not self._mutex.take(budget):
             return Tally(reason="another thread is sending")
         try:
             self._supervisor = threading.get_ident()
@@ -148,28 +148,28 @@ class Delivery:
             tally.reason = str(error)
         finally:
             self._supervisor = 0
-            self._turn.give()
+            self._mutex.give()
         return tally
 
     def is_stopped(self) -> bool:
         """Tell whether the sink told this version to stop. Looked up once; then each delivery says."""
         if self._stopped is None:
             with contextlib.suppress(LockedError):  # then the next delivery knows
-                self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.plan.app_version
+                self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.config.app_version
         return bool(self._stopped)
 
-    def others_turn(self) -> float:
-        """Return for how many seconds to leave what waits to another process; see `Rota`."""
+    def others_lead(self) -> float:
+        """Return for how many seconds to leave what waits to another process; see `Leader`."""
         try:
-            return self._rota.wait(self._outbox.circuit().last_at, self._now(), time.monotonic())
+            return self._leader.wait(self._outbox.circuit().last_at, self._now(), time.monotonic())
         except StoreError:
             return 0.0
 
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
-        idle = self._supervisor != threading.get_ident() and self._turn.take(wait_s)
+        idle = self._supervisor != threading.get_ident() and self._mutex.take(wait_s)
         if idle:
-            self._turn.give()
+            self._mutex.give()
         return idle
 
     def interrupt(self) -> None:
@@ -186,46 +186,48 @@ class Delivery:
         has_lease = False
         try:
             while not tally.is_up():
-                claim = self._claim(tally.left(), force=force)
-                # A claim that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
-                has_lease = bool(claim.records) or (has_lease and claim.blocked != "")
-                if claim.blocked == BUSY and wait_for_lease:
+                taken = self._take_batch(tally.left(), force=force)
+                # A take that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
+                has_lease = bool(taken.records) or (has_lease and taken.blocked != "")
+                if taken.blocked == BUSY and wait_for_lease:
                     time.sleep(min(_LEASE_POLL, tally.left()))
                     continue
-                force, tally.reason = False, claim.blocked
-                if not claim.records and time.monotonic() < self._analytics_wait_until:
+                force, tally.reason = False, taken.blocked
+                if not taken.records and time.monotonic() < self._analytics_wait_until:
                     tally.reason = tally.reason or "another process holds the right to send analytics"
-                if not claim.records or not self._send_all(claim, tally) or (gathers and not claim.has_more):
+                if not taken.records or not self._send_all(taken, tally) or (gathers and not taken.has_more):
                     return
             tally.reason = _TIME_UP
         finally:
             if has_lease:
                 self._outbox.release()
 
-    def _claim(self, patience: float, *, force: bool) -> Claim:
+    def _take_batch(self, patience: float, *, force: bool) -> Batch:
         now = self._now()
-        plan = self.plan
+        config = self.config
 
         def terms(circuit: Circuit) -> Terms:
             decision = self.right()
-            self._stopped = circuit.stopped_for == plan.app_version
-            closed = plan.blocked(circuit, now=now, force=force) or plan.blocked(self._unsettled, now=now, force=force)
+            self._stopped = circuit.stopped_for == config.app_version
+            closed = config.blocked(circuit, now=now, force=force) or config.blocked(
+                self._unsettled, now=now, force=force
+            )
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
             if not force and time.monotonic() < self._analytics_wait_until:
                 return Terms(frozenset(), blocked=blocked)
             return Terms(decision.grants, decision.destroys_others, blocked)
 
-        return self._outbox.claim(terms, now=now, lease_s=plan.timeout + _LEASE_MARGIN, patience=patience)
+        return self._outbox.take(terms, now=now, lease_s=config.timeout + _LEASE_MARGIN, patience=patience)
 
-    def _send_all(self, claim: Claim, tally: Tally) -> bool:
-        """Send the claimed records, halving what the sink finds faulty; False when there is no use in going on."""
-        parts: list[Sequence[Pending]] = [claim.records]
-        circuit = claim.circuit
+    def _send_all(self, taken: Batch, tally: Tally) -> bool:
+        """Send the records of a batch, halving what the sink finds faulty; False when there is no use in going on."""
+        parts: list[Sequence[Pending]] = [taken.records]
+        circuit = taken.circuit
         while parts:
             if tally.is_up():
                 tally.reason = _TIME_UP
                 return False
-            # What was sent is halved, not what was claimed: it may carry a new time, and must keep that one.
+            # What was sent is halved, not what was taken: it may carry a new time, and must keep that one.
             part, judgement, circuit = self._request(parts.pop(), circuit, tally)
             if judgement.verdict is Verdict.SPLIT:
                 middle = len(part) // 2
@@ -239,21 +241,21 @@ class Delivery:
         self, part: Sequence[Pending], circuit: Circuit, tally: Tally
     ) -> tuple[Sequence[Pending], Judgement, Circuit]:
         """Make one request and write down how it ended; return the records as they were sent too."""
-        plan = self.plan
+        config = self.config
         now_ns = self._clock()
         skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
-        records, fresh = batch.retimed(part, now_ns, late_ns=plan.late_ns, skew_ns=skew_ns)
-        now, lease_s = now_ns / NANOSECONDS, plan.timeout + _LEASE_MARGIN
+        records, fresh = batch.retimed(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
+        now, lease_s = now_ns / NANOSECONDS, config.timeout + _LEASE_MARGIN
         encode = partial(batch.encode, packs=self._packs)
         present, body, number = self._outbox.begin(
-            records, encode, fresh=fresh, sink=plan.sink, now=now, lease_s=lease_s, patience=tally.left()
+            records, encode, fresh=fresh, sink=config.sink, now=now, lease_s=lease_s, patience=tally.left()
         )
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
-        budget, began = min(plan.timeout, tally.left()), time.monotonic()
+        budget, began = min(config.timeout, tally.left()), time.monotonic()
         if grants := frozenset({record.grant for record in present if record.grant is not None}):
             self._on_leaving()
-        permit = Permit(self.right, grants, plan.lock_path, began + budget)
+        permit = Permit(self.right, grants, config.lock_path, began + budget)
         if tally.is_up():
             permit.refusal = _TIME_UP
             answer = Answer(None)
@@ -284,7 +286,7 @@ class Delivery:
         except Exception as error:
             failed = Judgement(Verdict.RETRY, f"its answer could not be written down ({type(error).__name__})")
             before = max(circuit, self._unsettled, key=lambda it: it.failures)
-            self._unsettled = self.plan.next_circuit(before, failed, Answer(None), now=self._now(), draw=self._draw())
+            self._unsettled = self.config.next_circuit(before, failed, Answer(None), now=self._now(), draw=self._draw())
             if not isinstance(error, StoreError):  # our bug, and the file can be written
                 self._outbox.settle(
                     number, (), status=None, verdict="retry", reason=failed.reason, circuit=self._unsettled
@@ -308,8 +310,8 @@ class Delivery:
         judged = Verdict.REJECTED if refused else judgement.verdict
         settled = fates(records, judged, now)
         rejected = 0 if refused else judgement.rejected
-        after = self.plan.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
-        self._rota.mine = after.last_at
+        after = self.config.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
+        self._leader.mine = after.last_at
         self._outbox.settle(
             number,
             settled,
@@ -323,7 +325,7 @@ class Delivery:
         if judgement.verdict is Verdict.STOP:
             self._stopped = True
             self._outbox.purge(STOPPED)
-        self._outage.note(judgement, loud=self.plan.loud)
+        self._outage.note(judgement, loud=self.config.loud)
         self._count(settled, rejected, judgement.reason, tally)
         return after
 

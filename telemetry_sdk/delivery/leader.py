@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["TURN", "Rota"]
+__all__ = ["LEAD", "Leader"]
 
-TURN: Final = 0.5  # twice the rest between two deliveries in the background: who delivers steadily goes on
+LEAD: Final = 0.5  # twice the rest between two deliveries in the background: who delivers steadily goes on
 
 
-class Rota:
+class Leader:
     """Tells one process whether to leave what waits to another one, which delivered a moment ago.
 
     So of many processes few ever load what a request needs, and what all have stored leaves together.
@@ -28,8 +28,8 @@ class Rota:
             now: The same clock now. It may have been set: at most one turn is waited for each attempt.
             moment: The monotonic clock now.
         """
-        if last_at == self.mine or not 0 <= now - last_at < TURN:
+        if last_at == self.mine or not 0 <= now - last_at < LEAD:
             return 0.0
         if last_at != self._theirs:
             self._theirs, self._since = last_at, moment
-        return max(self._since + TURN - moment, 0.0)
+        return max(self._since + LEAD - moment, 0.0)

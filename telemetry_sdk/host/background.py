@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-__all__ = ["FORK_WAIT", "GATHERING", "LONGEST_SLEEP", "REST", "Ticker", "Turn"]
+__all__ = ["FORK_WAIT", "GATHERING", "LONGEST_SLEEP", "REST", "Mutex", "Ticker"]
 
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
@@ -164,7 +164,7 @@ def _run(ticker: weakref.ref[Ticker], bell: _Bell, gather_s: float, rest_s: floa
             return
 
 
-class Turn:
+class Mutex:
     """A re-entrant lock with a bounded wait.
 
     A Ctrl-C may come between the moment a lock is taken and the moment its taker knows of it; nobody would give it

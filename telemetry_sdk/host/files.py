@@ -9,7 +9,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.host.quiet import hushed_logs
+from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     is_new = not path.exists()
     lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
-        with hushed_logs():
+        with quiet_logs():
             lock.acquire(poll_interval=0.005)
         if is_new:
             _give_to_owner(path)
@@ -78,7 +78,7 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        with hushed_logs():
+        with quiet_logs():
             lock.release()
 
 

@@ -11,7 +11,7 @@ from telemetry_sdk.model import InvalidEventError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HasStrict", "shielded"]
+__all__ = ["HasStrict", "guarded"]
 
 
 class HasStrict(Protocol):
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def shielded(
+def guarded(
     fallback: Callable[[str], T],
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
     """Return a decorator for methods that must not raise: they return *fallback* of the reason instead.

@@ -17,7 +17,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
-from telemetry_sdk.host.background import Turn
+from telemetry_sdk.host.background import Mutex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class Living(Protocol):
 
 
 _living: Final[weakref.WeakSet[Living]] = weakref.WeakSet()
-_loading = Turn()
+_loading = Mutex()
 
 
 def loading() -> AbstractContextManager[object]:
@@ -73,16 +73,16 @@ def loading() -> AbstractContextManager[object]:
 class _Loading:
     """Holds *turn*. Who cannot have it within a second goes on without: its holder may wait for a module of ours."""
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+    def __init__(self, turn: Mutex) -> None:
+        self._mutex = turn
         self._has = False
 
     def __enter__(self) -> None:
-        self._has = self._turn.take(_LONGEST_LOADING)
+        self._has = self._mutex.take(_LONGEST_LOADING)
 
     def __exit__(self, *_: object) -> None:
         if self._has:
-            self._turn.give()
+            self._mutex.give()
 
 
 def watch(living: Living) -> None:
@@ -156,7 +156,7 @@ def _loading_at_fork(moment: str) -> None:
     if moment == "before":
         _loading.take(_LONGEST_LOADING)
     elif moment == "child":
-        _loading = Turn()
+        _loading = Mutex()
     else:
         with contextlib.suppress(RuntimeError):  # it was not had in time
             _loading.give()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
-__all__ = ["hushed_logs", "hushed_warnings", "logger"]
+__all__ = ["logger", "quiet_logs", "quiet_warnings"]
 
 _LOGGERS: Final = (
     *("filelock", "tzlocal", "charset_normalizer", "urllib3.connection", "urllib3.connectionpool"),
@@ -27,15 +27,15 @@ _mine: Final = threading.local()
 
 
 @contextlib.contextmanager
-def hushed_logs() -> Iterator[None]:
+def quiet_logs() -> Iterator[None]:
     """Drop what these libraries log in this thread: addresses, paths, the traceback of an answer's odd header."""
     _install()
-    before = getattr(_mine, "is_hushed", False)
-    _mine.is_hushed = True
+    before = getattr(_mine, "is_quiet", False)
+    _mine.is_quiet = True
     try:
         yield
     finally:
-        _mine.is_hushed = before
+        _mine.is_quiet = before
 
 
 @functools.cache
@@ -48,19 +48,19 @@ def _install() -> None:
 
 
 def _is_heard(_: logging.LogRecord) -> bool:
-    return not getattr(_mine, "is_hushed", False)
+    return not getattr(_mine, "is_quiet", False)
 
 
 @contextlib.contextmanager
-def hushed_warnings() -> Iterator[None]:
+def quiet_warnings() -> Iterator[None]:
     """Ignore warnings in this thread, also where the host makes errors of them.
 
     Not by `warnings.catch_warnings`, which would take the filters away from every other thread meanwhile.
     """
     here = _Here()
     found = warnings.filters
-    hush = ("ignore", None, Warning, here, 0)
-    found.insert(0, hush)  # type: ignore[attr-defined]
+    quiet = ("ignore", None, Warning, here, 0)
+    found.insert(0, quiet)  # type: ignore[attr-defined]
     try:
         yield
     finally:
@@ -68,7 +68,7 @@ def hushed_warnings() -> Iterator[None]:
         # Another thread may have entered or left a `catch_warnings`, which changes the list for a copy.
         for filters in (found, warnings.filters):
             with contextlib.suppress(ValueError):
-                filters.remove(hush)  # type: ignore[attr-defined]
+                filters.remove(quiet)  # type: ignore[attr-defined]
 
 
 class _Here:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox.tables import Pending
 
-__all__ = ["Claim", "Terms", "encode", "fitting", "retimed"]
+__all__ = ["Batch", "Terms", "encode", "fitting", "retimed"]
 
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:
@@ -58,7 +58,7 @@ class Terms(NamedTuple):
     blocked: str = ""
 
 
-class Claim(NamedTuple):
+class Batch(NamedTuple):
     """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
 
     Attributes:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from telemetry_sdk.host.background import Turn
+from telemetry_sdk.host.background import Mutex
 from telemetry_sdk.host.files import LockTimeoutError, file_lock
 from telemetry_sdk.outbox.store_errors import (
     DamagedError,
@@ -73,7 +73,7 @@ class Database:
         self._locked_until = 0.0
         self._busy = False
         self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
-        self._turn = Turn()
+        self._mutex = Mutex()
 
     @property
     def durable(self) -> bool:
@@ -105,7 +105,7 @@ class Database:
         patience = BUSY_WAIT if patience is None else patience
         if not patience and time.monotonic() < self._locked_until:
             raise LockedError(self.problem or "the outbox is locked by another program")
-        if not self._turn.take(max(patience, _ONE_WAIT)):
+        if not self._mutex.take(max(patience, _ONE_WAIT)):
             raise LockedError("the outbox is busy in another thread")
         try:
             if self._busy:
@@ -116,7 +116,7 @@ class Database:
                 if self._interrupting:
                     self._catch_up()
         finally:
-            self._turn.give()
+            self._mutex.give()
 
     def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do as `run`, but wait for another program only a quarter of a second, for the caller has another way.
@@ -176,13 +176,13 @@ class Database:
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the connection unless it is in use; the next `run` opens it again. Memory goes only *for_good*."""
-        if not self._turn.take(_ONE_WAIT):  # another thread waits for a lock in there, perhaps for long
+        if not self._mutex.take(_ONE_WAIT):  # another thread waits for a lock in there, perhaps for long
             return
         try:
             if not self._busy and (for_good or not self._in_memory):
                 self._disconnect()
         finally:
-            self._turn.give()
+            self._mutex.give()
 
     def discard(self) -> None:
         """Delete the file with all in it: the last resort. Other processes notice and begin a new one.
@@ -190,7 +190,7 @@ class Database:
         Raises:
             StoreError: It cannot be deleted.
         """
-        with self._turn:
+        with self._mutex:
             if self._busy:
                 raise InterruptedStoreError(_INSIDE)
             self._disconnect()
@@ -209,7 +209,7 @@ class Database:
 
     def before_fork(self) -> bool:
         """Close the connection and hold the lock over a fork; SQLite must not be carried into a child."""
-        held = self._turn.take(_LOCK_WAIT)
+        held = self._mutex.take(_LOCK_WAIT)
         if held and not self._busy and not self._in_memory:
             self._disconnect()
         return held
@@ -217,11 +217,11 @@ class Database:
     def after_fork_in_parent(self, *, held: bool) -> None:
         """Undo `before_fork`."""
         if held:
-            self._turn.give()
+            self._mutex.give()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: the parent's lock and connection mean nothing here."""
-        self._turn = Turn()
+        self._mutex = Mutex()
         self._busy = False
         if self._connection is not None:
             # Never closed: closing it here would act on the parent's file.
@@ -232,7 +232,7 @@ class Database:
         """Fold the write-ahead log into the file and empty it, so that deleted content is gone from the disk."""
         import sqlite3
 
-        with self._turn, contextlib.suppress(sqlite3.Error):
+        with self._mutex, contextlib.suppress(sqlite3.Error):
             if self._connection is not None and not self._busy:
                 self._connection.execute(f"PRAGMA busy_timeout={_ONE_WAIT * 1000:.0f}")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,4 +1,4 @@
-"""How a record gets into the outbox: stored at once, or set aside while another program holds the file."""
+"""How a record gets into the outbox: stored at once, or spilled to a file while another program holds the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.outbox.spill import Aside, uid_of
+from telemetry_sdk.outbox.spill import Spill, uid_of
 from telemetry_sdk.outbox.store_errors import InterruptedStoreError, LockedError, StoreError
 from telemetry_sdk.outbox.tables import (
     drop,
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits, Record
     from telemetry_sdk.outbox.database import Database
 
-__all__ = ["Arrivals", "Put"]
+__all__ = ["Enqueuer", "Put"]
 
 
 class Put(enum.Enum):
-    """Where a record went: the outbox, aside until the outbox is free, or nowhere, for it is known."""
+    """Where a record went: the outbox, a spill file until the outbox is free, or nowhere, for it is known."""
 
     STORED = "stored"
-    ASIDE = "aside"
+    SPILLED = "spilled"
     KNOWN = "known"
 
 
-class Arrivals:
-    """Takes records in, for one process; the folder of those set aside is shared by all."""
+class Enqueuer:
+    """Takes records in, for one process; the folder of spilled ones is shared by all."""
 
     def __init__(self, database: Database, directory: Path | None, limits: Limits) -> None:
-        self.aside = Aside(directory)
+        self.spill = Spill(directory)
         self._database = database
         self._limits = limits
         self._numbers: dict[bytes, int] = {}  # of the envelopes, as they were when last seen
@@ -52,7 +52,7 @@ class Arrivals:
         """Store *record* unless its derived uid was accepted before. With *replaces* an older waiting one goes.
 
         When this returns the record survives a kill of this process; in a signal handler that interrupted the outbox,
-        as soon as the handler has returned. Where another program holds the file the record is set aside after a
+        as soon as the handler has returned. Where another program holds the file the record is spilled after a
         quarter of a second, and so are those of the next second at once.
 
         Raises:
@@ -64,9 +64,9 @@ class Arrivals:
                 return Put.STORED
             return self._database.run_soon(lambda db: self.insert(db, record, replaces=replaces)) or Put.STORED
         except LockedError:
-            if not self.aside.keep(record, replaces=replaces):
+            if not self.spill.keep(record, replaces=replaces):
                 raise
-            return Put.ASIDE
+            return Put.SPILLED
 
     def _put_plainly(self, record: Record) -> bool:
         """Store *record* by a single statement; False when that will not do, because the outbox is full say."""
@@ -98,13 +98,13 @@ class Arrivals:
         return Put.STORED
 
     def take_in(self, db: sqlite3.Connection, names: Sequence[str]) -> None:
-        """Store what was set aside, each once: a kill may come between this transaction and the deletion of a file."""
+        """Store what was spilled, each once: a kill may come between this transaction and the deletion of a file."""
         if not names:
             return
         before = taken_in(db)
         now = before & {uid_of(name) for name in names}
         for name in names:
-            found = self.aside.load(name)
+            found = self.spill.load(name)
             if found is None or found[0].uid in before:
                 continue
             record, replaces = found

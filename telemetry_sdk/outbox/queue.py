@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.model import NANOSECONDS
 from telemetry_sdk.outbox import batch, dequeue, lease, sent_log, tables
-from telemetry_sdk.outbox.batch import Claim, Terms
+from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.database import BUSY_WAIT, Database
-from telemetry_sdk.outbox.enqueue import Arrivals, Put
+from telemetry_sdk.outbox.enqueue import Enqueuer, Put
 from telemetry_sdk.outbox.store_errors import StoreError
 from telemetry_sdk.outbox.tables import SCHEMA, VERSION
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
     from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
-__all__ = ["BUSY", "Claim", "Outbox", "Put", "StoreError", "Terms"]
+__all__ = ["BUSY", "Batch", "Outbox", "Put", "StoreError", "Terms"]
 
 FILE_NAME: Final = "outbox.sqlite3"
 _MOST_ROUNDS: Final = 10
@@ -46,7 +46,7 @@ class Outbox:
         self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
         self._owner = owner
-        self._arrivals = Arrivals(self._database, directory, limits)
+        self._enqueuer = Enqueuer(self._database, directory, limits)
         self._cleared_for: frozenset[str] | None = None
 
     @property
@@ -57,13 +57,13 @@ class Outbox:
     def has_waiting(self) -> bool:
         """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
         try:
-            return self.aside_count() > 0 or (self.is_there() and self.counts(patience=0.0).pending > 0)
+            return self.spilled_count() > 0 or (self.is_there() and self.counts(patience=0.0).pending > 0)
         except StoreError:
             return True
 
-    def aside_count(self) -> int:
-        """Return how many records are set aside until the file is free."""
-        return len(self._arrivals.aside.names())
+    def spilled_count(self) -> int:
+        """Return how many records are spilled until the file is free."""
+        return len(self._enqueuer.spill.names())
 
     def is_there(self) -> bool:
         """Tell whether there is a file, or its stand-in in memory, without opening one."""
@@ -82,15 +82,15 @@ class Outbox:
 
     def put(self, record: Record, *, replaces: bool = False) -> Put:
         """Store *record*; see there."""
-        return self._arrivals.put(record, replaces=replaces)
+        return self._enqueuer.put(record, replaces=replaces)
 
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""
         return self._database.run(lambda db: tables.has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
 
-    def claim(
+    def take(
         self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float, patience: float = BUSY_WAIT
-    ) -> Claim:
+    ) -> Batch:
         """Take the lease and the oldest records that may leave now, up to the batch limits.
 
         When there are none the lease is given back in the same transaction, so that a record stored by another
@@ -104,16 +104,16 @@ class Outbox:
             patience: Seconds to wait while another program holds the file.
         """
         for _ in range(_MOST_ROUNDS):
-            aside = self._arrivals.aside.names()
-            take = partial(self._take, terms, now, lease_s, aside)
+            spilled = self._enqueuer.spill.names()
+            take = partial(self._take, terms, now, lease_s, spilled)
             grants, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
-            self._arrivals.aside.remove(aside)
+            self._enqueuer.spill.remove(spilled)
             if grants is None:
-                return Claim((), circuit, blocked)
+                return Batch((), circuit, blocked)
             if records := self._read(grants, now):
                 chosen = batch.fitting(records, self._limits.batch_bytes)
                 has_more = len(records) == self._limits.batch_records or len(chosen) < len(records)
-                return Claim(chosen, circuit, has_more=has_more)
+                return Batch(chosen, circuit, has_more=has_more)
         self.release()
         raise StoreError("the outbox cannot be read")
 
@@ -130,7 +130,7 @@ class Outbox:
         terms: Callable[[Circuit], Terms],
         now: float,
         lease_s: float,
-        aside: Sequence[str],
+        spilled: Sequence[str],
         db: sqlite3.Connection,
     ) -> tuple[frozenset[str] | None, Circuit, str, frozenset[str] | None]:
         """Take the lease if there is something to send.
@@ -139,10 +139,10 @@ class Outbox:
             The consents under which it may leave, or None when there is nothing; the circuit; why nothing may leave;
             and the consents that all analytics have now.
         """
-        self._arrivals.take_in(db, aside)
+        self._enqueuer.take_in(db, spilled)
         circuit = sent_log.read_circuit(db)
         agreed = terms(circuit)
-        if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or aside):
+        if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or spilled):
             tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
         cleared_for = agreed.grants if agreed.destroy_others else None
         if agreed.blocked:
@@ -167,7 +167,7 @@ class Outbox:
         lease_s: float,
         patience: float = BUSY_WAIT,
     ) -> tuple[tuple[Pending, ...], bytes, int]:
-        """Write down what is about to be sent; *patience* as in `claim`.
+        """Write down what is about to be sent; *patience* as in `take`.
 
         The bodies of *fresh*, which are some of *records*, replace the stored ones, so that a retry is byte-identical.
         Records that are gone (withdrawn by another process) are left out; all are, when the lease was lost.
@@ -256,19 +256,19 @@ class Outbox:
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
-        self._arrivals.aside.remove(self._arrivals.aside.names())
+        self._enqueuer.spill.remove(self._enqueuer.spill.names())
         return self._destroy(reason, lambda db: [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
 
     def destroy_withdrawn(self, grants: Callable[[], frozenset[str]]) -> int:
         """Destroy the waiting analytics records of every consent but *grants*, as `purge` does.
 
-        *grants* is asked inside the transaction; see `claim`. Where that cannot be done (the disk is full, another
+        *grants* is asked inside the transaction; see `take`. Where that cannot be done (the disk is full, another
         program holds the file) the whole file is deleted instead: what was withdrawn must not stay.
         """
-        is_aside_clear = self._arrivals.aside.remove_withdrawn(grants())
+        is_aside_clear = self._enqueuer.spill.remove_withdrawn(grants())
         count = self._destroy("consent withdrawn", lambda db: tables.foreign(db, grants()))
         if not is_aside_clear:
-            raise StoreError("what was set aside cannot be deleted")
+            raise StoreError("what was spilled cannot be deleted")
         return count
 
     def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
@@ -288,8 +288,8 @@ class Outbox:
                 db, reason, [row[0] for row in db.execute("SELECT seq FROM records WHERE uid = ?", (uid,))]
             )
 
-        aside = self._arrivals.aside
-        aside.remove([name for name in aside.names() if uid in name])
+        spill = self._enqueuer.spill
+        spill.remove([name for name in spill.names() if uid in name])
         return self._database.run(work)
 
     def forget(self, reason: str, last: Record | None) -> None:
@@ -303,9 +303,9 @@ class Outbox:
             for table in ("sent", "done", "envelopes"):
                 db.execute(f"DELETE FROM {table}")
             if last is not None:
-                self._arrivals.insert(db, last)
+                self._enqueuer.insert(db, last)
 
-        self._arrivals.aside.remove(self._arrivals.aside.names())
+        self._enqueuer.spill.remove(self._enqueuer.spill.names())
         try:
             self._database.run(work)
             self._database.shrink()

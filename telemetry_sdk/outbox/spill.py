@@ -1,6 +1,6 @@
 """Records that the outbox could not take at the moment, because another program holds its file, one small file each.
 
-A record set aside survives a kill as one in the outbox does. The next delivery that can write to the outbox moves it
+A spilled record survives a kill as one in the outbox does. The next delivery that can write to the outbox moves it
 there; nothing else reads it.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["MOST_ASIDE", "Aside", "uid_of"]
+__all__ = ["MOST_ASIDE", "Spill", "uid_of"]
 
 MOST_ASIDE: Final = 1000
-_FOLDER: Final = "aside"
+_FOLDER: Final = "spill"
 _NAME: Final = re.compile(r"[0-9]{20}-(?P<uid>.+)\.json")
 
 
-class Aside:
+class Spill:
     """The folder beside the outbox. Any number of processes may use it; None stands for no directory at all."""
 
     def __init__(self, directory: Path | None) -> None:
@@ -83,7 +83,7 @@ class Aside:
 
 
 def uid_of(name: str) -> str:
-    """Return the uid of the record in the file *name*, one of `Aside.names`."""
+    """Return the uid of the record in the file *name*, one of `Spill.names`."""
     match = _NAME.fullmatch(name)
     return match["uid"] if match else ""
 

@@ -317,7 +317,7 @@ def mark_done(db: sqlite3.Connection, uid: str, at_ns: int) -> None:
 
 
 def taken_in(db: sqlite3.Connection) -> set[str]:
-    """Return the uids of records that were set aside, and may be there still although they were stored; see below."""
+    """Return the uids of records that were spilled, and may be there still although they were stored; see below."""
     return {row[0] for row in db.execute("SELECT uid FROM done WHERE at_ns = ?", (_TAKEN_IN,))}
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from telemetry_sdk._version import __version__
 from telemetry_sdk.host.lifecycle import loading, wait_first
-from telemetry_sdk.host.quiet import hushed_logs, hushed_warnings, logger
+from telemetry_sdk.host.quiet import logger, quiet_logs, quiet_warnings
 from telemetry_sdk.model import Answer
 from telemetry_sdk.sender import otlp
 from telemetry_sdk.sender.endpoint import is_loopback
@@ -52,7 +52,7 @@ class HttpSender:
         may `abandon` it. Redirects are not followed, cookies not kept, ``.netrc`` not read. System proxies and CA
         settings are honoured, except that a plain http sink on this machine is reached directly.
         """
-        with hushed_logs():
+        with quiet_logs():
             try:
                 _load_requests()
                 return self._send(body, permit, timeout)
@@ -120,7 +120,7 @@ class HttpSender:
 @functools.cache
 def _load_requests() -> None:
     """Import requests, which warns of versions of other libraries that it does not know."""
-    with loading(), hushed_warnings():
+    with loading(), quiet_warnings():
         logger()  # its library holds a lock over a fork, and requests would wait for the fork's end while we hold ours
         wait_first()
         import requests  # noqa: F401
@@ -327,7 +327,7 @@ def _put_gate(manager: Any, gate: _Gate) -> None:
         fresh = False
 
         def connect(self) -> None:
-            with hushed_warnings():  # of a clock that is far off
+            with quiet_warnings():  # of a clock that is far off
                 super().connect()  # type: ignore[misc]
             self.fresh = True
 

@@ -8,13 +8,14 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from telemetry_sdk.client import override
 from telemetry_sdk.telemetry import Telemetry
 from telemetry_sdk.testing.clock import FakeClock, seeded_ids
 from telemetry_sdk.testing.sink import MemorySink
 from telemetry_sdk.testing.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Captured", "capture", "capture_all"]
 
@@ -36,16 +37,24 @@ class Captured:
 
 @contextlib.contextmanager
 def capture(
-    app: str = "app-under-test", *, consent: bool | None = True, clock: FakeClock | None = None, **options: Any
+    app: str = "app-under-test",
+    *,
+    consent: bool | None = True,
+    clock: FakeClock | None = None,
+    environ: Mapping[str, str] | None = None,
+    new_id: Callable[[], str] | None = None,
+    **options: Any,
 ) -> Iterator[Captured]:
     """Make a strict `Telemetry` that sends to memory, for the block.
 
-    Its state is in a temporary directory, its environment is empty and its ids are the same in each run.
+    Its state is in a temporary directory, its ids are the same in each run, and it sends within each call.
 
     Args:
         app: Name of the program.
         consent: Whether the user agreed to detailed analytics; None: has not decided. Nothing of that is in the sink.
         clock: The clock; default a `FakeClock` that shows its default start.
+        environ: The environment; empty unless given.
+        new_id: Makes the ids; the same ones in each run unless given.
         options: Further arguments of `Telemetry`, instead of these.
 
     Raises:
@@ -58,11 +67,12 @@ def capture(
             "endpoint": "https://telemetry.invalid",
             "state_dir": directory,
             "strict": True,
-            "environ": {},
-            "new_id": seeded_ids(),
-            "draw": lambda: 0.5,
+            "delivery": "sync",
         }
-        telemetry = Telemetry(app, clock=clock, sender=sink, **(settings | options))
+        with override.supplied(
+            clock=clock, sender=sink, environ=environ or {}, new_id=new_id or seeded_ids(), draw=lambda: 0.5
+        ):
+            telemetry = Telemetry(app, **(settings | options))
         with contextlib.closing(telemetry):
             if consent is not None:
                 _ = telemetry.opt_in() if consent else telemetry.opt_out()

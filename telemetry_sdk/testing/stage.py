@@ -31,7 +31,7 @@ from telemetry_sdk.testing.sink import MemorySink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from telemetry_sdk.client.override import Wiring
+    from telemetry_sdk.client.override import Setup
     from telemetry_sdk.testing.clock import FakeClock
 
 __all__ = ["CHILD_SWITCH", "Stage"]
@@ -61,12 +61,12 @@ class Stage:
         self.kept: list[Path] = []
         self._outside = {name: value for name, value in outside.items() if _is_ours(name)}
         self._root: Path | None = None
-        self._before: Callable[[Wiring], Wiring] | None = None
+        self._before: Callable[[Setup], Setup] | None = None
         self._switch_before: str | None = None
 
     def enter(self) -> None:
         """Take the place of the world."""
-        self._before = override.redirect(self.wire)
+        self._before = override.redirect(self.replace)
         self._switch_before = os.environ.get(CHILD_SWITCH)
         _switch(_BY_TEST_RUN)
 
@@ -75,11 +75,11 @@ class Stage:
         self.sink = MemorySink()
         self.clock = None
         used, self._root = self._root, None
-        override.redirect(self.wire)
+        override.redirect(self.replace)
         _remove(used)
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def let_through(self) -> Iterator[None]:
         """Let the world through until the block ends."""
         override.redirect(self._before)
         own = self._outside.get(CHILD_SWITCH)
@@ -100,18 +100,19 @@ class Stage:
         _switch(self._switch_before)
         _remove(self._root)
 
-    def wire(self, mine: Wiring) -> Wiring:
-        """Return the wiring to work by instead of *mine*."""
-        is_given = mine.sender is not None
-        becomes_sync = mine.options.delivery == "background" and not is_given
-        environ = self._environ(mine.environ)
+    def replace(self, mine: Setup) -> Setup:
+        """Return the setup to work by instead of *mine*."""
+        own = mine.providers
+        is_given = own.sender is not None
+        becomes_sync = mine.config.delivery == "background" and not is_given
+        environ = self._environ(own.environ)
         return mine._replace(
-            options=mine.options._replace(delivery="sync") if becomes_sync else mine.options,
+            config=mine.config._replace(delivery="sync") if becomes_sync else mine.config,
             find_sink=partial(_find_sink, mine.find_sink),
-            environ=environ,
-            clock=partial(self._now, mine.clock),
             state_dir=self._directory(mine, environ),
-            sender=mine.sender if is_given else self.sink,
+            providers=own.but(
+                environ=environ, clock=partial(self._now, own.clock), sender=own.sender if is_given else self.sink
+            ),
         )
 
     def _environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -122,11 +123,11 @@ class Stage:
     def _now(self, own: Callable[[], int]) -> int:
         return (self.clock or own)()
 
-    def _directory(self, mine: Wiring, environ: Mapping[str, str]) -> Path:
-        named = environ.get(f"{switch_prefix(mine.options.app)}_TELEMETRY_DIR", "").strip()
+    def _directory(self, mine: Setup, environ: Mapping[str, str]) -> Path:
+        named = environ.get(f"{switch_prefix(mine.config.app)}_TELEMETRY_DIR", "").strip()
         chosen = mine.state_dir or named
         if not chosen:
-            return self._scratch() / mine.options.app
+            return self._scratch() / mine.config.app
         wanted = Path(os.path.abspath(chosen))
         real = os.path.realpath(wanted)
         if any(Path(real).is_relative_to(os.path.realpath(kept)) for kept in self.kept):
@@ -183,5 +184,5 @@ def _find_sink(own: Callable[[Mapping[str, str]], Settings], environ: Mapping[st
     return found if found.sink or found.problem else found._replace(sink=_MEMORY)
 
 
-def _silent(mine: Wiring) -> Wiring:
-    return mine._replace(environ={CHILD_SWITCH: "1"})
+def _silent(mine: Setup) -> Setup:
+    return mine._replace(providers=mine.providers.but(environ={CHILD_SWITCH: "1"}))

@@ -7,7 +7,7 @@
 The route of Flask, Werkzeug, Starlette and FastAPI is found. Another framework's host says it before the first event,
 in ``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
 request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
-telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `request_path`. Identify after the
+telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `route`. Identify after the
 route is set, for ``identify_user`` makes an event too.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.analytics import user_agent
 from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
-from telemetry_sdk.host.guard import shielded
+from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class _Watch:
         self._telemetry = telemetry
         self._request = request
         self._page_views = page_views
-        self._waits_for_sink = telemetry._options.delivery == "sync"
+        self._waits_for_sink = telemetry._config.delivery == "sync"
         self._is_page = False
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def begin(self, status: object, headers: Iterable[tuple[object, object]]) -> None:
         """Look at the beginning of the response: *status* is a number or begins with one."""
         self._request.note_route()
@@ -78,7 +78,7 @@ class _Watch:
         if not self._waits_for_sink:
             self.end()
 
-    @shielded(lambda _: None)
+    @guarded(lambda _: None)
     def end(self) -> None:
         """Send the page view, once, if it is one."""
         if self._is_page:
@@ -235,7 +235,7 @@ def _check(app: object, telemetry: object) -> None:
 
 def _word(telemetry: Telemetry) -> str:
     """Return the key under which a middleware says that it counts the page."""
-    return f"telemetry_sdk.page_views.{telemetry._options.app}"
+    return f"telemetry_sdk.page_views.{telemetry._config.app}"
 
 
 def _is_counted(request: Mapping[str, Any], telemetry: Telemetry) -> bool:

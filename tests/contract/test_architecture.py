@@ -21,7 +21,7 @@ ROOT = Path(telemetry_sdk.__file__).parent
 
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
-    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint", "consent.notice"),
+    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint"),
     *(
         "analytics.scrub.locations",
         "analytics.scrub.names",
@@ -82,11 +82,11 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.page", "cli.receive"},
     "threading.Thread": {"delivery.worker", "host.background", "cli.probe", "cli.progress", "receiver.server"},
-    "os.environ": {"telemetry", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
-    "os.urandom": {"telemetry"},
-    "uuid.uuid4": {"telemetry"},
+    "os.environ": {"client.override", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
+    "os.urandom": {"client.override"},
+    "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"telemetry", "identity.installation", "outbox.store_file", "cli.catalog"},
+    "time.time_ns": {"client.override", "identity.installation", "outbox.store_file", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle"},
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }
@@ -106,15 +106,14 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
-    ("telemetry", "_make_engine"): {"telemetry_sdk.client.engine", "telemetry_sdk.client.records"},
+    ("telemetry", "_make_engine"): {"telemetry_sdk.client.diagnostics", "telemetry_sdk.client.engine"},
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
-    ("client.control", "inquiry"): {"telemetry_sdk.client.inquiry"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
 
 # Who may catch everything, and swallow it.
 CATCHES_EVERYTHING = {
-    ("host.guard", "call"),  # the shield of the facade
+    ("host.guard", "call"),  # the guard of the facade
     ("delivery.worker", "run"),  # handed over to the supervisor, which raises it
     ("analytics.values", "add"),  # a host's object may raise anything
     ("analytics.event", "_items"),  # so may its mapping
@@ -159,7 +158,7 @@ def imports(name: str, *, typing: bool = True) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms(name: str) -> set[str]:
+def session(name: str) -> set[str]:
     """The modules of this package that *name* imports."""
     found = set()
     for imported in imports(name):
@@ -212,7 +211,7 @@ def test_no_import_cycle() -> None:
     """Taken one after the other, every module imports only from those taken before it."""
     taken: set[str] = set()
     while taken < set(MODULES):
-        next_ones = {name for name in set(MODULES) - taken if rooms(name) <= taken}
+        next_ones = {name for name in set(MODULES) - taken if session(name) <= taken}
         assert next_ones, f"a cycle among {sorted(set(MODULES) - taken)}"
         taken |= next_ones
 
@@ -283,9 +282,9 @@ def test_the_receiver_stands_alone() -> None:
     """The collector is a program of its own: it uses none of the SDK's rooms, and none of them uses it."""
     for name in NAMES:
         is_collector = name.partition(".")[0] == "receiver"
-        uses_collector = {room for room in rooms(name) if room.partition(".")[0] == "receiver"}
+        uses_collector = {room for room in session(name) if room.partition(".")[0] == "receiver"}
         if is_collector:
-            assert rooms(name) == uses_collector
+            assert session(name) == uses_collector
         elif name != "cli.receive":
             assert uses_collector == set()
 

@@ -36,7 +36,6 @@ OURS_AT_CONSTRUCTION = {
     "analytics.scope",
     "client",
     "client.config",
-    "client.control",
     "client.override",
     "consent",
     "consent.policy",
@@ -113,7 +112,8 @@ def test_the_measure_is_true(tmp_path: Path) -> None:
     assert heavy_in(run("", tmp_path / "a")) == []
 
     sent = run(
-        f"from telemetry_sdk import Telemetry\n{CONSTRUCT}\ntelemetry.start()\ntelemetry.close(0)", tmp_path / "b"
+        f"from telemetry_sdk import Telemetry\n{CONSTRUCT}\ntelemetry.start()\ntelemetry.flush(1)\ntelemetry.close(0)",
+        tmp_path / "b",
     )
     assert {"requests", "urllib3", "sqlite3", "filelock", "tzlocal", "platformdirs"} <= set(sent["modules"])
     assert list((tmp_path / "b").rglob("installation.json"))

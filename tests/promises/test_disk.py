@@ -174,7 +174,7 @@ def test_a_host_that_closes_all_descriptors(tmp_path, sink, others):
     receipts += [telemetry.track_event("timer.started", {"n": n}) for n in range(20)]
     receipts.append(make().track_event("timer.started"))
     assert all(receipts), receipts
-    assert receipts[-1].reason == "set aside while the outbox cannot be used"
+    assert receipts[-1].reason == "spilled to a file of its own while the outbox cannot be used"
     assert "closed the outbox's file descriptors" in telemetry.status().waiting
     if not (child := os.fork()):
         assert telemetry.track_event("timer.started")
@@ -404,7 +404,7 @@ telemetry.close()
 def test_directory_of_another_user(tmp_path, sink, mode):
     """A state directory that belongs to somebody else is neither used nor changed, and status says so."""
     state = tmp_path / "state"
-    owner = Telemetry("acme-notes", version="2.4.0", endpoint=sink.url, state_dir=state, strict=True)
+    owner = Telemetry("acme-notes", version="2.4.0", endpoint=sink.url, state_dir=state, delivery="sync", strict=True)
     owner.opt_in()
     owner.track_event("timer.started")
     owner.close()
@@ -604,10 +604,10 @@ def test_locked_by_another_program(make, sink, state_dir, pauses):
         aside = [telemetry.track_event("timer.started") for _ in range(20)]
         assert 0.2 < sum(pauses) < 20 * 0.3  # a call waits a quarter of a second at most
         assert all(receipt.outcome is Outcome.QUEUED for receipt in aside)
-        assert "set aside" in aside[0].reason
+        assert "spilled" in aside[0].reason
         report = telemetry.flush(3)
         assert "locked" in report.reason
-        assert telemetry.status().ledger["set aside"] == 20
+        assert telemetry.status().ledger["spilled"] == 20
     finally:
         db.execute("ROLLBACK")
         db.close()
@@ -619,7 +619,7 @@ def test_locked_by_another_program(make, sink, state_dir, pauses):
     assert problem_of(telemetry) == ""
     ledger = telemetry.status().ledger
     assert ledger["accepted"] == ledger["delivered"]
-    assert "set aside" not in ledger
+    assert "spilled" not in ledger
 
 
 def test_what_was_set_aside_survives_a_kill(tmp_path, make, sink, state_dir):
@@ -657,7 +657,7 @@ def test_a_background_thread_goes_on_after_a_lock(make, sink, state_dir):
     db.execute("BEGIN EXCLUSIVE")
     late = make(delivery="background", timeout=1)
     late.start()
-    database = engine_of(late).rooms.outbox.database
+    database = engine_of(late).session.outbox.database
     while "locked" not in database.problem:
         time.sleep(0.01)
     db.execute("ROLLBACK")

@@ -285,7 +285,7 @@ def test_an_interpreter_without_threads_keeps_its_records_and_says_why(tmp_path,
 import os, sys
 sys.path[:] = %r
 from telemetry_sdk import Telemetry
-telemetry = Telemetry("acme-notes", version="1", strict=True, **%r)
+telemetry = Telemetry("acme-notes", version="1", strict=True, **{"delivery": "sync", **%r})
 telemetry.start()
 receipts = [telemetry.opt_in(), telemetry.track_event("timer.started")]
 report = telemetry.flush(5)

@@ -197,7 +197,7 @@ def restored_wakeup():
 before = world()
 from telemetry_sdk import Telemetry
 def use(app, **options):
-    telemetry = Telemetry(app, version="2.4.0", endpoint=sys.argv[1], state_dir=sys.argv[3] + app, strict=True, **options)
+    telemetry = Telemetry(app, version="2.4.0", endpoint=sys.argv[1], state_dir=sys.argv[3] + app, strict=True, **{"delivery": "sync", **options})
     telemetry.start(); telemetry.opt_in(); telemetry.identify_user("u-1"); telemetry.track_event("note.created", {"n": 1})
     telemetry.track_page_view("/notes"); telemetry.status(); telemetry.sent_log(); telemetry.flush(30); telemetry.opt_out()
     return telemetry
@@ -261,7 +261,7 @@ def make(app, **options):
     if not with_telemetry:
         return Nothing()
     from telemetry_sdk import Telemetry
-    return Telemetry(app, version="2.4.0", state_dir=os.path.join(os.environ["HOME"], app), endpoint=ours, **options)
+    return Telemetry(app, version="2.4.0", state_dir=os.path.join(os.environ["HOME"], app), endpoint=ours, **{"delivery": "sync", **options})
 
 context.attach(baggage.set_baggage("user", "Ada-of-the-host"))
 with tracer.start_as_current_span("work"):

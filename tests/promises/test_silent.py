@@ -172,7 +172,7 @@ LOGGING_HOST = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
 from telemetry_sdk import Telemetry
-telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], token=sys.argv[2], state_dir=sys.argv[3], timeout=1,
+telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], token=sys.argv[2], state_dir=sys.argv[3], timeout=1, delivery="sync",
                       headers={"X-Tenant": "tenant-secret"})
 telemetry.start()
 telemetry.opt_in()
@@ -226,7 +226,7 @@ from telemetry_sdk import Telemetry
 def speak(*_):
     for name in names:
         logging.getLogger(name).debug("heard")
-telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], timeout=5,
+telemetry = Telemetry("acme-notes", version="1", endpoint=sys.argv[1], state_dir=sys.argv[2], timeout=5, delivery="sync",
                       on_consent_change=speak)
 telemetry.start()
 telemetry.opt_in()

@@ -191,7 +191,7 @@ class Catalog:
 
     @staticmethod
     def covered(text: str | None) -> int | None:
-        """Return `consented_version` of *text*, for those who have a catalogue and need not load this room."""
+        """Return `consented_version` of *text*, for those who have a catalogue and need not load this module."""
         return consented_version(text)
 
     def agreed_to(self, stored: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Reads ``telemetry.toml``: what it may say, and where it is wrong. Pure; the file itself is `catalog_file`'s.
+"""Reads ``telemetry.toml``: what it may say, and where it is wrong. Pure; the file itself is `file`'s.
 
 Whatever the text, `parse` returns a `Catalog` or raises a `ConfigError` that names the line, where it can be found,
 the key, and what to do. Nothing is guessed: an unknown key is an error, and so is a declaration under which nothing

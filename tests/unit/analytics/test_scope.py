@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
-from telemetry_sdk.analytics.scope import Ambient, RequestScope
+from telemetry_sdk.analytics.scope import RequestScope, Scope
 from telemetry_sdk.model import InvalidEventError
 
 NOTES = RequestContext("/notes/{id}", "Firefox", "desktop")
@@ -20,15 +20,15 @@ SERVER_MADE = [WsgiRequest({"PATH_INFO": "/notes"}), AsgiRequest({"path": "/note
 
 
 @pytest.fixture
-def ambient() -> Iterator[Ambient]:
+def scope() -> Iterator[Scope]:
     """The bindings of one app; whatever a test binds is unbound after it."""
-    made = Ambient("acme-notes")
+    made = Scope("acme-notes")
     yield made
     made.bind_user(None)
 
 
-def user(ambient: Ambient) -> Any:
-    return ambient.user_or(None)
+def user(scope: Scope) -> Any:
+    return scope.user_or(None)
 
 
 def in_thread(call: Any) -> Any:
@@ -37,52 +37,52 @@ def in_thread(call: Any) -> Any:
         return pool.submit(call).result()
 
 
-def test_a_user_is_bound_and_unbound(ambient: Ambient) -> None:
+def test_a_user_is_bound_and_unbound(scope: Scope) -> None:
     """The bound user stands in for one that is not given."""
-    ambient.bind_user("ada")
+    scope.bind_user("ada")
 
-    assert (ambient.user_or(None), ambient.user_or("bob"), ambient.user_or(0)) == ("ada", "bob", 0)
-    ambient.bind_user(None)
-    assert user(ambient) is None
+    assert (scope.user_or(None), scope.user_or("bob"), scope.user_or(0)) == ("ada", "bob", 0)
+    scope.bind_user(None)
+    assert user(scope) is None
 
 
-def test_each_app_has_its_own(ambient: Ambient) -> None:
+def test_each_app_has_its_own(scope: Scope) -> None:
     """Two programs in one process share neither user nor request."""
-    other = Ambient("acme-other")
-    ambient.bind_user("ada")
-    with ambient.request(NOTES):
+    other = Scope("acme-other")
+    scope.bind_user("ada")
+    with scope.request(NOTES):
         assert (user(other), other.attributes()) == (None, {})
         with other.request("/other"):
             other.bind_user("bob")
-            assert (user(ambient), ambient.attributes()["path"]) == ("ada", "/notes/{id}")
+            assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes/{id}")
             assert (user(other), other.attributes()["path"]) == ("bob", "/other")
     assert user(other) is None
 
 
-def test_each_thread_has_its_own(ambient: Ambient) -> None:
+def test_each_thread_has_its_own(scope: Scope) -> None:
     """A thread knows nothing of what is bound in another."""
-    ambient.bind_user("ada")
-    with ambient.request(NOTES):
-        assert in_thread(lambda: (user(ambient), dict(ambient.attributes()))) == (None, {})
-    in_thread(lambda: ambient.bind_user("bob"))
+    scope.bind_user("ada")
+    with scope.request(NOTES):
+        assert in_thread(lambda: (user(scope), dict(scope.attributes()))) == (None, {})
+    in_thread(lambda: scope.bind_user("bob"))
 
-    assert user(ambient) == "ada"
+    assert user(scope) == "ada"
 
 
-def test_a_task_begins_with_what_its_maker_had(ambient: Ambient) -> None:
+def test_a_task_begins_with_what_its_maker_had(scope: Scope) -> None:
     """A task inherits the user, and what it binds itself stays its own."""
 
     async def child(name: str | None) -> Any:
-        inherited = user(ambient)
+        inherited = user(scope)
         await asyncio.sleep(0)
         if name:
-            ambient.bind_user(name)
+            scope.bind_user(name)
         await asyncio.sleep(0)
-        return inherited, user(ambient)
+        return inherited, user(scope)
 
     async def main() -> Any:
-        ambient.bind_user("ada")
-        return await asyncio.gather(child("bob"), child("eve"), child(None)), user(ambient)
+        scope.bind_user("ada")
+        return await asyncio.gather(child("bob"), child("eve"), child(None)), user(scope)
 
     assert asyncio.run(main()) == ([("ada", "bob"), ("ada", "eve"), ("ada", "ada")], "ada")
 
@@ -103,22 +103,22 @@ def test_a_task_begins_with_what_its_maker_had(ambient: Ambient) -> None:
     ],
 )
 def test_a_request_is_described_in_many_ways(
-    ambient: Ambient, context: Any, parts: dict[str, str], path: str, browser: str
+    scope: Scope, context: Any, parts: dict[str, str], path: str, browser: str
 ) -> None:
     """By a context, a function that returns one, a path, or parts of these; bound for the block only."""
-    with ambient.request(context, **parts):
-        assert (ambient.attributes()["path"], ambient.attributes()["browser"]) == (path, browser)
-        assert ambient.attributes(path="/given")["path"] == "/given"
-    assert ambient.attributes() == {}
+    with scope.request(context, **parts):
+        assert (scope.attributes()["path"], scope.attributes()["browser"]) == (path, browser)
+        assert scope.attributes(path="/given")["path"] == "/given"
+    assert scope.attributes() == {}
 
 
 @pytest.mark.parametrize(
     ("context", "parts"), [(None, {}), (None, {"browser": "Firefox"}), (5, {}), ({"path": "/x"}, {}), (b"/x", {})]
 )
-def test_what_describes_no_request(ambient: Ambient, context: Any, parts: dict[str, str]) -> None:
+def test_what_describes_no_request(scope: Scope, context: Any, parts: dict[str, str]) -> None:
     """Anything else is refused, by name and not by value."""
     with pytest.raises(InvalidEventError, match="needs a RequestContext"):
-        ambient.request(context, **parts)
+        scope.request(context, **parts)
 
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -136,21 +136,21 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.
     ],
 )
 def test_parts_are_parts_of_the_request_around_them(
-    ambient: Ambient, context: Any, parts: dict[str, str], found: tuple[str, str, str]
+    scope: Scope, context: Any, parts: dict[str, str], found: tuple[str, str, str]
 ) -> None:
     """Within a request a path alone keeps its browser and device; a whole context stands for itself."""
-    with ambient.request(WsgiRequest({"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX})):
-        with ambient.request(context, **parts):
-            assert tuple(ambient.attributes().values()) == found
-        assert tuple(ambient.attributes().values()) == ("/notes/{id}", "Firefox", "desktop")
+    with scope.request(WsgiRequest({"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX})):
+        with scope.request(context, **parts):
+            assert tuple(scope.attributes().values()) == found
+        assert tuple(scope.attributes().values()) == ("/notes/{id}", "Firefox", "desktop")
 
 
-def test_parts_look_at_the_request_around_them_when_asked(ambient: Ambient) -> None:
+def test_parts_look_at_the_request_around_them_when_asked(scope: Scope) -> None:
     """A route that becomes known within the block is seen; once the request is over, nothing of it is."""
     environ = {"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX}
-    outer = ambient.request(WsgiRequest(environ))
-    with outer, ambient.request(None, browser="Chrome") as part:
-        step = ambient.request(None, path="/step")
+    outer = scope.request(WsgiRequest(environ))
+    with outer, scope.request(None, browser="Chrome") as part:
+        step = scope.request(None, path="/step")
         environ[ROUTE_KEY] = "/notes/<note_id>"
         assert part.attributes() == {"path": "/notes/{note_id}", "browser": "Chrome", "device": "desktop"}
         outer.end()
@@ -158,7 +158,7 @@ def test_parts_look_at_the_request_around_them_when_asked(ambient: Ambient) -> N
         assert step.attributes() == {"path": "/step", "browser": "unknown", "device": "unknown"}
 
 
-def test_a_request_is_asked_only_when_an_event_is_made(ambient: Ambient) -> None:
+def test_a_request_is_asked_only_when_an_event_is_made(scope: Scope) -> None:
     """Binding a request looks at nothing; each event asks again, for the route may be known by then."""
     asked: list[int] = []
 
@@ -166,9 +166,9 @@ def test_a_request_is_asked_only_when_an_event_is_made(ambient: Ambient) -> None
         asked.append(1)
         return RequestContext(f"/step-{'abc'[len(asked) - 1]}")
 
-    with ambient.request(context):
+    with scope.request(context):
         assert asked == []
-        assert [ambient.attributes()["path"] for _ in "abc"] == ["/step-a", "/step-b", "/step-c"]
+        assert [scope.attributes()["path"] for _ in "abc"] == ["/step-a", "/step-b", "/step-c"]
 
 
 def broken() -> RequestContext:
@@ -179,162 +179,162 @@ def broken() -> RequestContext:
     ("context", "parts"),
     [(broken, {}), (broken, {"path": "/x"}), (lambda: "/x", {}), (lambda: None, {"path": "/x"}), (lambda _: NOTES, {})],
 )
-def test_a_broken_context_costs_only_itself(ambient: Ambient, context: Any, parts: dict[str, str]) -> None:
+def test_a_broken_context_costs_only_itself(scope: Scope, context: Any, parts: dict[str, str]) -> None:
     """A host's function that fails or returns something else leaves events without a context."""
-    with ambient.request(context, **parts):
-        assert ambient.attributes() == {}
+    with scope.request(context, **parts):
+        assert scope.attributes() == {}
 
 
-def test_a_block_begins_with_the_user_outside_it(ambient: Ambient) -> None:
+def test_a_block_begins_with_the_user_outside_it(scope: Scope) -> None:
     """A block that the host opens knows the user bound before it, and forgets the one bound in it."""
-    ambient.bind_user("ada")
-    with ambient.request("/notes"):
-        assert user(ambient) == "ada"
-        ambient.bind_user("bob")
-        with ambient.request("/inner"):
-            assert (user(ambient), ambient.attributes()["path"]) == ("bob", "/inner")
-            ambient.bind_user(None)
-            assert user(ambient) is None
-        assert (user(ambient), ambient.attributes()["path"]) == ("bob", "/notes")
+    scope.bind_user("ada")
+    with scope.request("/notes"):
+        assert user(scope) == "ada"
+        scope.bind_user("bob")
+        with scope.request("/inner"):
+            assert (user(scope), scope.attributes()["path"]) == ("bob", "/inner")
+            scope.bind_user(None)
+            assert user(scope) is None
+        assert (user(scope), scope.attributes()["path"]) == ("bob", "/notes")
 
-    assert user(ambient) == "ada"
+    assert user(scope) == "ada"
 
 
 @pytest.mark.parametrize("request_", SERVER_MADE, ids=["wsgi", "asgi"])
-def test_a_servers_request_begins_with_nobody(ambient: Ambient, request_: Any) -> None:
+def test_a_servers_request_begins_with_nobody(scope: Scope, request_: Any) -> None:
     """A user left behind in a server's thread does not become that of the next request, and comes back after it."""
-    ambient.bind_user("ada")
+    scope.bind_user("ada")
     for name in ("bob", "eve"):
-        with ambient.request(request_):
-            assert user(ambient) is None
-            ambient.bind_user(name)
-            assert user(ambient) == name
+        with scope.request(request_):
+            assert user(scope) is None
+            scope.bind_user(name)
+            assert user(scope) == name
 
-    assert user(ambient) == "ada"
+    assert user(scope) == "ada"
 
 
-def test_the_parts_of_a_request_share_its_user(ambient: Ambient) -> None:
+def test_the_parts_of_a_request_share_its_user(scope: Scope) -> None:
     """Whoever is bound in a copy of the context, as frameworks run sync functions, is bound for the whole request."""
 
     async def main() -> Any:
         loop = asyncio.get_running_loop()
-        with ambient.request(SERVER_MADE[0]):
-            await loop.run_in_executor(None, contextvars.copy_context().run, ambient.bind_user, "ada")
-            seen_here = user(ambient)
-            seen_there = await loop.run_in_executor(None, contextvars.copy_context().run, user, ambient)
-        return seen_here, seen_there, user(ambient)
+        with scope.request(SERVER_MADE[0]):
+            await loop.run_in_executor(None, contextvars.copy_context().run, scope.bind_user, "ada")
+            seen_here = user(scope)
+            seen_there = await loop.run_in_executor(None, contextvars.copy_context().run, user, scope)
+        return seen_here, seen_there, user(scope)
 
     assert asyncio.run(main()) == ("ada", "ada", None)
 
 
-def test_tasks_of_one_request_do_not_mix(ambient: Ambient) -> None:
+def test_tasks_of_one_request_do_not_mix(scope: Scope) -> None:
     """Tasks of one request that bind users of their own keep them apart."""
 
     async def part(name: str) -> Any:
-        ambient.bind_user(name)
+        scope.bind_user(name)
         for _ in range(3):
             await asyncio.sleep(0)
-        return user(ambient)
+        return user(scope)
 
     async def main() -> Any:
-        with ambient.request("/batch"):
+        with scope.request("/batch"):
             return await asyncio.gather(*(part(f"u-{n}") for n in range(20)))
 
     assert asyncio.run(main()) == [f"u-{n}" for n in range(20)]
 
 
-def test_work_that_outlives_its_request_is_not_about_it(ambient: Ambient) -> None:
+def test_work_that_outlives_its_request_is_not_about_it(scope: Scope) -> None:
     """A task left behind has neither the user nor the path of a request that is over, and binds for itself alone."""
 
     async def main() -> Any:
         over = asyncio.Event()
 
         async def left_behind() -> Any:
-            ambient.bind_user("bob")
+            scope.bind_user("bob")
             await over.wait()
-            after = user(ambient), dict(ambient.attributes())
-            ambient.bind_user("eve")
-            return (*after, user(ambient))
+            after = user(scope), dict(scope.attributes())
+            scope.bind_user("eve")
+            return (*after, user(scope))
 
-        with ambient.request("/notes"):
-            ambient.bind_user("ada")
+        with scope.request("/notes"):
+            scope.bind_user("ada")
             task = asyncio.create_task(left_behind())
             await asyncio.sleep(0)
         over.set()
-        return await task, user(ambient)
+        return await task, user(scope)
 
     assert asyncio.run(main()) == ((None, {}, "eve"), None)
 
 
-def test_a_scope_lets_go_of_the_request(ambient: Ambient) -> None:
+def test_a_scope_lets_go_of_the_request(scope: Scope) -> None:
     """What a request held is not kept alive by a context that was copied from it."""
-    scope = ambient.request(NOTES)
+    scope = scope.request(NOTES)
     with scope:
         left = contextvars.copy_context()
-        ambient.bind_user("ada")
+        scope.bind_user("ada")
 
     assert (scope.over, scope.user, scope._source) == (True, None, None)
-    assert left.run(ambient.attributes) == {}
+    assert left.run(scope.attributes) == {}
 
 
-def test_a_scope_may_be_entered_again(ambient: Ambient) -> None:
+def test_a_scope_may_be_entered_again(scope: Scope) -> None:
     """A block within the block of the same scope ends nothing; the outer one does."""
-    with ambient.request("/notes") as scope:
-        ambient.bind_user("ada")
+    with scope.request("/notes") as scope:
+        scope.bind_user("ada")
         with scope:
-            assert (user(ambient), ambient.attributes()["path"]) == ("ada", "/notes")
-        assert (user(ambient), ambient.attributes()["path"]) == ("ada", "/notes")
+            assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
+        assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
 
-    assert ambient.attributes() == {}
+    assert scope.attributes() == {}
 
 
-def test_leaving_in_another_context(ambient: Ambient) -> None:
+def test_leaving_in_another_context(scope: Scope) -> None:
     """A block that is left elsewhere, as a generator's may be, is over in the context it was entered in too."""
-    scope = ambient.request("/notes")
+    scope = scope.request("/notes")
     scope.__enter__()
-    ambient.bind_user("ada")
+    scope.bind_user("ada")
     contextvars.Context().run(scope.__exit__, None, None, None)
 
-    assert (user(ambient), ambient.attributes()) == (None, {})
+    assert (user(scope), scope.attributes()) == (None, {})
 
 
-def test_leaving_what_was_not_entered(ambient: Ambient) -> None:
+def test_leaving_what_was_not_entered(scope: Scope) -> None:
     """A scope that was never entered can be left."""
     RequestScope("acme-notes").__exit__(None, None, None)
 
-    assert ambient.attributes() == {}
+    assert scope.attributes() == {}
 
 
-def test_run_binds_for_one_call(ambient: Ambient) -> None:
+def test_run_binds_for_one_call(scope: Scope) -> None:
     """`run` binds for the call alone, keeps the user from one call to the next, and lets exceptions through."""
-    ambient.bind_user("ada")
-    scope = ambient.request(WsgiRequest({"PATH_INFO": "/notes"}))
+    scope.bind_user("ada")
+    scope = scope.request(WsgiRequest({"PATH_INFO": "/notes"}))
 
-    scope.run(ambient.bind_user, "bob")
-    assert (user(ambient), ambient.attributes()) == ("ada", {})
-    assert scope.run(user, ambient) == "bob"
-    assert in_thread(lambda: scope.run(user, ambient)) == "bob"
-    assert scope.run(ambient.attributes, browser="Firefox")["browser"] == "Firefox"
+    scope.run(scope.bind_user, "bob")
+    assert (user(scope), scope.attributes()) == ("ada", {})
+    assert scope.run(user, scope) == "bob"
+    assert in_thread(lambda: scope.run(user, scope)) == "bob"
+    assert scope.run(scope.attributes, browser="Firefox")["browser"] == "Firefox"
     with pytest.raises(ZeroDivisionError):
         scope.run(divmod, 1, 0)
-    assert user(ambient) == "ada"
+    assert user(scope) == "ada"
     scope.end()
-    assert scope.run(user, ambient) is None
+    assert scope.run(user, scope) is None
 
 
-def test_many_threads_and_requests(ambient: Ambient) -> None:
+def test_many_threads_and_requests(scope: Scope) -> None:
     """Threads of a pool that take one request after the other, all at the same time, never mix them."""
     barrier = threading.Barrier(8)
     mixed: list[Any] = []
 
     def serve(number: int) -> None:
-        with ambient.request(WsgiRequest({"PATH_INFO": f"/{'abcdefgh'[number % 8]}/x"})):
-            begun = user(ambient)
-            ambient.bind_user(f"u-{number}")
+        with scope.request(WsgiRequest({"PATH_INFO": f"/{'abcdefgh'[number % 8]}/x"})):
+            begun = user(scope)
+            scope.bind_user(f"u-{number}")
             barrier.wait(30)
-            found = begun, user(ambient), ambient.attributes()["path"]
+            found = begun, user(scope), scope.attributes()["path"]
             barrier.wait(30)
-        if found != (None, f"u-{number}", f"/{'abcdefgh'[number % 8]}/x") or user(ambient) is not None:
+        if found != (None, f"u-{number}", f"/{'abcdefgh'[number % 8]}/x") or user(scope) is not None:
             mixed.append(found)
 
     with ThreadPoolExecutor(8) as pool:

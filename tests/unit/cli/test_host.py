@@ -572,7 +572,9 @@ def test_stand_alone_reset_without_a_sink(notes, sink):
 
 def test_a_given_object_is_used(sink, tmp_path, capsys):
     """A host may pass the Telemetry it has; the command works on that very object."""
-    telemetry = Telemetry("acme-notes", version="1", endpoint=sink.url, state_dir=tmp_path / "state", strict=True)
+    telemetry = Telemetry(
+        "acme-notes", version="1", endpoint=sink.url, state_dir=tmp_path / "state", delivery="sync", strict=True
+    )
     parser = argparse.ArgumentParser()
     add_telemetry_commands(parser, telemetry)
 

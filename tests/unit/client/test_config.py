@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from telemetry_sdk.client.config import DELIVERY_MODES, Options, check
+from telemetry_sdk.client.config import Config, DeliveryMode, check
 from telemetry_sdk.model import ConfigError, Limits
 
-GOOD = Options(
+GOOD = Config(
     app="acme-notes",
     version="2.4.0",
     release_channel="stable",
@@ -50,7 +50,7 @@ def refusal(**changes: Any) -> ConfigError:
         {"timeout": 300, "exit_timeout": 300.0},
         {"on_consent_change": print},
         {"limits": Limits(records=1, age_days=0.5)},
-        *({"delivery": mode} for mode in DELIVERY_MODES),
+        *({"delivery": mode} for mode in get_args(DeliveryMode)),
     ],
     ids=repr,
 )
@@ -94,17 +94,17 @@ def test_impossible_options(setting: str, value: Any) -> None:
 def test_limits_are_numbers_above_zero(name: str) -> None:
     """No limit can be nothing, endless or a word."""
     for value in BAD_LIMITS:
-        assert refusal(limits=Limits()._replace(**{name: value})).setting == f"limits.{name}"
+        assert refusal(limits=Limits().replace(**{name: value})).setting == f"limits.{name}"
 
 
 @pytest.mark.parametrize("name", [name for name, kind in get_type_hints(Limits).items() if kind is int])
 def test_counts_are_whole(name: str) -> None:
     """A limit that counts records or bytes is a whole number."""
-    assert "whole" in refusal(limits=Limits()._replace(**{name: 1.5})).problem
+    assert "whole" in refusal(limits=Limits().replace(**{name: 1.5})).problem
 
 
 def test_a_message_says_what_would_be_possible() -> None:
     """An integrator can correct the call from the message alone."""
-    assert all(mode in refusal(delivery="async").problem for mode in DELIVERY_MODES)
+    assert all(mode in refusal(delivery="async").problem for mode in get_args(DeliveryMode))
     assert "300" in refusal(timeout=301).problem
     assert "acme-notes" in refusal(app="-").problem

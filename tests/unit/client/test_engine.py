@@ -17,7 +17,7 @@ def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
     telemetry.opt_in()
     if way == "locked":
         monkeypatch.setattr(
-            engine_of(telemetry).rooms.delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program")
+            engine_of(telemetry).session.delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program")
         )
     else:
         budgets = iter((0.2, 2.0, 20.0))  # a loaded machine may use up the first before it comes to the lock

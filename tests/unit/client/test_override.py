@@ -1,4 +1,4 @@
-"""A test run can have every `Telemetry` of its process work by another wiring; nobody else is affected by that."""
+"""A test run can have every `Telemetry` of its process work by another setup; nobody else is affected by that."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def other() -> Iterator[SinkServer]:
 
 
 @pytest.fixture
-def redirected(other: SinkServer, tmp_path: Path) -> Iterator[Callable[[override.Wiring], override.Wiring]]:
+def redirected(other: SinkServer, tmp_path: Path) -> Iterator[Callable[[override.Setup], override.Setup]]:
     """A redirection to the other sink and another directory; undone after the test."""
 
-    def elsewhere(mine: override.Wiring) -> override.Wiring:
+    def elsewhere(mine: override.Setup) -> override.Setup:
         def find_sink(environ: Any) -> Any:
             settings = mine.find_sink(environ)
             return settings._replace(sink=Sink(f"{other.url}/v1/logs", settings.sink.host, settings.sink.headers))
@@ -43,7 +43,7 @@ def redirected(other: SinkServer, tmp_path: Path) -> Iterator[Callable[[override
 
 
 def test_without_a_redirection_nothing_is_changed(make: Any) -> None:
-    """Outside of test runs an object works by its own wiring."""
+    """Outside of test runs an object works by its own setup."""
     seen: list[Any] = []
     override.redirect(lambda mine: seen.append(mine) or mine)
     make()
@@ -63,7 +63,7 @@ def test_what_an_object_holds_shows_no_token(make: Any) -> None:
 
 
 def test_objects_made_before_and_after_are_redirected(make: Any, redirected: Any, sink: Any, other: Any) -> None:
-    """From the call on every object of the process works by the other wiring, whenever it was made."""
+    """From the call on every object of the process works by the other setup, whenever it was made."""
     before = make()
     assert before.send_base_first_seen().outcome is Outcome.DELIVERED
 
@@ -129,7 +129,7 @@ def our_threads() -> list[str]:
 
 
 def test_no_thread_is_left_behind(make: Any, redirected: Any) -> None:
-    """An object's threads end with the wiring they worked by."""
+    """An object's threads end with the setup they worked by."""
     telemetry = make(delivery="background")
     telemetry.start()
     assert our_threads()

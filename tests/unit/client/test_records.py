@@ -13,8 +13,9 @@ import tzlocal
 
 from telemetry_sdk.analytics.event import Event
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.client.config import Options
-from telemetry_sdk.client.records import RecordMaker, World
+from telemetry_sdk.client.config import Config
+from telemetry_sdk.client.override import Providers
+from telemetry_sdk.client.records import RecordMaker
 from telemetry_sdk.identity.install_id import Identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW, Layer, Limits, Record
 from telemetry_sdk.sender.otlp import encode_envelope
@@ -28,7 +29,7 @@ ME = Identity("2ab2916d-a51f-4ac8-80ee-45ac31a28092", "2026-01-31T09:30:00Z", 12
 OTHER = Identity("7b0d2f0e-3f52-4a0c-8b66-0f2f0c1f5a11", "2026-01-31T09:30:00Z", 1234.5)
 
 
-def options(**changes: Any) -> Options:
+def options(**changes: Any) -> Config:
     chosen: dict[str, Any] = {
         "app": "acme-notes",
         "version": "2.4.0",
@@ -43,16 +44,16 @@ def options(**changes: Any) -> Options:
         "on_consent_change": None,
         "strict": True,
     }
-    return Options(**{**chosen, **changes})
+    return Config(**{**chosen, **changes})
 
 
-def world(clock: Callable[[], int] = lambda: NOW, **environ: str) -> World:
+def providers(clock: Callable[[], int] = lambda: NOW, **environ: str) -> Providers:
     ids = (str(UUID(int=n, version=4)) for n in itertools.count())
-    return World(environ, clock, lambda: next(ids), lambda: 0.5)
+    return Providers(environ, clock, lambda: next(ids), lambda: 0.5)
 
 
 def maker(clock: Callable[[], int] = lambda: NOW, environ: dict[str, str] | None = None, **changes: Any) -> RecordMaker:
-    return RecordMaker(options(**changes), world(clock, **(environ or {"CI": "true"})))
+    return RecordMaker(options(**changes), providers(clock, **(environ or {"CI": "true"})))
 
 
 def attributes(record: Record) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def test_facts_are_read_when_first_needed_and_once(monkeypatch: pytest.MonkeyPat
 )
 def test_the_time_of_a_record_is_a_millisecond(clock: int, seen: int) -> None:
     """What is finer says nothing about use, so it is not collected; and no record is older than OTLP can say."""
-    assert world(lambda: clock).now_ns() == seen
+    assert providers(lambda: clock).now_ns() == seen
 
 
 @pytest.mark.parametrize("tick", [-(10**30), -1, 0, 2**63, 10**30])
@@ -186,7 +187,7 @@ def test_a_broken_clock_makes_a_valid_record(tick: int) -> None:
     records = maker(lambda: tick)
 
     for record in (
-        records.base(HEARTBEAT, ME, world(lambda: tick).now_ns()),
+        records.base(HEARTBEAT, ME, providers(lambda: tick).now_ns()),
         records.analytics("timer.started", Event({}), ME.install_id, None, None),
     ):
         made = json.loads(record.body)
@@ -219,8 +220,8 @@ def test_a_forked_child_begins_uids_of_its_own() -> None:
     assert theirs[:-4] != analytics_uid(records)[:-4]
 
 
-def random_world() -> World:
-    return World({"CI": "true"}, lambda: NOW, lambda: str(uuid4()), lambda: 0.5)
+def random_world() -> Providers:
+    return Providers({"CI": "true"}, lambda: NOW, lambda: str(uuid4()), lambda: 0.5)
 
 
 def analytics_uid(records: RecordMaker) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from telemetry_sdk import ConfigError, Limits, Notice, Telemetry
+from telemetry_sdk.client import override
 from telemetry_sdk.host.arguments import number_of, pairs_of, path_of, text_of
 
 URL = "http://127.0.0.1:4318"
@@ -86,8 +87,9 @@ ARGUMENTS = [
 
 
 def construct(**options: Any) -> Telemetry:
-    arguments = {"app": "acme-notes", "version": "1", "endpoint": URL, "environ": {}} | options
-    return Telemetry(arguments.pop("app"), **arguments)
+    arguments = {"app": "acme-notes", "version": "1", "endpoint": URL} | options
+    with override.supplied(environ={}):
+        return Telemetry(arguments.pop("app"), **arguments)
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))

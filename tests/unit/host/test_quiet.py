@@ -9,7 +9,7 @@ import warnings
 import pytest
 from process_tools import GUARD
 
-from telemetry_sdk.host.quiet import hushed_logs, hushed_warnings
+from telemetry_sdk.host.quiet import quiet_logs, quiet_warnings
 
 LIBRARIES = ["urllib3.connection", "urllib3.connectionpool", "filelock", "tzlocal"]
 
@@ -26,9 +26,9 @@ def test_a_librarys_log_is_dropped_here_and_now_only(caplog, name):
     """What a library logs for us is dropped; for another thread, outside and afterwards it is logged."""
     caplog.set_level(logging.DEBUG)
     logger = logging.getLogger(name)
-    with hushed_logs():
+    with quiet_logs():
         logger.warning("dropped")
-        with hushed_logs():
+        with quiet_logs():
             logger.debug("dropped")
         logger.warning("dropped")
         logging.getLogger("host").warning("heard 1")
@@ -40,7 +40,7 @@ def test_a_librarys_log_is_dropped_here_and_now_only(caplog, name):
 
 def test_a_log_is_heard_again_after_an_error(caplog):
     """An error inside ends the hush."""
-    with pytest.raises(KeyError), hushed_logs():
+    with pytest.raises(KeyError), quiet_logs():
         raise KeyError
     logging.getLogger("filelock").warning("heard")
 
@@ -57,7 +57,7 @@ def test_a_warning_is_ignored_here_and_now_only():
         caught.append(1)
 
     before = list(warnings.filters)
-    with hushed_warnings():
+    with quiet_warnings():
         warnings.warn("here", UserWarning, stacklevel=1)
         elsewhere(warn)
     assert before == list(warnings.filters)
@@ -70,7 +70,7 @@ def test_a_warning_is_ignored_here_and_now_only():
 def test_a_hosts_own_change_of_filters_meanwhile_leaves_nothing_behind(first):
     """Where another thread's `catch_warnings` and our hush overlap, each ends as it would alone."""
     before = list(warnings.filters)
-    host, ours = warnings.catch_warnings(), hushed_warnings()
+    host, ours = warnings.catch_warnings(), quiet_warnings()
     one, other = (host, ours) if first == "host" else (ours, host)
     one.__enter__()
     other.__enter__()

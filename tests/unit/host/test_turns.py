@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from telemetry_sdk.host.background import Turn
+from telemetry_sdk.host.background import Mutex
 
 GUARD = 20.0
 
@@ -21,7 +21,7 @@ def in_thread(work):
 
 def test_one_thread_has_it_and_others_wait_no_longer_than_they_said():
     """While one thread has it another is refused in its time; afterwards it is free."""
-    turn = Turn()
+    turn = Mutex()
     assert turn.take(0.0)
     assert turn.is_mine()
     assert in_thread(lambda: turn.take(0.01)) is False
@@ -34,7 +34,7 @@ def test_one_thread_has_it_and_others_wait_no_longer_than_they_said():
 
 def test_the_same_thread_may_take_it_again():
     """It is free only when it was given back as often as it was taken."""
-    turn = Turn()
+    turn = Mutex()
     with turn:
         assert turn.take(0.0)
         turn.give()
@@ -66,7 +66,7 @@ class Interrupted:
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_an_interrupt_while_it_is_taken_gives_it_back(depth):
     """Nobody holds it after an interrupted take but who held it before."""
-    turn = Turn()
+    turn = Mutex()
     for _ in range(depth):
         turn.take(0.0)
     plain, turn._lock = turn._lock, Interrupted(turn._lock)

@@ -1,7 +1,9 @@
-"""The words the rooms share: times as text, truth of receipts, frozen values."""
+"""The words the parts share: times as text, truth of receipts, frozen values."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +13,19 @@ from hypothesis import strategies as st
 from profiles import examples
 
 from telemetry_sdk import model
-from telemetry_sdk.model import FlushReport, Level, Limits, Outcome, Receipt, Status, timestamp
+from telemetry_sdk.model import (
+    FlushReport,
+    Forgotten,
+    Level,
+    Limits,
+    Outcome,
+    Preview,
+    Receipt,
+    SentRequest,
+    Status,
+    Value,
+    timestamp,
+)
 
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 DIGITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6}
@@ -110,3 +124,50 @@ def test_status_has_no_place_for_a_secret() -> None:
     names = set(Status._fields)
 
     assert not {name for name in names if "token" in name or "header" in name or "url" in name}
+
+
+RESULTS = [
+    Receipt(Outcome.QUEUED, "uid"),
+    Limits(records=5),
+    FlushReport(delivered=1),
+    SentRequest("2026-01-31T09:30:00Z", "sink.example", b"{}", 1, 200, "delivered", ""),
+    Preview(Level.BASE, "why", removed={"e-mail address": 1}),
+    Forgotten(complete=True, deletion_request=Receipt(Outcome.SUPPRESSED)),
+    Status(Level.OFF, "sink", "why", {}),
+]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda it: type(it).__name__)
+def test_a_result_cannot_be_changed(result: Value) -> None:
+    """No field of a public result is set, deleted or added after it was made; a changed copy is made by `replace`."""
+    name = result._fields[0]
+    for change in (lambda: setattr(result, name, None), lambda: delattr(result, name), lambda: setattr(result, "x", 1)):
+        with pytest.raises(AttributeError):
+            change()
+
+    assert result.replace(**{name: "other"}).as_dict() == {**result.as_dict(), name: "other"}
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda it: type(it).__name__)
+def test_a_result_is_no_tuple(result: Any) -> None:
+    """Nobody can unpack, index or count the fields of a public result, so a later field breaks no caller."""
+    for use in (lambda: list(result), lambda: result[0], lambda: len(result)):
+        with pytest.raises(TypeError):
+            use()
+    assert not isinstance(result, tuple)
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda it: type(it).__name__)
+def test_a_result_travels_and_compares_by_its_fields(result: Value) -> None:
+    """Copies and pickles equal the original, other kinds and other values do not, and its text names each field."""
+    assert copy.deepcopy(result) == pickle.loads(pickle.dumps(result)) == result
+    assert result != tuple(result.as_dict().values())
+    assert all(f"{name}=" in repr(result) for name in result.as_dict())
+
+
+@pytest.mark.parametrize("wrong", [((), {}), ((1, 2, 3, 4), {}), ((1,), {"uids": "x"})])
+def test_a_result_is_made_of_its_fields_only(wrong: tuple[tuple[int, ...], dict[str, str]]) -> None:
+    """A field too few, too many or of another name is a TypeError that names those there are."""
+    positional, named = wrong
+    with pytest.raises(TypeError, match="Receipt takes outcome, uid, reason"):
+        Receipt(*positional, **named)

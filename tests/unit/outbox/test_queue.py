@@ -16,7 +16,7 @@ from process_tools import GUARD, Program
 from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
 from telemetry_sdk.outbox import dequeue
 from telemetry_sdk.outbox.lease import new_owner
-from telemetry_sdk.outbox.queue import BUSY, FILE_NAME, Claim, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.queue import BUSY, FILE_NAME, Batch, Outbox, Put, StoreError, Terms
 from telemetry_sdk.outbox.store_errors import DamagedError
 from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
@@ -48,15 +48,15 @@ class Queue:
         self.check()
         return found
 
-    def claim(self, *grants: str, now: float = NOW, blocked: str = "", destroy_others: bool = False) -> Claim:
+    def take(self, *grants: str, now: float = NOW, blocked: str = "", destroy_others: bool = False) -> Batch:
         terms = Terms(frozenset(grants), destroy_others, blocked)
-        found = self.outbox.claim(lambda _: terms, now=now, lease_s=LEASE_S)
+        found = self.outbox.take(lambda _: terms, now=now, lease_s=LEASE_S)
         self.check()
         return found
 
     def uids(self, *grants: str, now: float = NOW) -> list[str]:
         """The uids that would be sent now; the lease is given back."""
-        found = [record.uid for record in self.claim(*grants, now=now).records]
+        found = [record.uid for record in self.take(*grants, now=now).records]
         self.outbox.release()
         return found
 
@@ -73,7 +73,7 @@ class Queue:
 
     def deliver(self, *grants: str, fate: str = "delivered", now: float = NOW) -> list[str]:
         """Claim, begin, settle and release; return the uids."""
-        records, _, number = self.begin(self.claim(*grants, now=now).records, now=now)
+        records, _, number = self.begin(self.take(*grants, now=now).records, now=now)
         self.settle(number, [Fate(records, fate, now + 86_400)])
         self.outbox.release()
         return [record.uid for record in records]
@@ -121,7 +121,7 @@ def test_what_was_put_is_claimed_as_it_was(queue, state_dir):
     records = [base("b", at=NOW - 2), event("e", at=NOW - 1)]
     assert queue.put(*records) == [True, True]
 
-    found = Queue(state_dir).claim(YES).records
+    found = Queue(state_dir).take(YES).records
 
     assert [record._asdict() for record in found] == [
         {"seq": n, **record._asdict()} for n, record in enumerate(records, 1)
@@ -145,7 +145,7 @@ def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
     returned += [line[4:] for line in program.process.communicate()[0].splitlines(keepends=True) if line[-1:] == "\n"]
 
     queue.check()
-    waiting = {record.uid for record in Queue(state_dir, batch_records=100_000, age_days=1e6).claim("g").records}
+    waiting = {record.uid for record in Queue(state_dir, batch_records=100_000, age_days=1e6).take("g").records}
     assert {uid.strip() for uid in returned} <= waiting
 
 
@@ -343,12 +343,12 @@ def test_events_of_another_consent_are_destroyed_when_told_so(queue, state_dir):
     """With destroy_others, what another consent left waiting is destroyed and counted; base records stay."""
     queue.put(base("b"), event("yes"), event("other", grant=OTHER), event("none", grant=None))
 
-    assert [record.uid for record in queue.claim(YES, destroy_others=True).records] == ["b", "yes"]
+    assert [record.uid for record in queue.take(YES, destroy_others=True).records] == ["b", "yes"]
     assert queue.dropped == {"consent withdrawn": 2}
-    assert [r.uid for r in queue.claim(destroy_others=True).records] == ["b"]
+    assert [r.uid for r in queue.take(destroy_others=True).records] == ["b"]
     assert queue.dropped == {"consent withdrawn": 3}
     queue.put(event("later", grant=OTHER))
-    assert [r.uid for r in queue.claim(destroy_others=True).records] == ["b"]
+    assert [r.uid for r in queue.take(destroy_others=True).records] == ["b"]
     assert queue.dropped == {"consent withdrawn": 4}
 
 
@@ -356,9 +356,9 @@ def test_events_are_destroyed_even_while_nothing_may_be_sent(queue):
     """A withdrawn consent counts also while the circuit is open or telemetry is off."""
     queue.put(base("b"), event("e"))
 
-    claim = queue.claim(blocked="held", destroy_others=True)
+    take = queue.take(blocked="held", destroy_others=True)
 
-    assert (claim.records, claim.blocked) == ((), "held")
+    assert (take.records, take.blocked) == ((), "held")
     assert queue.counts.pending == 1
 
 
@@ -374,7 +374,7 @@ def test_terms_are_asked_inside_the_transaction(queue):
             queue.outbox.counts()
         return Terms(frozenset({YES}))
 
-    assert [record.uid for record in queue.outbox.claim(terms, now=NOW, lease_s=LEASE_S).records] == ["e"]
+    assert [record.uid for record in queue.outbox.take(terms, now=NOW, lease_s=LEASE_S).records] == ["e"]
     assert seen == [Circuit(failures=3)]
 
 
@@ -405,61 +405,61 @@ def test_the_lease_is_exclusive(queue, state_dir):
     """While one owner has records claimed another gets none, and the first one's claim is renewed."""
     queue.put(event("e"))
     other = Queue(state_dir, "b")
-    assert queue.claim(YES).records
+    assert queue.take(YES).records
 
-    assert other.claim(YES) == Claim((), Circuit(), BUSY)
-    assert queue.claim(YES).records
+    assert other.take(YES) == Batch((), Circuit(), BUSY)
+    assert queue.take(YES).records
     queue.outbox.release()
-    assert other.claim(YES).records
-    assert queue.claim(YES).blocked == BUSY
+    assert other.take(YES).records
+    assert queue.take(YES).blocked == BUSY
 
 
 def test_a_claim_without_records_takes_no_lease(queue, state_dir):
     """Who finds nothing to send leaves the lease to others."""
-    queue.claim(YES)
+    queue.take(YES)
     queue.outbox.put(event("e", grant=OTHER))
-    assert queue.claim(YES).records == ()
+    assert queue.take(YES).records == ()
 
-    assert Queue(state_dir, "b").claim(OTHER).records
+    assert Queue(state_dir, "b").take(OTHER).records
 
 
 def test_the_lease_expires(queue, state_dir):
     """A lease lasts as long as was asked for, and then it is free."""
     queue.put(event("e"))
-    queue.claim(YES)
+    queue.take(YES)
     other = Queue(state_dir, "b")
 
-    assert other.claim(YES, now=NOW + LEASE_S - 0.1).blocked == BUSY
-    assert other.claim(YES, now=NOW + LEASE_S).records
+    assert other.take(YES, now=NOW + LEASE_S - 0.1).blocked == BUSY
+    assert other.take(YES, now=NOW + LEASE_S).records
 
 
 def test_begin_renews_the_lease(queue, state_dir):
     """Each request of a claim extends the lease from its own beginning."""
     queue.put(event("e"))
-    records = queue.claim(YES).records
+    records = queue.take(YES).records
     queue.begin(records, now=NOW + 5)
 
-    assert Queue(state_dir, "b").claim(YES, now=NOW + 5 + LEASE_S - 0.1).blocked == BUSY
+    assert Queue(state_dir, "b").take(YES, now=NOW + 5 + LEASE_S - 0.1).blocked == BUSY
 
 
 def test_a_lease_from_before_the_clock_was_set_back_is_free(queue, state_dir):
     """A lease that seems to last longer than any was written by a clock since set back."""
     queue.put(event("e"))
-    queue.claim(YES)
+    queue.take(YES)
     other = Queue(state_dir, "b")
 
-    assert other.claim(YES, now=NOW - 5).blocked == BUSY
-    assert other.claim(YES, now=NOW - 86_400).records
+    assert other.take(YES, now=NOW - 5).blocked == BUSY
+    assert other.take(YES, now=NOW - 86_400).records
 
 
 def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
     """A release counts only for the owner."""
     queue.put(event("e"))
-    queue.claim(YES)
+    queue.take(YES)
     other = Queue(state_dir, "b")
     other.outbox.release()
 
-    assert other.claim(YES).blocked == BUSY
+    assert other.take(YES).blocked == BUSY
 
 
 CLAIMER = """
@@ -467,7 +467,7 @@ from telemetry_sdk.outbox import dequeue
 from telemetry_sdk.outbox.lease import new_owner
 from telemetry_sdk.outbox.queue import Outbox, Terms
 outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
-claim = outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
+claim = outbox.take(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
 say("claimed", len(claim.records))
 time.sleep(600)
 """
@@ -479,7 +479,7 @@ def test_a_dead_owner_s_lease_is_free_at_once(tmp_path, state_dir, queue, reaped
     queue.put(event("e"))
     program = Program(CLAIMER, tmp_path, state_dir=state_dir, argument={"grant": YES, "now": NOW})
     assert program.wait_for("claimed") == "claimed 1"
-    assert queue.claim(YES).blocked == BUSY
+    assert queue.take(YES).blocked == BUSY
 
     if reaped:
         program.kill()
@@ -487,7 +487,7 @@ def test_a_dead_owner_s_lease_is_free_at_once(tmp_path, state_dir, queue, reaped
         program.process.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, program.process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
 
-    assert [record.uid for record in queue.claim(YES).records] == ["e"]
+    assert [record.uid for record in queue.take(YES).records] == ["e"]
     program.kill()
 
 
@@ -495,10 +495,10 @@ def test_a_lease_of_another_pid_namespace_is_believed(queue, state_dir):
     """A container sees other pids: an owner of another namespace counts as alive until its lease ends."""
     queue.put(event("e"))
     stranger = Outbox(state_dir, Limits(), "4194305:another-namespace:x")
-    assert stranger.claim(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S).records
+    assert stranger.take(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S).records
 
-    assert queue.claim(YES).blocked == BUSY
-    assert queue.claim(YES, now=NOW + LEASE_S).records
+    assert queue.take(YES).blocked == BUSY
+    assert queue.take(YES, now=NOW + LEASE_S).records
 
 
 # -- begin and settle
@@ -508,7 +508,7 @@ def test_begin_writes_down_exactly_what_is_sent(queue):
     """The body is made of the records that remain, and stands in the sent log before it leaves."""
     queue.put(event("1", at=NOW - 2), event("2", at=NOW - 1))
 
-    present, body, number = queue.begin(queue.claim(YES).records, sink="sink.example:4318")
+    present, body, number = queue.begin(queue.take(YES).records, sink="sink.example:4318")
 
     assert [record.uid for record in present] == ["1", "2"]
     assert body == encode(present)
@@ -521,7 +521,7 @@ def test_begin_writes_down_exactly_what_is_sent(queue):
 def test_begin_leaves_out_what_is_gone(queue, state_dir):
     """Records another process destroyed after they were claimed are not sent; with none left there is no request."""
     queue.put(event("1"), event("2"))
-    records = queue.claim(YES).records
+    records = queue.take(YES).records
     Queue(state_dir, "b").outbox.withdraw("1", "consent withdrawn")
 
     present, body, _ = queue.begin(records)
@@ -535,8 +535,8 @@ def test_begin_leaves_out_what_is_gone(queue, state_dir):
 def test_begin_without_the_lease_sends_nothing(queue, state_dir):
     """An owner that slept past its lease finds that it may not send what another one claimed."""
     queue.put(event("e"))
-    records = queue.claim(YES).records
-    assert Queue(state_dir, "b").claim(YES, now=NOW + LEASE_S).records
+    records = queue.take(YES).records
+    assert Queue(state_dir, "b").take(YES, now=NOW + LEASE_S).records
 
     assert queue.begin(records, now=NOW + LEASE_S) == ((), b"", 0)
     queue.outbox.release()
@@ -572,7 +572,7 @@ def test_who_cannot_read_gives_the_lease_back(queue, state_dir, monkeypatch, err
     with monkeypatch.context() as patch:
         patch.setattr(dequeue, "read", fail)
         with pytest.raises(type(error)):
-            queue.claim(YES)
+            queue.take(YES)
 
     assert Queue(state_dir, "b").uids(YES) == ["e"]
 
@@ -583,27 +583,27 @@ def test_what_cannot_be_read_ends_a_claim(queue, monkeypatch):
     monkeypatch.setattr(dequeue, "read", lambda *_, **__: [])
 
     with pytest.raises(StoreError, match="cannot be read"):
-        queue.outbox.claim(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S)
+        queue.outbox.take(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S)
 
 
 def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
     """A body that was changed for its first late attempt is what every later claim returns, byte for byte."""
     queue.put(event("e"), event("f"))
-    first, second = queue.claim(YES).records
+    first, second = queue.take(YES).records
     late = first._replace(body=b"shorter")
 
     present, body, _ = queue.begin([late, second], fresh=[late])
     queue.outbox.release()
 
     assert body == b"E:shorter|E:" + second.body
-    assert Queue(state_dir, "b").claim(YES).records == present == (late, second)
+    assert Queue(state_dir, "b").take(YES).records == present == (late, second)
     assert queue.counts.pending_bytes == len(b"shorter") + 100
 
 
 def test_settling_a_late_record_keeps_the_bytes_right(queue):
     """The bytes of a record that got shorter are counted once."""
     queue.put(event("e"))
-    (record,) = queue.claim(YES).records
+    (record,) = queue.take(YES).records
     late = record._replace(body=b"shorter")
     present, _, number = queue.begin([late], fresh=[late])
 
@@ -615,7 +615,7 @@ def test_settling_a_late_record_keeps_the_bytes_right(queue):
 def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
     """After settling, what was delivered and rejected is gone and counted, the rest waits, and the log says how."""
     queue.put(event("1"), event("2"), event("3"))
-    one, two, three = queue.claim(YES).records
+    one, two, three = queue.take(YES).records
     _, body, number = queue.begin([one, two, three])
     circuit = Circuit(2, NOW + 60, NOW + 3600, "abc", "2.4.0", 503, NOW, "HTTP 503")
 
@@ -642,7 +642,7 @@ def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
 def test_partially_rejected_records_are_counted_as_rejected(queue):
     """What a sink says it rejected of an accepted request is counted so, never more than was delivered."""
     queue.put(*[event(str(n)) for n in range(3)])
-    records, _, number = queue.begin(queue.claim(YES).records)
+    records, _, number = queue.begin(queue.take(YES).records)
 
     queue.settle(number, [Fate(records, "delivered")], rejected=2)
     queue.settle(number, [], rejected=5)
@@ -653,7 +653,7 @@ def test_partially_rejected_records_are_counted_as_rejected(queue):
 def test_settling_twice_counts_once(queue):
     """Two owners that both sent a record (a lease ran out) count it once."""
     queue.put(base("b"))
-    (record,) = queue.claim().records
+    (record,) = queue.take().records
 
     queue.settle(1, [Fate([record], "delivered")])
     queue.settle(1, [Fate([record], "delivered")])
@@ -665,7 +665,7 @@ def test_settling_twice_counts_once(queue):
 def test_a_record_replaced_while_in_flight_is_counted_once(queue):
     """A heartbeat that was replaced while it was on its way counts as replaced, and its day is not done."""
     queue.put(base("monday"))
-    records, _, number = queue.begin(queue.claim().records)
+    records, _, number = queue.begin(queue.take().records)
     queue.put(base("tuesday"), replaces=True)
 
     queue.settle(number, [Fate(records, "delivered")])
@@ -827,7 +827,7 @@ def test_a_child_has_a_lease_name_of_its_own(tmp_path, state_dir, queue):
     from telemetry_sdk.outbox.queue import Outbox, Terms
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "parent"))
     def claim():
-        return outbox.claim(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)
+        return outbox.take(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)
     assert len(claim().records) == 1
     held = outbox.database.before_fork()
     pid = os.fork()
@@ -859,7 +859,7 @@ def test_the_ledger_names_every_reason(queue):
     queue.deliver()
 
     assert queue.counts == Counts(4, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 1})
-    assert isinstance(queue.claim(YES).records[0], Pending)
+    assert isinstance(queue.take(YES).records[0], Pending)
 
 
 def test_more_records_than_are_read_at_once_are_claimed(state_dir):
@@ -867,13 +867,13 @@ def test_more_records_than_are_read_at_once_are_claimed(state_dir):
     queue = Queue(state_dir, batch_records=200)
     queue.put(*[event(f"e{n:03d}", grant=OTHER if n % 3 == 0 else YES) for n in range(400)])
 
-    first = queue.claim(YES)
+    first = queue.take(YES)
     claimed = [record.uid for record in first.records]
 
     assert claimed == [f"e{n:03d}" for n in range(400) if n % 3][:200]
     assert first.has_more
     queue.settle(0, [Fate(first.records, "delivered")])
-    rest = queue.claim(YES)
+    rest = queue.take(YES)
     assert [record.uid for record in rest.records] == [f"e{n:03d}" for n in range(400) if n % 3][200:]
     assert not rest.has_more
 
@@ -883,7 +883,7 @@ def test_a_claim_cut_by_bytes_has_more(state_dir):
     queue = Queue(state_dir, batch_bytes=250)
     queue.put(event("1"), event("2"), event("3"))
 
-    assert queue.claim(YES).has_more
+    assert queue.take(YES).has_more
 
 
 def test_damaged_records_in_every_bit_are_dropped(queue):
@@ -893,7 +893,7 @@ def test_damaged_records_in_every_bit_are_dropped(queue):
         db.execute("UPDATE records SET body = x'00' WHERE seq IN (1, 64, 65, 150)")
         db.execute("UPDATE totals SET bytes = (SELECT sum(length(body)) FROM records)")
 
-    assert len(queue.claim(YES).records) == 146
+    assert len(queue.take(YES).records) == 146
     assert queue.counts.dropped == {"damaged": 4}
 
 
@@ -903,13 +903,13 @@ def test_records_without_their_envelope_do_not_hold_up_the_others(queue):
     with contextlib.closing(sqlite3.connect(queue.outbox.database.path)) as db, db:
         db.execute("DELETE FROM envelopes WHERE data = ?", (b"E",))
 
-    assert [record.uid for record in queue.claim(YES).records] == ["sound"]
+    assert [record.uid for record in queue.take(YES).records] == ["sound"]
 
 
 def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
     """Records of a file that was deleted meanwhile are not settled by those that got their numbers in a new one."""
     queue.put(*[event(f"old{n}") for n in range(3)])
-    records, _, number = queue.begin(queue.claim(YES).records)
+    records, _, number = queue.begin(queue.take(YES).records)
     queue.outbox.database.discard()
     queue.put(*[event(f"new{n}") for n in range(3)])
 
@@ -933,7 +933,7 @@ def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
 
     monkeypatch.setattr(dequeue, "rows_waiting", rows_waiting)
 
-    assert [record.uid for record in queue.claim(YES).records] == ["1", "2"]
+    assert [record.uid for record in queue.take(YES).records] == ["1", "2"]
     assert stored == [Put.STORED]
 
 
@@ -942,5 +942,5 @@ def test_many_old_events_are_dropped_together(state_dir):
     queue = Queue(state_dir, age_days=1)
     queue.put(*[event(f"old{n}", at=NOW - 100_000) for n in range(200)], event("new"))
 
-    assert [record.uid for record in queue.claim(YES).records] == ["new"]
+    assert [record.uid for record in queue.take(YES).records] == ["new"]
     assert queue.counts.dropped == {"too old": 200}

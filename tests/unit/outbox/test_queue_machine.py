@@ -119,28 +119,28 @@ class OutboxMachine(RuleBasedStateMachine):
     def deliver(self, which: int, grants: frozenset[str], decided: list[str], slow: int, crash: int) -> None:
         """Claim, begin, settle, release; a crash leaves out the end, after the claim (1) or after begin (2)."""
         outbox = self.outboxes[which]
-        claim = outbox.claim(lambda _: Terms(grants), now=self.now, lease_s=LEASE_S)
+        take = outbox.take(lambda _: Terms(grants), now=self.now, lease_s=LEASE_S)
         owner, until = self.lease
         if owner not in ("", self.owner(outbox)) and self.now < until:
-            assert (claim.records, claim.blocked) == ((), BUSY)
+            assert (take.records, take.blocked) == ((), BUSY)
             return
         due = [
             r
             for r in self.waiting
             if self.put_off.get(r.uid, 0) <= self.now and (r.layer is Layer.BASE or r.grant in grants)
         ]
-        assert [r.uid for r in claim.records] == [r.uid for r in due[: len(claim.records)]]
-        assert bool(claim.records) is bool(due)
-        assert len(claim.records) <= LIMITS.batch_records
+        assert [r.uid for r in take.records] == [r.uid for r in due[: len(take.records)]]
+        assert bool(take.records) is bool(due)
+        assert len(take.records) <= LIMITS.batch_records
         self.lease = (self.owner(outbox), self.now + LEASE_S) if due else ("", 0.0)
         if crash == 1 or not due:
             return
         self.now += slow
         self.lease = (self.owner(outbox), self.now + LEASE_S)
         present, body, number = outbox.begin(
-            claim.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now, lease_s=LEASE_S
+            take.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now, lease_s=LEASE_S
         )
-        assert present == claim.records
+        assert present == take.records
         assert body == b"".join(r.body for r in due[: len(present)])
         self.log = [*self.log, body][-LIMITS.sent_log_requests :]
         if crash == 2:

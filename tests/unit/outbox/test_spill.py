@@ -10,7 +10,7 @@ import pytest
 from telemetry_sdk.model import Layer, Limits, Record
 from telemetry_sdk.outbox import database
 from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put, StoreError, Terms
-from telemetry_sdk.outbox.spill import MOST_ASIDE, Aside
+from telemetry_sdk.outbox.spill import MOST_ASIDE, Spill
 
 YES = frozenset({"yes"})
 
@@ -40,13 +40,13 @@ def locked(outbox, state_dir):
     db.close()
 
 
-def claim(outbox, *, destroy=True):
-    return outbox.claim(lambda _: Terms(YES, destroy), now=2.0, lease_s=10)
+def take(outbox, *, destroy=True):
+    return outbox.take(lambda _: Terms(YES, destroy), now=2.0, lease_s=10)
 
 
 def test_what_is_kept_is_what_is_loaded(state_dir):
     """Every field of a record comes back as it was, whatever its bytes."""
-    aside = Aside(state_dir)
+    aside = Spill(state_dir)
     first, second = record("a"), record("bb", layer=Layer.BASE, derived=True)
 
     assert aside.keep(first, replaces=False)
@@ -59,14 +59,14 @@ def test_a_record_that_finds_the_outbox_locked_is_set_aside_and_taken_in_later(l
     """It is accepted, waits visibly, and is part of the ledger and of a request once the file is free."""
     outbox, free = locked
 
-    assert outbox.put(record("one")) is Put.ASIDE
-    assert outbox.put(record("two")) is Put.ASIDE
-    assert outbox.aside_count() == 2
+    assert outbox.put(record("one")) is Put.SPILLED
+    assert outbox.put(record("two")) is Put.SPILLED
+    assert outbox.spilled_count() == 2
     assert outbox.has_waiting()
     free()
 
-    assert [r.uid for r in claim(outbox).records] == ["one", "two"]
-    assert outbox.aside_count() == 0
+    assert [r.uid for r in take(outbox).records] == ["one", "two"]
+    assert outbox.spilled_count() == 0
     assert outbox.counts().accepted == 2
 
 
@@ -76,7 +76,7 @@ def test_the_next_records_do_not_try_the_locked_file_again(locked, monkeypatch):
     outbox.put(record("one"))
     monkeypatch.setattr(outbox.database, "_guarded", None)
 
-    assert outbox.put(record("two")) is Put.ASIDE
+    assert outbox.put(record("two")) is Put.SPILLED
     free()
 
 
@@ -86,15 +86,15 @@ def test_a_kill_between_taking_in_and_deleting_makes_no_second_record(locked, mo
     outbox.put(record("one"))
     outbox.put(record("ping", derived=True))
     free()
-    monkeypatch.setattr(Aside, "remove", lambda *_: None)
-    claim(outbox)
-    assert outbox.aside_count() == 2
+    monkeypatch.setattr(Spill, "remove", lambda *_: None)
+    take(outbox)
+    assert outbox.spilled_count() == 2
     monkeypatch.undo()
 
-    assert [r.uid for r in claim(outbox).records] == ["one", "ping"]
+    assert [r.uid for r in take(outbox).records] == ["one", "ping"]
     assert outbox.counts().accepted == 2
     outbox.purge("delivered, say")
-    assert not claim(outbox).records
+    assert not take(outbox).records
 
 
 def test_a_derived_record_is_taken_in_once(locked):
@@ -104,7 +104,7 @@ def test_a_derived_record_is_taken_in_once(locked):
     outbox.put(record("ping", derived=True))
     free()
 
-    assert [r.uid for r in claim(outbox).records] == ["ping"]
+    assert [r.uid for r in take(outbox).records] == ["ping"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -116,7 +116,7 @@ def test_a_withdrawal_destroys_what_is_set_aside(locked):
 
     outbox.destroy_withdrawn(lambda: frozenset())
 
-    assert [name.split("-")[1] for name in outbox._arrivals.aside.names()] == ["beat.json"]
+    assert [name.split("-")[1] for name in outbox._enqueuer.spill.names()] == ["beat.json"]
     free()
 
 
@@ -126,11 +126,11 @@ def test_what_was_withdrawn_meanwhile_is_not_taken_in(locked):
     outbox.put(record("event"))
     free()
 
-    claimed = outbox.claim(lambda _: Terms(frozenset(), True), now=2.0, lease_s=10)
+    claimed = outbox.take(lambda _: Terms(frozenset(), True), now=2.0, lease_s=10)
 
     assert claimed.records == ()
     assert outbox.counts().dropped == {"consent withdrawn": 1}
-    assert outbox.aside_count() == 0
+    assert outbox.spilled_count() == 0
 
 
 @pytest.mark.usefixtures("impatient")
@@ -141,17 +141,17 @@ def test_purging_and_withdrawing_one_reach_what_is_set_aside(locked):
         outbox.put(record(uid))
     with pytest.raises(StoreError):
         outbox.withdraw("two", "consent withdrawn")
-    assert outbox.aside_count() == 2
+    assert outbox.spilled_count() == 2
     free()
 
     outbox.purge("stop")
 
-    assert outbox.aside_count() == 0
+    assert outbox.spilled_count() == 0
 
 
 def test_the_folder_is_bounded(state_dir, monkeypatch):
     """When too many wait there already, one more is refused."""
-    aside = Aside(state_dir)
+    aside = Spill(state_dir)
     monkeypatch.setattr(aside, "names", lambda: ["x.json"] * MOST_ASIDE)
 
     assert aside.keep(record("one"), replaces=False) is False
@@ -159,7 +159,7 @@ def test_the_folder_is_bounded(state_dir, monkeypatch):
 
 def test_without_a_directory_nothing_is_set_aside():
     """An outbox in memory has nowhere to set aside."""
-    aside = Aside(None)
+    aside = Spill(None)
 
     assert aside.keep(record("one"), replaces=False) is False
     assert aside.names() == []
@@ -169,22 +169,22 @@ def test_without_a_directory_nothing_is_set_aside():
 def test_a_file_that_is_not_ours_is_no_record(outbox, state_dir, content):
     """A torn file, or another one under such a name, costs nothing and is cleared away."""
     outbox.counts()
-    (state_dir / "aside").mkdir()
-    (state_dir / "aside" / f"{5:020d}-x.json").write_bytes(content)
+    (state_dir / "spill").mkdir()
+    (state_dir / "spill" / f"{5:020d}-x.json").write_bytes(content)
 
-    assert claim(outbox).records == ()
-    assert outbox.aside_count() == 0
+    assert take(outbox).records == ()
+    assert outbox.spilled_count() == 0
 
 
 def test_other_files_in_the_folder_are_left_alone(outbox, state_dir):
     """What is not named as a record set aside is neither read nor deleted."""
-    folder = state_dir / "aside"
+    folder = state_dir / "spill"
     folder.mkdir(parents=True)
     for name in ("notes.json", "0-x.json", "x", f"{5:020d}.json"):
         (folder / name).write_text('{"precious": 1}')
     outbox.put(record("one"))
 
-    assert [it.uid for it in claim(outbox).records] == ["one"]
+    assert [it.uid for it in take(outbox).records] == ["one"]
     outbox.purge("stop")
     outbox.forget("forgotten", None)
 
@@ -197,12 +197,12 @@ def test_a_link_planted_in_place_of_the_folder_is_not_followed(locked, state_dir
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / f"{5:020d}-x.json").write_text('{"precious": 1}')
-    (state_dir / "aside").symlink_to(elsewhere)
+    (state_dir / "spill").symlink_to(elsewhere)
 
     with pytest.raises(StoreError):
         outbox.put(record("one"))
     free()
-    assert claim(outbox).records == ()
+    assert take(outbox).records == ()
     outbox.purge("stop")
 
     assert [path.name for path in elsewhere.iterdir()] == [f"{5:020d}-x.json"]
@@ -210,10 +210,10 @@ def test_a_link_planted_in_place_of_the_folder_is_not_followed(locked, state_dir
 
 def test_what_was_taken_in_is_remembered_only_while_its_file_may_be_there(outbox, state_dir):
     """The memory of what was delivered does not fill with it, or the oldest of that, first_seen, would be forgotten."""
-    aside = Aside(state_dir)
+    aside = Spill(state_dir)
     for number in range(5):
         aside.keep(record(f"event {number}"), replaces=False)
-        claim(outbox)
+        take(outbox)
 
     with contextlib.closing(sqlite3.connect(state_dir / FILE_NAME)) as db:
         assert db.execute("SELECT uid FROM done").fetchall() == [("event 4",)]
@@ -221,15 +221,15 @@ def test_what_was_taken_in_is_remembered_only_while_its_file_may_be_there(outbox
 
 def test_a_file_that_outlived_its_taking_in_is_not_taken_in_again(outbox, state_dir, monkeypatch):
     """As after a kill between the transaction and the deletion, also when others were taken in meanwhile."""
-    aside = Aside(state_dir)
+    aside = Spill(state_dir)
     aside.keep(record("one"), replaces=False)
     with monkeypatch.context() as patch:
-        patch.setattr(Aside, "remove", lambda *_: None)
-        assert [it.uid for it in claim(outbox).records] == ["one"]
+        patch.setattr(Spill, "remove", lambda *_: None)
+        assert [it.uid for it in take(outbox).records] == ["one"]
         aside.keep(record("two"), replaces=False)
-        assert [it.uid for it in claim(outbox).records] == ["one", "two"]
+        assert [it.uid for it in take(outbox).records] == ["one", "two"]
 
-    assert [it.uid for it in claim(outbox).records] == ["one", "two"]
+    assert [it.uid for it in take(outbox).records] == ["one", "two"]
     assert outbox.counts().accepted == 2
     assert aside.names() == []
 

@@ -12,10 +12,8 @@ import responses
 import urllib3.exceptions
 
 from telemetry_sdk import __version__
-from telemetry_sdk.client.senders import make_sender
 from telemetry_sdk.model import Answer
 from telemetry_sdk.sender.endpoint import Sink
-from telemetry_sdk.sender.file import FileSender
 from telemetry_sdk.sender.http import ANSWER_LIMIT, HttpSender
 
 URL = "http://sink.example:4318/v1/logs"
@@ -177,12 +175,6 @@ def test_a_bug_of_ours_is_raised(net):
 
     with pytest.raises(KeyError):
         send()
-
-
-def test_the_sender_is_chosen_by_the_sink(tmp_path):
-    """A file URL gets the file sender, anything else the HTTP one."""
-    assert isinstance(make_sender(Sink((tmp_path / "x").as_uri(), "file")), FileSender)
-    assert isinstance(make_sender(Sink(URL, "sink.example")), HttpSender)
 
 
 def test_a_sender_may_be_closed_and_abandoned_at_any_time(net):

@@ -210,10 +210,10 @@ def test_retry_after_in_seconds(waiting, sink, clock, header, at_least, at_most)
     telemetry.flush()
 
     clock.move(seconds=at_least - 1)
-    engine_of(telemetry).rooms.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=at_most - at_least + 2)
-    engine_of(telemetry).rooms.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 
@@ -226,10 +226,10 @@ def test_retry_after_as_a_date(waiting, sink, clock):
     telemetry.flush()
 
     clock.move(seconds=298)
-    engine_of(telemetry).rooms.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=4)
-    engine_of(telemetry).rooms.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 
@@ -369,6 +369,6 @@ def test_an_answer_that_finds_the_file_locked_is_not_asked_for_again_at_once(mak
     second = telemetry.track_event("timer.started")
 
     assert [first.outcome, second.outcome] == [Outcome.QUEUED, Outcome.QUEUED]
-    assert "waiting after" in second.reason or "set aside" in second.reason
+    assert "waiting after" in second.reason or "spilled" in second.reason
     assert len(sink.requests) == 2  # opt_in's and the first
     assert telemetry.flush(30).kept == 0

@@ -17,6 +17,7 @@ from profiles import examples
 from sink_server import Reply, SinkServer, attributes
 
 from telemetry_sdk import Telemetry
+from telemetry_sdk.client import override
 from telemetry_sdk.client.override import engine_of
 
 EVENT = "timer.started"
@@ -55,10 +56,11 @@ class ConsentMachine(RuleBasedStateMachine):
         self.opt_in(0)
 
     def made(self) -> Telemetry:
-        return Telemetry(
-            "acme-notes", version="2.4.0", endpoint=self.sink.url, state_dir=self.state, delivery=self.mode,
-            strict=True, environ={}, timeout=20,
-        )  # fmt: skip
+        with override.supplied(environ={}):
+            return Telemetry(
+                "acme-notes", version="2.4.0", endpoint=self.sink.url, state_dir=self.state, delivery=self.mode,
+                strict=True, timeout=20,
+            )  # fmt: skip
 
     def pick(self, which: int) -> Telemetry:
         return self.objects[which % len(self.objects)]
@@ -143,7 +145,7 @@ class ConsentMachine(RuleBasedStateMachine):
         def dying(*_: Any, **__: Any) -> None:
             raise Killed
 
-        outbox: Any = engine_of(victim).rooms.outbox
+        outbox: Any = engine_of(victim).session.outbox
         outbox.settle = dying
         before = len(self.sink.requests)
         try:

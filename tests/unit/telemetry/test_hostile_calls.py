@@ -23,6 +23,7 @@ from profiles import examples
 
 from telemetry_sdk import Telemetry
 from telemetry_sdk.analytics.scope import RequestScope
+from telemetry_sdk.client import override
 from telemetry_sdk.model import Answer, ConfigError, FlushReport, Outcome, Receipt, SentRequest, Status
 
 RESULTS: dict[str, Any] = {
@@ -251,10 +252,11 @@ def host():
     """One telemetry for all examples: damage done by one call must not show in a later one either."""
     with tempfile.TemporaryDirectory() as directory:
         sender: Any = Collecting()
-        telemetry = Telemetry(
-            "acme-notes", version="2.4.0", endpoint="http://127.0.0.1:9", state_dir=Path(directory), delivery="manual",
-            environ={}, sender=sender,
-        )  # fmt: skip
+        with override.supplied(environ={}, sender=sender):
+            telemetry = Telemetry(
+                "acme-notes", version="2.4.0", endpoint="http://127.0.0.1:9", state_dir=Path(directory),
+                delivery="manual",
+            )  # fmt: skip
         telemetry.start()
         yield telemetry, sender
         telemetry.close(0)
@@ -325,12 +327,12 @@ CONSTRUCTOR = [
 def test_an_impossible_setting_is_a_config_error(name: str, value: Any) -> None:
     """A wrong argument of the constructor is taken, or refused by ConfigError and nothing else."""
     arguments: dict[str, Any] = {
-        "app": "acme-notes", "version": "2.4.0", "endpoint": "http://127.0.0.1:9", "delivery": "manual", "environ": {},
+        "app": "acme-notes", "version": "2.4.0", "endpoint": "http://127.0.0.1:9", "delivery": "manual",
         "state_dir": "/nonexistent/telemetry",
     } | {name: value}  # fmt: skip
     if name == "state_dir" and isinstance(value, str):
         return  # any text names a directory
-    with Spite():
+    with Spite(), override.supplied(environ={}):
         try:
             made = Telemetry(**arguments)
         except ConfigError as error:

@@ -8,7 +8,7 @@ import pytest
 from sink_server import Reply, attributes
 
 from telemetry_sdk import InvalidEventError, Level
-from telemetry_sdk.client.preview import NO_ID
+from telemetry_sdk.client.diagnostics import NO_ID
 
 DOWN = Reply(503)
 

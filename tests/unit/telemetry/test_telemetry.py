@@ -227,7 +227,7 @@ def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathe
     sender.telemetry = telemetry = make(delivery="manual", sender=sender)
     telemetry.opt_in()
 
-    tally = engine_of(telemetry).rooms.delivery.deliver(20, gathers=gathers)
+    tally = engine_of(telemetry).session.delivery.deliver(20, gathers=gathers)
 
     assert (tally.delivered, sender.requests, tally.reason) == (delivered, delivered, "")
 
@@ -240,7 +240,7 @@ def test_full_requests_follow_each_other(make):
     for n in range(24):
         telemetry.track_event("timer.started", {"n": n})
 
-    tally = engine_of(telemetry).rooms.delivery.deliver(20, gathers=True)
+    tally = engine_of(telemetry).session.delivery.deliver(20, gathers=True)
 
     assert (tally.delivered, sender.requests) == (27, 3)
 
@@ -248,7 +248,7 @@ def test_full_requests_follow_each_other(make):
 def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     """A sink that needs 30 of 100 seconds is asked twice: a third request would end as its failure, at its half."""
     passed = [0.0]
-    monkeypatch.setattr("telemetry_sdk.outbox.batch.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr("telemetry_sdk.delivery.tally.time", SimpleNamespace(monotonic=lambda: passed[0]))
     monkeypatch.setattr("telemetry_sdk.delivery.deliver.time", SimpleNamespace(monotonic=lambda: passed[0]))
 
     def answer(_: Request) -> Reply:
@@ -264,7 +264,7 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     report = telemetry.flush(100)
 
     assert (report.delivered, report.reason) == (2, "the time was up")
-    assert engine_of(telemetry).rooms.outbox.circuit().failures == 0
+    assert engine_of(telemetry).session.outbox.circuit().failures == 0
     assert telemetry.flush(100).delivered == 2
 
 
@@ -274,8 +274,8 @@ def test_one_of_many_processes_delivers_what_all_store(make):
     one.opt_in()
     one.flush()
 
-    assert engine_of(one).rooms.delivery.others_turn() == 0.0
-    assert engine_of(two).rooms.delivery.others_turn() > 0.0
+    assert engine_of(one).session.delivery.others_lead() == 0.0
+    assert engine_of(two).session.delivery.others_lead() > 0.0
 
 
 def test_manual_sends_on_flush_only(make, sink):

@@ -375,10 +375,10 @@ def test_capture_all_hides_the_environment_as_it_was(make: Any, monkeypatch: pyt
         monkeypatch.delenv("DO_NOT_TRACK")
         monkeypatch.setenv("ACME_NOTES_TELEMETRY", "base")
         assert telemetry.status().decided_by == "ACME_NOTES_TELEMETRY"
-        seen = dict(engine_of(telemetry).world.environ)
+        seen = dict(engine_of(telemetry).providers.environ)
         assert seen["UNRELATED"] == "1"
         assert "OTEL_SDK_DISABLED" not in seen
-        assert len(engine_of(telemetry).world.environ) == len(seen)
+        assert len(engine_of(telemetry).providers.environ) == len(seen)
 
 
 def test_capture_all_silences_child_processes_and_restores_that(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,236 @@
+"""What a host asks: what holds, what would be sent, what was sent, and what became of it.
+
+Under an off-switch nothing is read. Previews are the bytes of the next requests, made as the sender's are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from telemetry_sdk.delivery import retry
+from telemetry_sdk.identity.install_id import Identity, known_identity
+from telemetry_sdk.model import (
+    FIRST_SEEN,
+    HEARTBEAT,
+    INSTALL,
+    NANOSECONDS,
+    FlushReport,
+    Forgotten,
+    Layer,
+    Level,
+    Preview,
+    SentRequest,
+    Status,
+    is_due,
+    timestamp,
+)
+from telemetry_sdk.outbox.queue import StoreError
+from telemetry_sdk.sender import otlp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.engine import Engine
+    from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.client.pipeline import Draft, Pipeline
+    from telemetry_sdk.client.session import Session
+    from telemetry_sdk.identity.schema import State
+    from telemetry_sdk.model import Circuit, Record
+    from telemetry_sdk.outbox.tables import Pending
+
+__all__ = ["Diagnostics"]
+
+# Stands where the id will be: none is made for looking.
+NO_ID: Final = "00000000-0000-4000-8000-000000000000"
+
+
+class Diagnostics:
+    """Answers for *engine*. Makes nothing but what `flush` and `forget` say."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def status(self) -> Status:
+        """Return what holds and who decided it; see `Telemetry.status`."""
+        return _gather(self._engine)
+
+    def flush(self, timeout: float) -> FlushReport:
+        """Deliver what waits, now; see `Telemetry.flush`."""
+        session = self._engine.session
+        if (decision := session.gate.right()).level is Level.OFF:
+            return FlushReport(reason=decision.reason)
+        try:
+            before = sum(session.outbox.counts().dropped.values())
+            tally = session.delivery.deliver(timeout, force=True, wait_for_lease=True)
+            after = session.outbox.counts()
+        except StoreError as error:
+            return FlushReport(reason=str(error))
+        dropped = sum(after.dropped.values()) - before
+        kept = after.pending + session.outbox.spilled_count()
+        reason = (tally.reason or "the records may not leave now") if kept else ""
+        return FlushReport(tally.delivered, kept, tally.rejected, dropped, reason)
+
+    def sent_log(self) -> list[SentRequest]:
+        """Return the newest requests; see `Telemetry.sent_log`."""
+        session = self._engine.session
+        if session.gate.is_switched_off() or not session.has_outbox():
+            return []
+        try:
+            return session.outbox.sent_log()
+        except StoreError:
+            return []
+
+    def preview(self, event: str | None, properties: Mapping[str, object] | None, user_id: object) -> Preview:
+        """Return what would be sent; see `Telemetry.preview`."""
+        engine, session = self._engine, self._engine.session
+        if session.gate.is_switched_off():
+            return Preview(Level.OFF, session.gate.right().reason)
+        state, catalog, shown = session.installation.read(), engine.config.catalog, None
+        if event is not None:
+            # Before a consent it is shown as it would be sent after one given now.
+            given = engine.pipeline.covers(state, session.gate.right().grants) if state.telemetry_enabled else None
+            covers = given or (catalog.version if catalog else None)
+            user = engine.pipeline.shown_user(state, user_id)
+            shown = engine.pipeline.draft(event, lambda: state.install_id or NO_ID, properties, user, covers=covers)
+        return _look_ahead(session, engine.pipeline, engine.config, engine.providers, shown)
+
+    def forget(self) -> Forgotten:
+        """Delete everything on this machine; see `Telemetry.forget`."""
+        return Forgotten(*self._engine.forget())
+
+
+def _look_ahead(
+    session: Session, pipeline: Pipeline, config: Config, providers: Providers, shown: Draft | None
+) -> Preview:
+    """Return what would be sent now, by layer, *shown* with it. Makes no id, no file and no request."""
+    decision, state, now_ns = session.gate.right(), session.installation.read(), providers.now_ns()
+    waiting, batch = _waiting(session, decision.grants, now_ns)
+    base: list[Pending | Record] = [r for r in waiting if r.layer is Layer.BASE]
+    base += _base_due(waiting, pipeline, state, now_ns)
+    events: list[Pending | Record] = [r for r in waiting if r.layer is Layer.ANALYTICS]
+    if state.install_ping_sent_at is None and INSTALL not in {record.name for record in waiting}:
+        events.append(pipeline.draft(INSTALL, lambda: state.install_id or NO_ID).record)
+    events += [shown.record] if shown and not shown.withheld else []
+
+    def body(records: Sequence[Pending | Record]) -> bytes:
+        late_ns = config.late_ns
+        times = ((r.envelope, otlp.timed(r.body, r.made_ns, now_ns, late_ns=late_ns)) for r in records)
+        return otlp.encode_request(times) if records else b""
+
+    return Preview(
+        level=decision.level,
+        reason=(shown.withheld if shown else "") or decision.hold or decision.reason,
+        base=body(base),
+        analytics=body(events),
+        next_request=body(batch) if decision.level and not decision.hold else b"",
+        removed=shown.event.scrubbed if shown else {},
+        left_out=shown.event.dropped if shown else (),
+    )
+
+
+def _waiting(session: Session, grants: frozenset[str], now_ns: int) -> tuple[Sequence[Pending], Sequence[Pending]]:
+    if not session.has_outbox():
+        return (), ()
+    try:
+        return session.outbox.peek(grants, now_ns / NANOSECONDS)
+    except StoreError:
+        return (), ()
+
+
+def _base_due(waiting: Sequence[Pending], pipeline: Pipeline, state: State, now_ns: int) -> Iterable[Record]:
+    """Make the base records that are due and not stored yet, without storing them."""
+    named = {record.name for record in waiting}
+    me = known_identity(state) or Identity(NO_ID, timestamp(now_ns), 0.0)
+    if state.first_seen_sent_at is None and FIRST_SEEN not in named:
+        yield pipeline.maker.base(FIRST_SEEN, me, now_ns)
+    if is_due(now_ns / NANOSECONDS, state.last_heartbeat_on) and HEARTBEAT not in named:
+        yield pipeline.maker.base(HEARTBEAT, me, now_ns)
+
+
+def _gather(engine: Engine) -> Status:
+    """Return the status of *engine*. Makes nothing: no file, no id, no request."""
+    session = engine.session
+    decision, inputs, settings = session.gate.right(), session.gate.inputs(), engine.settings
+    switches = {
+        "DO_NOT_TRACK": inputs.do_not_track,
+        f"{engine.prefix}_TELEMETRY": inputs.app_switch,
+        "TELEMETRY_SDK_DISABLED": inputs.every_program,
+        "OTEL_SDK_DISABLED": inputs.sdk_disabled,
+        "sink": session.sink.host if session.sink else "",
+    }
+    known: dict[str, object] = {
+        "sink": session.sink.host if session.sink else None,
+        "sink_problem": settings.problem,
+        "notes": settings.notes,
+        "delivery": engine.config.delivery,
+        "waiting": decision.hold,
+    }
+    if not session.gate.is_switched_off():
+        known |= _state_facts(session) | _agreement(engine, session.installation.read())
+        if engine.config.notice is not None:
+            switches["notice"] = "not shown yet" if session.gate.is_notice_due(session.installation.read()) else "shown"
+    if decision.level is not Level.OFF:
+        known |= _queue(engine, session)
+    switches["consent"] = {True: "yes", False: "no", None: "undecided"}[known.get("consent")]  # type: ignore[index]
+    return Status(decision.level, decision.decided_by, decision.reason, switches, **known)  # type: ignore[arg-type]
+
+
+def _state_facts(session: Session) -> dict[str, object]:
+    state, directory = session.installation.read(), session.installation.directory
+    return {
+        "consent": state.telemetry_enabled,
+        "consent_decided_at": state.consent_decided_at,
+        "consent_catalog_version": state.consent_catalog_version,
+        "install_id": state.install_id,
+        "state_dir": str(directory) if directory else None,
+        "state_problem": session.installation.problem,
+    }
+
+
+def _agreement(engine: Engine, state: State) -> dict[str, object]:
+    catalog = engine.config.catalog
+    if catalog is None:
+        return {}
+    agreed = catalog.covered(state.consent_catalog_version)
+    return {"catalog_version": catalog.version, "unagreed": catalog.unagreed(agreed) if state.telemetry_enabled else ()}
+
+
+def _queue(engine: Engine, session: Session) -> dict[str, object]:
+    if not session.has_outbox():
+        return {}
+    try:
+        counts, circuit = session.outbox.counts(), session.outbox.circuit()
+    except StoreError as error:
+        return {"waiting": str(error)}
+    ledger = {name: getattr(counts, name) for name in ("accepted", "delivered", "rejected", "pending")}
+    ledger |= {f"dropped: {reason}": number for reason, number in counts.dropped.items()}
+    if spilled := session.outbox.spilled_count():
+        ledger["spilled"] = spilled
+    database = session.outbox.database
+    withheld = session.delivery.withheld if counts.pending else ""
+    return {
+        "durable": database.durable,
+        "ledger": ledger,
+        "last_status": circuit.last_status,
+        "last_attempt_at": _moment(circuit.last_at),
+        "last_outcome": circuit.last_reason,
+        "failures": circuit.failures,
+        "state_problem": session.installation.problem or database.problem,
+        **_outlook(engine, session, circuit, withheld),
+    }
+
+
+def _outlook(engine: Engine, session: Session, circuit: Circuit, withheld: str) -> dict[str, object]:
+    config = session.delivery.config
+    now = engine.providers.now_ns() / NANOSECONDS
+    closed = config.blocked(circuit, now=now)
+    until = max(circuit.not_before, circuit.held_until if circuit.held_for == config.configuration() else 0.0)
+    return {
+        "waiting": session.gate.right().hold or closed or withheld,
+        "next_attempt_at": _moment(until) if closed and closed != retry.STOPPED else None,
+    }
+
+
+def _moment(at: float) -> str | None:
+    return timestamp(int(at * NANOSECONDS)) if at else None
