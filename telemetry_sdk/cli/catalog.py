@@ -1,4 +1,8 @@
-"""``catalog``: write the page about an app's events, and compare the catalogue with the app's source."""
+"""``catalog`` and ``privacy``: pages made from the catalogue and the schema, and the check of an app's source.
+
+``catalog`` writes the page about an app's events and compares the catalogue with the app's source; ``privacy`` writes
+the page that tells users what is sent and what they can do about it.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,16 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
 from telemetry_sdk.analytics.catalog.format import line_numbers, parse
-from telemetry_sdk.catalog_tools import events_page, source_check
+from telemetry_sdk.catalog_tools import events_page, privacy_page, source_check
 from telemetry_sdk.catalog_tools.source_check import Finding
-from telemetry_sdk.cli.output import FAILED, OK, Output, safe
-from telemetry_sdk.cli.page import WIDTH, fail, put
+from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, fail, put, safe
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-__all__ = ["add_catalog"]
+__all__ = ["add_catalog", "add_privacy"]
 
 _PAGE: Final = "all_tracked_events.md"
 
@@ -105,3 +108,31 @@ def _print(found: Iterable[Finding], *, as_json: bool) -> None:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+_PRIVACY_PAGE: Final = "privacy.md"
+
+
+def add_privacy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to *commands*."""
+    privacy = commands.add_parser(
+        "privacy",
+        help="write the privacy page of an app",
+        description="Write what an app sends, why, when, where to, how long it is kept, and how to see, stop and "
+        "delete it, with a text for the vendor's own privacy policy.",
+    )
+    privacy.add_argument("--name", default="the program", help="the app's name (default: %(default)s)")
+    privacy.add_argument("--sink", default="", metavar="HOST", help="where records go")
+    privacy.add_argument("--catalog", metavar="FILE", help="the catalogue of the app's events")
+    privacy.add_argument("--output", metavar="PATH", default=_PRIVACY_PAGE, help="the page (default: %(default)s)")
+    privacy.add_argument("--check", action="store_true", help="write nothing; fail if the page is not up to date")
+    privacy.set_defaults(run=_privacy)
+
+
+def _privacy(arguments: argparse.Namespace) -> int:
+    try:
+        catalog = catalog_file.load(arguments.catalog) if arguments.catalog is not None else None
+    except ConfigError as error:
+        return fail(str(error))
+    page = privacy_page.render(app=arguments.name, sink=arguments.sink, catalog=catalog)
+    return put(page, arguments.output, check=arguments.check, source="the source", command="privacy")

@@ -1,18 +1,25 @@
-"""What every command says: exit codes, and text that cannot drive a terminal."""
+"""What commands show: exit codes, text that cannot drive a terminal, generated pages, how far a long flush is.
+
+The one module of the commands that prints.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["FAILED", "MISUSED", "OK", "Output", "complain", "safe", "without_home"]
+    from telemetry_sdk.telemetry import Telemetry
+
+__all__ = ["FAILED", "MISUSED", "OK", "WIDTH", "Output", "complain", "fail", "progress", "put", "safe", "without_home"]
 
 OK: Final = 0
 FAILED: Final = 1
@@ -57,3 +64,86 @@ class Output:
             # Python flushes what is left at exit, and would complain again.
             with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+WIDTH: Final = 300
+_MOST_LINES: Final = 20
+
+
+def put(page: str, path: str, *, check: bool, source: str, command: str) -> int:
+    """Write *page* to *path*, or with *check* say whether it is there already; return the exit code.
+
+    Args:
+        page: The page.
+        path: The file.
+        check: Whether to compare only.
+        source: What the page is made from, for the message.
+        command: The command that makes it.
+    """
+    try:
+        if check:
+            return _compare(page, path, source, command)
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
+        return fail(f"cannot {'read' if check else 'write'} {path}: {problem}")
+    Output().line(f"wrote {safe(path)}")
+    return OK
+
+
+def _compare(page: str, path: str, source: str, command: str) -> int:
+    with open(path, "rb") as file:
+        # A checkout may have changed the line ends.
+        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
+    output = Output()
+    if found == page:
+        output.line(f"{safe(path)} is up to date")
+        return OK
+    fail(f"{path} is not what {source} says; run {command} without --check")
+    lines = list(difflib.unified_diff(found.split("\n"), page.split("\n"), "page", "source", n=0, lineterm=""))
+    for line in lines[:_MOST_LINES]:
+        output.line(safe(line, WIDTH))
+    if len(lines) > _MOST_LINES:
+        output.line(f"... and {len(lines) - _MOST_LINES} more lines")
+    return FAILED
+
+
+def fail(problem: str) -> int:
+    """Say on standard error what could not be done, and return the exit code for that."""
+    print(f"error: {safe(problem, 2 * WIDTH)}", file=sys.stderr)
+    return FAILED
+
+
+_LARGE: Final = 100
+_BETWEEN_S: Final = 0.2
+
+
+@contextlib.contextmanager
+def progress(telemetry: Telemetry) -> Iterator[None]:
+    """Show on standard error how many records wait, until the block ends: only on a terminal, and if many wait."""
+    if not terminal.is_terminal() or _pending(telemetry) <= _LARGE:
+        yield
+        return
+    over = threading.Event()
+
+    def run() -> None:
+        begun, width = _pending(telemetry), 0
+        while not over.is_set():
+            line = f"sending: {_pending(telemetry)} of {begun} records wait"
+            width = max(width, len(line))
+            terminal.write(f"\r{line:{width}}")
+            over.wait(_BETWEEN_S)
+        terminal.write(f"\r{'':{width}}\r")
+
+    thread = threading.Thread(target=run, name="telemetry-sdk-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _pending(telemetry: Telemetry) -> int:
+    return (telemetry.status().ledger or {}).get("pending", 0)

@@ -1,15 +1,21 @@
-"""The checks of ``doctor`` that concern the sink: its settings, and the way to it."""
+"""The checks of ``doctor`` that concern the sink: its settings, and the way to it.
+
+The only module that looks names up and opens connections of its own. Nothing here raises for what the world does, and
+nothing waits longer than it is told: what nothing bounds, a name lookup say, is left behind in a daemon thread.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import contextlib
+import os
+import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk.cli import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.delivery import retry
 from telemetry_sdk.delivery.retry import Verdict
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Decision
     from telemetry_sdk.sender.endpoint import Settings, Sink
 
-__all__ = ["setting_checks", "way_checks"]
+__all__ = ["Finding", "find_addresses", "setting_checks", "shake_hands", "way_checks"]
 
 # No record at all: Collectors accept it, Loki and fluent-bit refuse it as empty, after they let it in.
 _EMPTY_REQUEST: Final = b'{"resourceLogs":[]}'
@@ -115,7 +121,7 @@ def way_checks(sink: Sink, right: Callable[[], Decision], now_ns: Callable[[], i
         host, port = via.hostname or "", via.port or 80
     else:
         checks.append(Check("proxy", GOOD, "none: it is reached directly"))
-    name = probe.find_addresses(host, port, wait_s)
+    name = find_addresses(host, port, wait_s)
     if name.problem:
         advice = f"check that {host} is written as it should be, and that this machine is online"
         return [*checks, Check("dns", PROBLEM, f"{host}: {name.problem}", advice)]
@@ -129,7 +135,7 @@ def way_checks(sink: Sink, right: Callable[[], Decision], now_ns: Callable[[], i
 def _tls(sink: Sink, host: str, port: int, trusted: str, wait_s: float, *, has_proxy: bool) -> Check:
     if has_proxy:
         return Check("tls", SKIPPED, "it is made through the proxy: see the request")
-    found = probe.shake_hands(host, port, trusted, sink.client_cert, wait_s)
+    found = shake_hands(host, port, trusted, sink.client_cert, wait_s)
     if not found.problem:
         return Check("tls", GOOD, found.found)
     advice = "check the endpoint's port and scheme, and that the sink runs"
@@ -200,3 +206,85 @@ def _clock(answer: Answer, now_ns: int) -> Check:
         return Check("clock", GOOD, "agrees with the sink's")
     words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the sink's"
     return Check("clock", WARNING, words, "set this machine's clock: days and times of records are wrong with it")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found.
+
+    Attributes:
+        found: What was found, in plain words.
+        problem: What went wrong instead; empty when nothing did.
+    """
+
+    found: str = ""
+    problem: str = ""
+
+
+def find_addresses(host: str, port: int, wait_s: float) -> Finding:
+    """Look *host* up, within *wait_s* seconds."""
+
+    def look() -> Finding:
+        import socket
+
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            return Finding(problem=_words(error))
+        count = len({answer[4][0] for answer in answers})
+        return Finding(f"{count} address{'' if count == 1 else 'es'}")
+
+    return _within(wait_s, look)
+
+
+def shake_hands(host: str, port: int, trusted: str, client_cert: tuple[str, str] | None, wait_s: float) -> Finding:
+    """Connect to *host* and make a TLS handshake, within *wait_s* seconds; no request is sent.
+
+    Args:
+        host: Whom to connect to, and whom the certificate must name.
+        port: The port.
+        trusted: File or directory of the CAs to trust.
+        client_cert: Certificate and key files to show, or None.
+        wait_s: Seconds.
+    """
+
+    def look() -> Finding:
+        import socket
+        import ssl
+
+        try:
+            place = {"capath": trusted} if os.path.isdir(trusted) else {"cafile": trusted}
+            context = ssl.create_default_context(**place)  # type: ignore[arg-type]
+            if client_cert:
+                context.load_cert_chain(*client_cert)
+            with (
+                socket.create_connection((host, port), timeout=wait_s) as plain,
+                context.wrap_socket(plain, server_hostname=host) as secure,
+            ):
+                return Finding(f"{secure.version()}, and the certificate is trusted")
+        except ssl.SSLCertVerificationError as error:
+            return Finding(problem=f"the certificate is not accepted: {error.verify_message}")
+        except (OSError, UnicodeError, ValueError) as error:
+            return Finding(problem=_words(error))
+
+    return _within(wait_s, look)
+
+
+def _words(error: Exception) -> str:
+    """Return what *error* says, without addresses and paths: the system's words, or its class."""
+    return (getattr(error, "strerror", None) if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _within(wait_s: float, look: Callable[[], Finding]) -> Finding:
+    found = [Finding(problem=f"no answer within {wait_s:g} seconds")]
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            found.append(look())
+        finally:
+            over.set()
+
+    threading.Thread(target=run, name="telemetry-sdk-probe", daemon=True).start()
+    over.wait(wait_s)
+    return found[-1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.cli import probe
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING, Check
 from telemetry_sdk.host.files import StateError, file_lock, replace_file
 from telemetry_sdk.identity.installation import FILE_NAME
@@ -17,11 +17,11 @@ from telemetry_sdk.outbox.database import Database
 from telemetry_sdk.outbox.store_errors import StoreError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from telemetry_sdk.client.session import Session
 
-__all__ = ["state_checks"]
+__all__ = ["kind_of_place", "state_checks"]
+
+_OCTAL: Final = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
 
 _LITTLE: Final = 64 * 1024 * 1024
 _TOO_LITTLE: Final = 1024 * 1024
@@ -69,7 +69,7 @@ def _directory(directory: Path, elsewhere: str) -> Check:
 
 
 def _place(directory: Path, variable: str) -> Check:
-    kind = probe.kind_of_place(directory)
+    kind = kind_of_place(directory)
     if kind in _IN_MEMORY:
         advice = f"set {variable} to a directory on a disk, or each start may count as a new install"
         return Check("persistence", WARNING, f"{kind}: it is kept in memory and gone after a restart", advice)
@@ -188,3 +188,23 @@ def _set_aside(directory: Path) -> list[Check]:
         return []
     advice = "delete it once nobody needs it ('forget' deletes it too)"
     return [Check("damaged files", WARNING, f"set aside: {', '.join(names)}", advice)]
+
+
+def kind_of_place(directory: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """Return the type of the file system that *directory* is, or would be, on; empty where that is not told."""
+    try:
+        table = mounts.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    place, best, kind = os.path.realpath(directory), "", ""
+    for line in table.splitlines():
+        words = line.split(" ")
+        if len(words) < 3:
+            continue
+        point = words[1]
+        for written, meant in _OCTAL.items():
+            point = point.replace(written, meant)
+        # The last one of a point hides those before it.
+        if len(point) >= len(best) and os.path.join(place, "").startswith(os.path.join(point, "")):
+            best, kind = point, words[2]
+    return kind

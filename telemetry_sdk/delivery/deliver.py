@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.delivery import retry
 from telemetry_sdk.delivery.leader import Leader
 from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
-from telemetry_sdk.delivery.tally import Tally, fates
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
-from telemetry_sdk.model import NANOSECONDS, Answer, Circuit, Level
+from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import batch
 from telemetry_sdk.outbox.queue import BUSY, Batch, StoreError, Terms
 from telemetry_sdk.outbox.store_errors import LockedError
+from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from telemetry_sdk.delivery.config import DeliveryConfig
     from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox.queue import Outbox
-    from telemetry_sdk.outbox.tables import Fate, Pending
+    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Delivery", "OutageLog"]
+__all__ = ["Delivery", "OutageLog", "Tally", "fates"]
 
 _LEASE_MARGIN: Final = 2.0
 _LEASE_POLL: Final = 0.02
@@ -360,3 +360,42 @@ class OutageLog:
             (logger().warning if loud else logger().debug)(words, judgement.reason, fate)
         if judgement.verdict is not Verdict.SPLIT:
             self._is_on = failed
+
+
+_LEAST: Final = 0.1
+_FIRST_SEEN_WAIT: Final = 86_400.0
+
+
+class Tally:
+    """What one delivery did, in records, why it ended with some left, and what is left of its *budget* seconds."""
+
+    def __init__(self, budget: float = 0.0, reason: str = "") -> None:
+        self.delivered = 0
+        self.rejected = 0
+        self.reason = reason
+        self._deadline = time.monotonic() + budget
+        self._least = 0.0
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    def is_up(self) -> bool:
+        """Tell whether there is no time for another attempt; of the first one nobody knows what it takes."""
+        return self.left() <= self._least
+
+    def note_attempt(self, took: float) -> None:
+        """Begin no other attempt that is likely to be broken off: that would count as the sink's failure."""
+        self._least = max(2 * took, _LEAST)
+
+
+def fates(records: Sequence[Pending], judged: Verdict, now: float) -> list[Fate]:
+    """Return what becomes of *records*, all judged alike; nothing of those that are to be sent again."""
+    if judged is Verdict.DELIVERED:
+        return [Fate(records, "delivered")]
+    if judged is Verdict.REJECTED:
+        # A first_seen stays due: it is offered again the next day, under the same uid.
+        due = [record for record in records if record.name == FIRST_SEEN]
+        gone = [record for record in records if record.name != FIRST_SEEN]
+        return [Fate(due, "put off", now + _FIRST_SEEN_WAIT), Fate(gone, "rejected")]
+    return []

@@ -8,8 +8,7 @@ What can be imported from here is supported. Never import it from a program: it 
 
 from telemetry_sdk.testing.captures import Captured, capture, capture_all
 from telemetry_sdk.testing.clock import FakeClock, seeded_ids
-from telemetry_sdk.testing.record import SentRecord, read_records
-from telemetry_sdk.testing.sink import MemorySink
+from telemetry_sdk.testing.sink import MemorySink, SentRecord, read_records
 
 __all__ = [
     "Captured",

@@ -65,8 +65,8 @@ ONE_DOOR = {
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
     "ctypes": {"base_payload.platform", "outbox.store_file"},
-    "socket": {"sender.http", "cli.probe", "receiver.server"},
-    "ssl": {"cli.probe"},
+    "socket": {"sender.http", "cli.sink_checks", "receiver.server"},
+    "ssl": {"cli.sink_checks"},
     "tomllib": {"analytics.catalog.format"},
     "http": {"sender.http", "receiver.server"},
     "socketserver": {"receiver.server"},
@@ -80,9 +80,9 @@ ONE_DOOR = {
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
-    "print": {"cli.output", "cli.page", "cli.receive"},
-    "threading.Thread": {"delivery.worker", "host.background", "cli.probe", "cli.progress", "receiver.server"},
-    "os.environ": {"client.override", "cli.standalone", "testing.captures", "testing.plugin", "testing.stage"},
+    "print": {"cli.output", "cli.receive"},
+    "threading.Thread": {"delivery.worker", "host.background", "cli.sink_checks", "cli.output", "receiver.server"},
+    "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override"},
     "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.

@@ -27,7 +27,7 @@ if sys.platform == "win32":
 
 from command_tools import Notes
 
-from telemetry_sdk.cli import probe
+from telemetry_sdk.cli import sink_checks, state_checks
 from telemetry_sdk.cli.checks import GOOD, PROBLEM, SKIPPED, WARNING
 from telemetry_sdk.cli.doctor import examine
 from telemetry_sdk.cli.sink_checks import setting_checks
@@ -201,7 +201,7 @@ def test_others_may_not_get_at_it(notes):
 def test_a_place_in_memory(notes):
     """A directory in memory does not outlast a restart, and doctor says so."""
     shared = Path("/dev/shm")
-    if probe.kind_of_place(shared) != "tmpfs":
+    if state_checks.kind_of_place(shared) != "tmpfs":
         pytest.skip("needs a file system in memory")
     with tempfile.TemporaryDirectory(dir=shared) as directory:
         checks = examined(notes, ACME_NOTES_TELEMETRY_DIR=f"{directory}/state")
@@ -235,13 +235,13 @@ def test_the_kind_of_a_place(tmp_path, place, kind):
     table = tmp_path / "mounts"
     table.write_text(MOUNTS)
 
-    assert probe.kind_of_place(Path(place), table) == kind
-    assert probe.kind_of_place(Path(place), tmp_path / "missing") == ""
+    assert state_checks.kind_of_place(Path(place), table) == kind
+    assert state_checks.kind_of_place(Path(place), tmp_path / "missing") == ""
 
 
 def test_a_containers_own_layer_is_told(notes, monkeypatch, tmp_path, make):
     """State in a container's own layer is gone with the container, and doctor says to mount a volume."""
-    monkeypatch.setattr("telemetry_sdk.cli.probe.kind_of_place", lambda _: "overlay")
+    monkeypatch.setattr("telemetry_sdk.cli.state_checks.kind_of_place", lambda _: "overlay")
     checks = {check.name: check for check in examine(make(), ask=False)}
 
     assert checks["persistence"].result == WARNING
@@ -550,7 +550,7 @@ def test_a_lookup_that_never_ends_is_left_behind(monkeypatch):
     """Where the system's name lookup hangs, doctor goes on after its time."""
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(60) and [])
-    found = probe.find_addresses("sink.example", 443, 0.05)
+    found = sink_checks.find_addresses("sink.example", 443, 0.05)
     over.set()
 
     assert found.problem == "no answer within 0.05 seconds"

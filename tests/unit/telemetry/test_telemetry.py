@@ -248,7 +248,7 @@ def test_full_requests_follow_each_other(make):
 def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     """A sink that needs 30 of 100 seconds is asked twice: a third request would end as its failure, at its half."""
     passed = [0.0]
-    monkeypatch.setattr("telemetry_sdk.delivery.tally.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr("telemetry_sdk.delivery.deliver.time", SimpleNamespace(monotonic=lambda: passed[0]))
     monkeypatch.setattr("telemetry_sdk.delivery.deliver.time", SimpleNamespace(monotonic=lambda: passed[0]))
 
     def answer(_: Request) -> Reply:
