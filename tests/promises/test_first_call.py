@@ -182,13 +182,16 @@ say("done")
 def test_a_fork_waits_for_the_http_client(tmp_path, sink, late):
     """A child that is forked while another thread loads what a request needs can make requests itself."""
     source = """
+flushed = Path("flushed")
+
 def flush():
     telemetry.flush(20)
+    flushed.touch()
 
 def deliver():
     # Or the child's first thread would be taken for the one that loads: it would get the same number.
     threading.Thread(target=time.sleep, args=(40,), daemon=True).start()
-    while telemetry.status().ledger["pending"]:  # the parent sends it
+    while not flushed.exists():  # or the parent would send the child's too
         time.sleep(0.02)
     track()
     assert telemetry.flush(20).delivered == 1
