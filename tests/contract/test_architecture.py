@@ -34,7 +34,6 @@ PURE = {
         "consent.policy",
         "analytics.values",
         "analytics.route",
-        "delivery.leader",
         "sender.endpoint",
         "analytics.catalog.format",
         "delivery.retry",

@@ -156,8 +156,8 @@ def test_an_object_that_is_never_used_costs_nothing(tmp_path):
 from telemetry_sdk.client import override
 telemetry = make()
 before = set(sys.modules)
-wiring.redirect(lambda mine: mine)
-wiring.redirect(None)
+override.redirect(lambda mine: mine)
+override.redirect(None)
 telemetry.close()
 telemetry.close(1)
 if hasattr(os, "fork"):

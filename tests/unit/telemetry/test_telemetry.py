@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,7 @@ from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.delivery.deliver import Tally
+from telemetry_sdk.delivery.deliver import BUSY, Tally
 from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
@@ -206,18 +205,16 @@ class BusySender:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("way", ["locked", "withdrawing"])
+@pytest.mark.parametrize("way", ["locked", "sending"])
 def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
     """What another process stood in the way of leaves some seconds later, not at the next wake-up."""
     telemetry = make(delivery="manual")
     telemetry.opt_in()
     delivery = telemetry._engine.session.delivery
-    if way == "locked":
-        monkeypatch.setattr(delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program"))
-    else:
-        delivery._analytics_wait_until = time.monotonic() + 30
+    reason, wait_s = {"locked": ("locked by another program", 5.0), "sending": (BUSY, 1.0)}[way]
+    monkeypatch.setattr(delivery, "deliver", lambda *_, **__: Tally(reason=reason))
 
-    assert telemetry._engine._background_step() == 5.0
+    assert telemetry._engine._background_step() == wait_s
 
 
 def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
@@ -250,16 +247,15 @@ def test_what_may_not_leave_keeps_no_thread_awake(make, sink, held):
     assert telemetry._engine._background_step() > 60
 
 
-@pytest.mark.parametrize(("gathers", "delivered"), [(True, 1), (False, 6)])
-def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathers, delivered):
-    """In the background a busy program's events leave together, not one request after the other; a flush sends all."""
+def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make):
+    """A busy program's events leave together, not one request after the other: a delivery ends with what waited."""
     sender = BusySender()
     sender.telemetry = telemetry = make(delivery="manual", sender=sender)
     telemetry.opt_in()
 
-    tally = telemetry._engine.session.delivery.deliver(20, gathers=gathers)
+    tally = telemetry._engine.session.delivery.deliver(20)
 
-    assert (tally.delivered, sender.requests, tally.reason) == (delivered, delivered, "")
+    assert (tally.delivered, sender.requests, tally.reason) == (1, 1, "")
 
 
 def test_full_requests_follow_each_other(make):
@@ -270,7 +266,7 @@ def test_full_requests_follow_each_other(make):
     for n in range(24):
         telemetry.track_event("timer.started", {"n": n})
 
-    tally = telemetry._engine.session.delivery.deliver(20, gathers=True)
+    tally = telemetry._engine.session.delivery.deliver(20)
 
     assert (tally.delivered, sender.requests) == (27, 3)
 
@@ -296,16 +292,6 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     assert (report.delivered, report.reason) == (2, "the time was up")
     assert telemetry._engine.session.outbox.circuit().failures == 0
     assert telemetry.flush(100).delivered == 2
-
-
-def test_one_of_many_processes_delivers_what_all_store(make):
-    """What waits is left for a moment to the process that has just delivered."""
-    one, two = make(delivery="manual"), make(delivery="manual")
-    one.opt_in()
-    one.flush()
-
-    assert one._engine.session.delivery.others_lead() == 0.0
-    assert two._engine.session.delivery.others_lead() > 0.0
 
 
 def test_manual_sends_on_flush_only(make, sink):
