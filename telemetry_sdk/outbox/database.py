@@ -86,7 +86,7 @@ class Database:
         *,
         write: bool = True,
         alone: bool = False,
-        patience: float = BUSY_WAIT,
+        patience: float | None = None,
     ) -> T:
         """Execute *work* in one transaction and return what it returns.
 
@@ -97,10 +97,12 @@ class Database:
             write: Whether it changes something.
             alone: Whether it executes one statement only, which is a transaction of its own then.
             patience: Seconds to wait while another program holds the file, at least a quarter; with 0 once a second.
+                `BUSY_WAIT` unless told.
 
         Raises:
             StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
+        patience = BUSY_WAIT if patience is None else patience
         if not patience and time.monotonic() < self._locked_until:
             raise LockedError(self.problem or "the outbox is locked by another program")
         if not self._mutex.take(max(patience, _ONE_WAIT)):

@@ -226,7 +226,7 @@ class Outbox:
 
         self._database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
-    def circuit(self, *, patience: float = BUSY_WAIT) -> Circuit:
+    def circuit(self, *, patience: float | None = None) -> Circuit:
         """Return how long the sink is to be left alone."""
         return self._database.run(sent_log.read_circuit, write=False, patience=patience)
 
@@ -305,7 +305,7 @@ class Outbox:
         stored, first = self._database.run(work, write=False)
         return dequeue.checked(stored)[0], batch.fitting(dequeue.checked(first)[0], self._limits.batch_bytes)
 
-    def counts(self, *, patience: float = BUSY_WAIT) -> Counts:
+    def counts(self, *, patience: float | None = None) -> Counts:
         """Return the ledger."""
         return self._database.run(tables.ledger, write=False, patience=patience)
 

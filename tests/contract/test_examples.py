@@ -359,7 +359,7 @@ def test_desktop_app_reports_after_a_yes(run, sink, state_dir, settle, display):
 
 
 @pytest.mark.parametrize("answers", ["", "no", "yes", "yes no", "no yes"])
-def test_desktop_app_keeps_the_answer(sealed, sink, state_dir, display, answers):
+def test_desktop_app_keeps_the_answer(sealed, sink, state_dir, settle, display, answers):
     """The desktop app asks until it has an answer, none is a no, and a box shows the answer and can change it."""
     environ = {"ACME_TIMER_TELEMETRY_ENDPOINT": sink.url, "ACME_TIMER_TELEMETRY_DIR": str(state_dir)}
     paths = os.pathsep.join([sealed.environ["PYTHONPATH"], str(EXAMPLES)])
@@ -375,7 +375,9 @@ def test_desktop_app_keeps_the_answer(sealed, sink, state_dir, display, answers)
     consent = {"": None, "no": False, "yes": True}[answers.rpartition(" ")[2]]
     shown = "box" if answers else "question"
     assert (done.stdout, done.stderr) == (f"shown: {shown}, consent: {consent}, ticked: {consent is True}\n", "")
-    assert (PING in sink.names) is ("yes" in answers)
+    # A yes that is taken back at once may have left, or not: it waits a moment for what else there is to send.
+    if answers != "yes no":
+        assert (PING in settle("acme-timer", "3.0.1")) is ("yes" in answers)
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there is always a display")
@@ -426,9 +428,12 @@ def test_click_app_counts_commands_after_a_yes(run, sink, state_dir, settle):
     click("start", "0", code=2, errors="Usage: .+")
     assert settle("acme-click", "1.0.0") == [*BASE, PING, "timer.started"]
 
-    assert [line.partition(" {")[2] for line in click("telemetry", "log").splitlines()] == [
-        request.body.decode()[1:] for request in sink.requests
-    ]
+    logged = [line.split(" ", 2) for line in click("telemetry", "log").splitlines()]
+    arrived = {request.body.decode() for request in sink.requests}
+    # A command that had no time left may have ended before its request left, or before the answer: that is a "retry".
+    assert arrived <= {body for _, _, body in logged}
+    assert {body for _, verdict, body in logged if verdict == "delivered"} <= arrived
+    assert {verdict for _, verdict, _ in logged} - {"retry"} == {"delivered"}
     assert "telemetry: BASE, because the user declined" in click("telemetry", "off")
     click("start", "75")
     assert len(settle("acme-click", "1.0.0")) == 4

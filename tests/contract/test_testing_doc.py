@@ -29,7 +29,9 @@ def test_the_examples_pass(pytester: pytest.Pytester) -> None:
         (pytester.path / name).write_text(source, "utf-8")
     tests = sum(len(re.findall(r"^ *def test_", source, re.MULTILINE)) for source in EXAMPLES.values())
 
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", "--strict-markers")
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error", "--strict-markers"
+    )
     result.assert_outcomes(passed=tests)
 
 

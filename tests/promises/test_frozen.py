@@ -20,7 +20,7 @@ from telemetry_sdk.base_payload.platform import detect_deployment
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("PyInstaller") is None, reason="needs PyInstaller"),
-    pytest.mark.skipif(sys.platform == "linux" and not shutil.which("objdump"), reason="PyInstaller needs binutils"),
+    pytest.mark.skipif(sys.platform == "linux" and not shutil.which("objdump"), reason="needs binutils"),
     pytest.mark.timeout(400),
 ]
 

@@ -8,6 +8,8 @@ import pytest
 from process_tools import Program
 from sink_server import attributes
 
+pytestmark = pytest.mark.alone
+
 START = """
 telemetry = make()
 wait_for_go()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.analytics.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
 from telemetry_sdk.analytics.catalog.format import parse
@@ -50,14 +51,14 @@ def read(text: str) -> Catalog | None:
 
 
 @given(st.text(st.characters()) | st.lists(PIECES, max_size=40).map("".join))
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_text(text: str) -> None:
     """No text is a traceback."""
     read(text)
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_a_catalogue_with_a_slip(data: st.DataObject) -> None:
     """A catalogue that lost, doubled or gained something anywhere is read or refused, never a traceback."""
     text = VALID
@@ -97,7 +98,7 @@ def written(value: Any) -> str:
         max_size=6,
     ),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_catalogue_of_anything(version: Any, event: dict[str, Any], declaration: dict[str, Any]) -> None:
     """Whatever stands where something of the format belongs, it is read or refused."""
     event = {"description": "x", "purpose": "usage", **event, "properties": {"it": declaration}}
@@ -160,7 +161,7 @@ def assert_declared(kept: dict[str, Any], declared: tuple[PropertySpec, ...], ag
     consented=CONSENTS,
     name=st.sampled_from(["a.b", "a.c"]),
 )
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_nothing_undeclared_gets_through(
     declared: tuple[PropertySpec, ...], since: int, properties: dict[str, Any], consented: int | None, name: str
 ) -> None:
@@ -184,7 +185,7 @@ def test_nothing_undeclared_gets_through(
 
 
 @given(declared=specs(), properties=GIVEN, consented=st.integers(0, 5))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_newer_consent_never_takes_anything_away(
     declared: tuple[PropertySpec, ...], properties: dict[str, Any], consented: int
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_newer_consent_never_takes_anything_away(
     assert older <= newer
 
 
+@examples(100)
 @given(st.none() | st.text(st.characters()))
 @example("1" * 10)
 def test_a_stored_version_covers_what_it_says_or_nothing(text: str | None) -> None:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.analytics.request import ROUTE_KEY, RequestContext
 from telemetry_sdk.analytics.route import clean_path, clean_route, route_of
@@ -49,7 +50,7 @@ def contexts(path: str) -> list[str]:
 @given(before=st.lists(WORDS, max_size=4), secret=SECRETS, after=st.lists(WORDS, max_size=4))
 @example(before=[], secret="0aaaaaca", after=[])
 @example(before=[], secret="aaaaaaaa", after=[])
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 def test_no_id_or_secret_stays_in_a_path(before: list[str], secret: str, after: list[str]) -> None:
     """Whatever stands for a person, a thing or a right in a raw path is replaced, and the words around it stay."""
     expected = "/" + "/".join([*before, "{id}", *after])
@@ -60,7 +61,7 @@ def test_no_id_or_secret_stays_in_a_path(before: list[str], secret: str, after: 
 
 
 @given(words=st.lists(WORDS, max_size=4), mark=QUERIES, secret=SECRETS | st.text(max_size=30), scheme=st.booleans())
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_no_query_stays(words: list[str], mark: str, secret: str, scheme: bool) -> None:
     """Query and fragment are cut off, whatever is in them, and so are host and credentials."""
     path = "/" + "/".join(words)
@@ -72,7 +73,7 @@ def test_no_query_stays(words: list[str], mark: str, secret: str, scheme: bool) 
 
 
 @given(path=st.text() | st.lists(st.text(), max_size=20).map("/".join))
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 def test_cleaning_ends(path: str) -> None:
     """Any text becomes an absolute path of bounded size that stays as it is when cleaned again, by either rule."""
     for cleaned in contexts(path):
@@ -87,7 +88,7 @@ def test_cleaning_ends(path: str) -> None:
 @given(
     values=st.dictionaries(NAMES, st.text(string.ascii_lowercase, min_size=1), max_size=6),
 )
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_no_value_the_framework_found_stays(values: dict[str, str]) -> None:
     """Of a path's variables only the names stay, words or not, and with the template all of them are known."""
     assume(not set(values.values()) & {"x", "y"})
@@ -103,7 +104,7 @@ def test_no_value_the_framework_found_stays(values: dict[str, str]) -> None:
     environ=st.dictionaries(st.sampled_from((*ENVIRON, "werkzeug.request")), ANYTHING),
     agent=AGENTS,
 )
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_any_environ(environ: dict[str, Any], agent: str) -> None:
     """An environ of whatever content has a context, and no header is in it."""
     for given_ in (environ, {**environ, "HTTP_USER_AGENT": agent}):
@@ -118,7 +119,7 @@ def test_any_environ(environ: dict[str, Any], agent: str) -> None:
     route=ANYTHING,
     agent=AGENTS,
 )
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_any_scope(scope: dict[str, Any], route: Any, agent: str) -> None:
     """A scope of whatever content has a context, and no header is in it."""
     headers = [(b"user-agent", agent.encode("utf-8", "replace"))]

@@ -7,8 +7,9 @@ import os
 import string
 from typing import Any
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.analytics.event import build
 from telemetry_sdk.analytics.scrub import QUANTITY, ROUTE, VERSION, Scrubber, Tally, is_plain, without_shapes
@@ -205,7 +206,7 @@ def assert_is_nowhere(secret: str, record: bytes) -> None:
 
 
 @given(secret=SECRETS, data=st.data())
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_a_planted_secret_is_in_no_byte(secret: tuple[str, str], data: st.DataObject) -> None:
     """Whatever text stands around a secret and however deep it lies, no byte of the record has it."""
     text, hidden = secret
@@ -220,7 +221,7 @@ def test_a_planted_secret_is_in_no_byte(secret: tuple[str, str], data: st.DataOb
     name=st.sampled_from(["password", "userEmail", "smtp.token", "API-KEY", "client_ip"]),
     data=st.data(),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_the_value_of_a_forbidden_name_is_in_no_byte(secret: Any, name: str, data: st.DataObject) -> None:
     """What stands under a forbidden name, of any type and in any nesting, does not leave."""
     value = data.draw(st.sampled_from([secret, [secret], {"v": secret}, {"a": [{"b": secret}]}]))
@@ -233,14 +234,14 @@ def test_the_value_of_a_forbidden_name_is_in_no_byte(secret: Any, name: str, dat
     kind=st.sampled_from([int, float]),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_card_number_is_no_number_either(number: int, kind: type, data: st.DataObject) -> None:
     """A card number that is passed as a number is found like one in a text."""
     assert_is_nowhere(str(number), encoded(data.draw(planted(kind(number)))))
 
 
 @given(secret=EMAILS | IPV4 | TOKENS | CARDS | OWN_WORDS, before=lower(0, 9))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_secret_in_the_request_context_is_in_no_byte(secret: tuple[str, str], before: str) -> None:
     """A page's path and a browser's header carry nothing either."""
     text, hidden = secret
@@ -251,7 +252,7 @@ def test_a_secret_in_the_request_context_is_in_no_byte(secret: tuple[str, str], 
 
 
 @given(length=st.integers(0, 1200), secret=EMAILS | PATHS | TOKENS | PEMS)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_secret_that_the_limit_would_cut_is_in_no_byte(length: int, secret: tuple[str, str]) -> None:
     """A text is scrubbed before it is cut, so no beginning of a secret is left either."""
     text, hidden = secret
@@ -303,7 +304,7 @@ HARMLESS = st.one_of(
 
 
 @given(value=HARMLESS, name=st.sampled_from(["note", "source", "label", "plan.kind", "tokens_used", "author"]))
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_harmless_values_come_through(value: Any, name: str) -> None:
     """Words, versions, dates, ids, hashes, numbers and routes are what they are without a scrubber, and none is counted."""
     scrubbed = build("note.saved", {name: value}, own={}, limits=Limits(), scrubber=SCRUBBER)
@@ -312,6 +313,7 @@ def test_harmless_values_come_through(value: Any, name: str) -> None:
     assert scrubbed.scrubbed == {}
 
 
+@examples(100)
 @given(
     quad=st.lists(BYTES.map(str), min_size=4, max_size=4).map(".".join),
     name=st.sampled_from(["version", "osVersion", "build", "app.release"]),
@@ -422,7 +424,7 @@ TEXTS = st.text(st.characters(), max_size=60) | st.lists(PIECES, max_size=14).ma
 
 @given(text=TEXTS, reading=READINGS)
 @example(text="x@a.b:c@d.e/home/f", reading="")
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 def test_scrubbing_twice_is_scrubbing_once(text: str, reading: str) -> None:
     """Any text is scrubbed without an error, and of what was scrubbed nothing more is removed."""
     once = SCRUBBER.text(text, None, reading)
@@ -469,7 +471,7 @@ WORDS = st.lists(
 @example(word="12-345-6789", reading="")
 @example(word="4_1_1_1_1_1", reading="")
 @example(word="123-45-6789", reading="")
-@settings(max_examples=2000)
+@examples(2000)
 def test_a_word_that_is_not_searched_has_nothing_to_find(word: str, reading: str) -> None:
     """What passes for a plain word is what every rule would have left as it is, and is left so."""
     tally = Tally()
@@ -481,6 +483,7 @@ def test_a_word_that_is_not_searched_has_nothing_to_find(word: str, reading: str
         assert len(word) >= 12 or not set(word) <= set(string.ascii_letters + "_-") or "ip-" in word
 
 
+@examples(100)
 @given(
     word=st.text(string.ascii_lowercase + string.digits + "_-", max_size=4), own=st.sampled_from(["jsmith", "quaxbox"])
 )

@@ -10,7 +10,7 @@ import pytest
 import ua_parser
 
 from telemetry_sdk.analytics import user_agent
-from telemetry_sdk.analytics.user_agent import DEVICES, browser_family, device_family, family_name
+from telemetry_sdk.analytics.user_agent import DEVICES, browser_family, device_family, family_name, load
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -115,6 +115,23 @@ def test_hostile_headers_are_looked_at_for_512_characters(unit: str, monkeypatch
     assert device_family(unit * (100_000 // len(unit))) in DEVICES
     (text,) = parsed
     assert (len(text), text.isascii()) == (512, True)
+
+
+def test_load_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `load` ua-parser has looked at a header once, which is when it reads its tables."""
+    parsed: list[str] = []
+    parse = ua_parser.parse
+
+    def spy(text: str) -> ua_parser.Result:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(ua_parser, "parse", spy)
+    user_agent._families.cache_clear()
+
+    load()
+
+    assert len(parsed) == 1
 
 
 def test_the_newest_headers_are_remembered() -> None:

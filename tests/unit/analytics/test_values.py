@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.analytics.scrub import CUT_MARK, Scrubber
 from telemetry_sdk.analytics.values import Converter, property_name, safe_text, shown
@@ -438,7 +439,7 @@ def test_safe_text(text: str, limit: int, result: str) -> None:
 
 
 @given(text=st.text(st.characters(), max_size=60), limit=st.integers(1, 60))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_text_fits_its_limit_and_can_be_encoded(text: str, limit: int) -> None:
     """No text is longer than its limit in UTF-8, and one that was not cut is unchanged but for lone surrogates."""
     result = safe_text(text, limit)

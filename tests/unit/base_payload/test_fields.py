@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.base_payload.fields import FIELDS, UNKNOWN, Facts, build
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT
@@ -95,7 +96,7 @@ def test_what_is_not_known_is_unknown() -> None:
 
 
 @given(values=st.fixed_dictionaries({name: st.text(max_size=200) for name in Facts._fields}))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_value_has_bounds(values: dict[str, str]) -> None:
     """Whatever a platform says of itself, a value is 1 to 128 characters."""
     made = payload(facts=Facts(**values))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.catalog_tools.source_check import Finding, check
@@ -66,7 +67,7 @@ def compared(files: dict[str, str]) -> list[Finding]:
 
 
 @given(st.fixed_dictionaries({"a.py": SOURCES, "b.py": SOURCES}))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_source(files: dict[str, str]) -> None:
     """Statements in any order are compared, twice with the same result, and each finding is in one of the files."""
     found = compared(files)
@@ -77,7 +78,7 @@ def test_any_source(files: dict[str, str]) -> None:
 
 
 @given(SOURCES, st.data())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_source_with_a_slip(source: str, data: st.DataObject) -> None:
     """A source that lost or gained something anywhere is compared, or reported as unreadable."""
     start = data.draw(st.integers(0, len(source)))

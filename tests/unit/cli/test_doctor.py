@@ -175,7 +175,7 @@ def test_a_directory_that_cannot_be_written(notes):
     except FileNotFoundError:
         pytest.skip("needs unshare")
     if done.code not in (0, 1):
-        pytest.skip("cannot mount here")
+        pytest.skip("needs mount")
     checks = {check["name"]: check for check in json.loads(done.out)["checks"]}
 
     assert checks["directory"]["result"] == PROBLEM
@@ -251,7 +251,7 @@ def test_a_containers_own_layer_is_told(notes, monkeypatch, tmp_path, make):
 def test_a_full_disk(notes):
     """A place that is nearly full is told, one that is full is a problem: not even a trial can be written."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("needs the right to mount")
+        pytest.skip("needs mount")
     notes.state.mkdir(mode=0o700)
 
     def on_small_disk(size: str, filler: str) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def test_a_full_disk(notes):
         filling = ["sh", "-c", fill, "sh", filler, str(notes.state), *command]
         done = notes.end(in_a_mount(f"size={size},mode=700", notes.state, *filling), code=None)
         if done.code not in (0, 1):
-            pytest.skip("cannot mount here")
+            pytest.skip("needs mount")
         return {check["name"]: check for check in json.loads(done.out)["checks"]}
 
     little = on_small_disk("20m", "1")

@@ -6,8 +6,9 @@ import math
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.delivery.retry import (
     HOLD_SECONDS,
@@ -119,7 +120,7 @@ def test_partial_success_never_counts_more_than_was_sent(claimed: int, counted: 
 
 
 @given(failures=st.integers(-5, 10**6), asked=st.none() | st.floats(), draw=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_wait_has_bounds(failures: int, asked: float | None, draw: float) -> None:
     """However often it failed and whatever the sink asks for, the wait is 5 seconds to 6 hours."""
     wait = wait_seconds(failures, retry_after=asked, draw=draw)
@@ -220,7 +221,7 @@ WORDS = [
     header=st.text(max_size=20) | st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join),
     date=st.none() | st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_no_header_can_hurt(header: str, date: str | None) -> None:
     """Whatever a sink writes into its headers, the answer is None or a number that is not negative."""
     seconds = retry_after_seconds(header, date, NOW)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.model import DAY_SECONDS, is_due, seconds_until_phase, utc_day
 
@@ -52,7 +53,7 @@ def test_one_heartbeat_a_day(now: float, last_day: str | None, due: bool) -> Non
     now=st.floats(0, 4e9, allow_nan=False),
     phase=st.floats(0, DAY_SECONDS, exclude_max=True),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_the_next_moment_lies_ahead_by_at_most_a_day(now: float, phase: float) -> None:
     """The sleep is more than nothing and at most a day, and it ends at the install's moment."""
     wait = seconds_until_phase(now, phase)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk import model
 from telemetry_sdk.model import (
@@ -51,7 +52,7 @@ def test_timestamp(ns: int, precision: str, text: str) -> None:
 
 
 @given(ns=st.integers(0, LAST_SECOND * 10**9 + 999_999_999), precision=st.sampled_from(sorted(DIGITS)))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_timestamp_is_exact(ns: int, precision: str) -> None:
     """Over all its years the text says the moment to the last digit it shows."""
     text = timestamp(ns, precision)

@@ -603,9 +603,9 @@ def test_destroy_withdrawn_spares_base_and_the_consent_that_holds(queue, state_d
     assert all(b"unmistakable" not in file.read_bytes() for file in state_dir.iterdir())
 
 
-def test_withdrawn_events_do_not_stay_where_they_cannot_be_destroyed(queue, state_dir, monkeypatch):
+@pytest.mark.usefixtures("impatient")
+def test_withdrawn_events_do_not_stay_where_they_cannot_be_destroyed(queue, state_dir):
     """Where another program holds the file, a withdrawal deletes the whole file."""
-    monkeypatch.setattr("telemetry_sdk.outbox.database.BUSY_WAIT", 0.1)
     queue.put(event("unmistakable"))
     queue.outbox.database.close()
     other = sqlite3.connect(state_dir / FILE_NAME, isolation_level=None)

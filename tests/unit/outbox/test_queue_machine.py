@@ -7,9 +7,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from profiles import examples
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
 from telemetry_sdk.outbox.queue import Outbox, Put, StoreError, Terms
@@ -207,6 +208,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+TestOutbox.settings = examples(80, steps=40, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -107,6 +107,7 @@ def test_a_derived_record_is_taken_in_once(locked):
     assert [r.uid for r in take(outbox).records] == ["ping"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_withdrawal_destroys_what_is_set_aside(locked):
     """Analytics records made under another consent go, base records stay."""
     outbox, free = locked
@@ -132,6 +133,7 @@ def test_what_was_withdrawn_meanwhile_is_not_taken_in(locked):
     assert outbox.spilled_count() == 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_purging_and_withdrawing_one_reach_what_is_set_aside(locked):
     """`withdraw` takes one uid, `purge` everything."""
     outbox, free = locked

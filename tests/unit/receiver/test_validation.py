@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, EntityRef, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+from profiles import examples
 
 from telemetry_sdk.receiver.validation import (
     MAX_DEPTH,
@@ -435,18 +436,21 @@ def outcome(request):
     return None
 
 
+@examples(100)
 @given(JSON)
 def test_nothing_but_invalid_request_is_raised(request_):
     """Any JSON value is either a valid request or an InvalidRequest."""
     outcome(request_)
 
 
+@examples(100)
 @given(st.sampled_from(PLACES), JSON)
 def test_a_mutated_request_never_raises_anything_else(path, new):
     """Any one part of a good request may be anything: it passes, or is an InvalidRequest."""
     outcome(replaced(HEARTBEAT, path, new))
 
 
+@examples(100)
 @given(st.sampled_from(PLACES), st.sampled_from([None, object()]))
 def test_a_value_of_no_json_type_is_refused_at_its_place(path, new):
     """A null or a thing that is not JSON is refused where it stands, in every field we know."""
@@ -456,6 +460,7 @@ def test_a_value_of_no_json_type_is_refused_at_its_place(path, new):
     assert (expected or "request") == at
 
 
+@examples(100)
 @given(st.binary(max_size=64) | st.builds(lambda value: json.dumps(value).encode(), JSON))
 def test_any_bytes_are_a_request_or_an_invalid_request(body):
     """Whatever arrives, parsing raises nothing but InvalidRequest."""

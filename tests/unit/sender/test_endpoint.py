@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from telemetry_sdk.model import ConfigError
 from telemetry_sdk.sender.endpoint import (
@@ -543,7 +544,7 @@ def shown_by(settings_found: Settings) -> str:
 
 
 @given(token=TOKENS, form=FORMS, endpoint=ENDPOINTS)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_token_is_never_shown(token: str, form: str, endpoint: str) -> None:
     """No repr, note, problem or traceback of this module repeats a token, whatever its form and whoever set it."""
     secret = form.format(token, token)
@@ -561,7 +562,7 @@ def test_a_token_is_never_shown(token: str, form: str, endpoint: str) -> None:
 
 
 @given(token=st.text(max_size=40))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_header_is_always_sendable(token: str) -> None:
     """Whatever the token, the result is one header line of printable ASCII, or a ConfigError."""
     try:
@@ -575,7 +576,7 @@ def test_a_header_is_always_sendable(token: str) -> None:
 
 
 @given(endpoint=st.text(max_size=30) | st.from_regex(r"https?://[!-~]{1,30}", fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_an_endpoint_is_a_url_or_refused(endpoint: str) -> None:
     """Whatever the text, it becomes a URL of one line with a host or a file's path, or a ConfigError."""
     try:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import Parse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from profiles import examples
 
 from telemetry_sdk import __version__
 from telemetry_sdk.model import Answer, Layer
@@ -206,7 +207,7 @@ PAIRS = st.tuples(st.sampled_from([envelope(Layer.BASE), envelope()]), st.sample
 
 
 @given(records=st.lists(PAIRS, min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_the_size_of_a_request_is_never_underestimated(records: list[tuple[bytes, bytes]]) -> None:
     """The sum of `request_size` bounds the request, and every such request is a valid one with all the records."""
     body = encode_request(records)

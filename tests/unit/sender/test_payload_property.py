@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.json_format import Parse
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from profiles import examples
 
 from telemetry_sdk.analytics.event import Event, build, identity_of
 from telemetry_sdk.model import InvalidEventError, Layer, Limits
@@ -242,7 +243,7 @@ def assert_all_names_differ(request: ExportLogsServiceRequest) -> None:
 @example(properties={f"p{n}": "\x00" * 1024 for n in range(64)}, limits=Limits())
 @example(properties={f"p{n}": "\ud800€" * 300 for n in range(64)}, limits=Limits())
 @example(properties={"n" * 128: 1, "many": [[0.1] * 400] * 3, "more": -1.7976931348623157e308}, limits=Limits())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_properties_make_a_valid_body(properties: dict[Any, Any], limits: Limits) -> None:
     """Every dict a host can pass becomes valid OTLP within bounds, without nulls and without names that collide."""
     event = built(properties, limits)
@@ -272,7 +273,7 @@ def test_any_properties_make_a_valid_body(properties: dict[Any, Any], limits: Li
 
 
 @given(properties=PROPERTIES)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_a_late_record_keeps_everything_but_its_times(properties: dict[Any, Any]) -> None:
     """Sent late, a record differs in its times alone, is as valid, and stays the same over any number of retries."""
     event = built(properties, Limits())
@@ -349,7 +350,7 @@ def plain(value: Any) -> Any:
 
 
 @given(named=st.dictionaries(st.sampled_from(["alpha", "beta.x", "gamma-y", "delta_z", "Eps9"]), nested(3), max_size=5))
-@settings(max_examples=250, deadline=None)
+@examples(250)
 def test_values_arrive_as_documented(named: dict[str, tuple[Any, Any]]) -> None:
     """What a receiver reads is what the table of `properties` says, in type and value; the rest is left out by name."""
     event = built({name: passed for name, (passed, _) in named.items()}, Limits())
@@ -365,7 +366,7 @@ def test_values_arrive_as_documented(named: dict[str, tuple[Any, Any]]) -> None:
 
 
 @given(user=st.text(st.characters(), max_size=300) | st.integers() | st.uuids())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_identity_makes_a_valid_record(user: str | int | UUID) -> None:
     """Whatever id a host gives its users, the record about one of them is valid."""
     record = otlp.encode_record(

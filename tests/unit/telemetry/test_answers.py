@@ -11,6 +11,7 @@ import pytest
 from sink_server import Reply, attributes
 
 from telemetry_sdk import Outcome
+from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.model import Answer
 
 HTML = b"<!doctype html><html><body>Welcome to the hotel</body></html>"
@@ -209,10 +210,10 @@ def test_retry_after_in_seconds(waiting, sink, clock, header, at_least, at_most)
     telemetry.flush()
 
     clock.move(seconds=at_least - 1)
-    telemetry._engine.session.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=at_most - at_least + 2)
-    telemetry._engine.session.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 
@@ -225,10 +226,10 @@ def test_retry_after_as_a_date(waiting, sink, clock):
     telemetry.flush()
 
     clock.move(seconds=298)
-    telemetry._engine.session.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 1
     clock.move(seconds=4)
-    telemetry._engine.session.delivery.deliver(5)
+    engine_of(telemetry).session.delivery.deliver(5)
     assert len(sink.requests) == 2
 
 
@@ -349,6 +350,7 @@ def test_an_answer_that_cannot_be_written_down_is_not_asked_for_again_and_again(
     assert "OverflowError" in telemetry.sent_log()[0].reason
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_answer_that_finds_the_file_locked_is_not_asked_for_again_at_once(make, sink, state_dir):
     """While another program keeps an answer from being written down, and right after, the sink is left alone."""
     telemetry = make(strict=True)

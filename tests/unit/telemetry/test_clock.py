@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 from hostile import HostileSink
+from process_tools import GUARD
 from sink_server import Reply, attributes
 
 from telemetry_sdk import Outcome
@@ -343,8 +344,8 @@ def test_deadlines_do_not_follow_the_wall_clock(make, leap, monkeypatch):
     finally:
         hostile.stop()
 
-    assert 0.5 < took < 10
-    assert flushed < 10
+    assert 0.5 < took < GUARD
+    assert flushed < GUARD
 
 
 def test_a_leaping_clock_loses_nothing(make, sink):

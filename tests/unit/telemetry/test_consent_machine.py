@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from profiles import examples
 from sink_server import Reply, SinkServer, attributes
 
 from telemetry_sdk import Telemetry
 from telemetry_sdk.client import override
+from telemetry_sdk.client.override import engine_of
 
 EVENT = "timer.started"
 WHICH = st.integers(0, 2)
@@ -143,7 +145,7 @@ class ConsentMachine(RuleBasedStateMachine):
         def dying(*_: Any, **__: Any) -> None:
             raise Killed
 
-        outbox: Any = victim._engine.session.outbox
+        outbox: Any = engine_of(victim).session.outbox
         outbox.settle = dying
         before = len(self.sink.requests)
         try:
@@ -222,10 +224,9 @@ class ConsentMachine(RuleBasedStateMachine):
 
 
 TestConsent = pytest.mark.timeout(300)(ConsentMachine.TestCase)
-TestConsent.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
+TestConsent.settings = examples(
+    150,
+    steps=40,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,

@@ -16,9 +16,10 @@ from uuid import UUID
 
 import pytest
 from google.protobuf.json_format import Parse
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from profiles import examples
 
 from telemetry_sdk import Telemetry
 from telemetry_sdk.analytics.scope import RequestScope
@@ -272,7 +273,7 @@ def valid(body: bytes) -> ExportLogsServiceRequest:
 @example(made=[("identify_user", {"user_id": "u-17", "properties": Unending()})])
 @example(made=[("send_analytics_event", {"name": "timer.started", "context": Unending()})])
 @example(made=[("flush", {"timeout": math.inf}), ("flush", {"timeout": math.nan}), ("close", {"timeout": math.nan})])
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@examples(400, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_nothing_escapes(host: Any, made: list[tuple[str, dict[str, Any]]]) -> None:
     """No public method lets an exception out or prints, each returns its type, and all that leaves is strictly valid."""
     telemetry, sender = host
@@ -322,7 +323,7 @@ CONSTRUCTOR = [
 
 @pytest.mark.timeout(300)
 @given(name=st.sampled_from(CONSTRUCTOR), value=WRONG)
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@examples(400, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_an_impossible_setting_is_a_config_error(name: str, value: Any) -> None:
     """A wrong argument of the constructor is taken, or refused by ConfigError and nothing else."""
     arguments: dict[str, Any] = {

@@ -13,7 +13,7 @@ from sink_server import Reply, Request, attributes
 
 from telemetry_sdk import ConfigError, InvalidEventError, Level, Limits, Outcome
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.delivery.deliver import BUSY, Tally
+from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.model import Answer
 
 OWN = ["event_name", "identity", "log.record.uid", "occurred_at"]
@@ -205,18 +205,6 @@ class BusySender:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("way", ["locked", "sending"])
-def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
-    """What another process stood in the way of leaves some seconds later, not at the next wake-up."""
-    telemetry = make(delivery="manual")
-    telemetry.opt_in()
-    delivery = telemetry._engine.session.delivery
-    reason, wait_s = {"locked": ("locked by another program", 5.0), "sending": (BUSY, 1.0)}[way]
-    monkeypatch.setattr(delivery, "deliver", lambda *_, **__: Tally(reason=reason))
-
-    assert telemetry._engine._background_step() == wait_s
-
-
 def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
     """What was made under a consent that was withdrawn does not leave under one given in the same millisecond."""
     ticks = iter(range(1_780_000_000_123_000_000, 1_780_000_000_123_900_000, 2_000))
@@ -232,28 +220,13 @@ def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
     assert {moment[:23] for moment in moments} == {"2026-05-28T20:26:40.123"}
 
 
-@pytest.mark.parametrize("held", ["by a switch", "put off"])
-def test_what_may_not_leave_keeps_no_thread_awake(make, sink, held):
-    """Records that wait for a consent or for tomorrow let the background thread sleep, not look again and again."""
-    make(delivery="manual").opt_in()
-    make(delivery="manual").track_event("timer.started")
-    sink.reply = Reply(400 if held == "put off" else 200)
-    environ = {"ACME_NOTES_TELEMETRY": "base"} if held == "by a switch" else {}
-    telemetry = make(delivery="manual", environ=environ)
-    telemetry.send_base_first_seen()
-    telemetry.flush()
-    assert telemetry.status().ledger["pending"] > 0
-
-    assert telemetry._engine._background_step() > 60
-
-
 def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make):
     """A busy program's events leave together, not one request after the other: a delivery ends with what waited."""
     sender = BusySender()
     sender.telemetry = telemetry = make(delivery="manual", sender=sender)
     telemetry.opt_in()
 
-    tally = telemetry._engine.session.delivery.deliver(20)
+    tally = engine_of(telemetry).session.delivery.deliver(20)
 
     assert (tally.delivered, sender.requests, tally.reason) == (1, 1, "")
 
@@ -266,7 +239,7 @@ def test_full_requests_follow_each_other(make):
     for n in range(24):
         telemetry.track_event("timer.started", {"n": n})
 
-    tally = telemetry._engine.session.delivery.deliver(20)
+    tally = engine_of(telemetry).session.delivery.deliver(20)
 
     assert (tally.delivered, sender.requests) == (27, 3)
 
@@ -290,7 +263,7 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     report = telemetry.flush(100)
 
     assert (report.delivered, report.reason) == (2, "the time was up")
-    assert telemetry._engine.session.outbox.circuit().failures == 0
+    assert engine_of(telemetry).session.outbox.circuit().failures == 0
     assert telemetry.flush(100).delivered == 2
 
 
@@ -543,7 +516,7 @@ def test_token_is_sent_and_shown_nowhere(make, sink, state_dir):
     telemetry.start()
 
     assert sink.requests[0].headers["Authorization"] == "Basic MTIzNDU2OmdsY191bm1pc3Rha2FibGU="
-    shown = repr(telemetry.status()) + repr(telemetry.sent_log()) + repr(telemetry._engine.settings)
+    shown = repr(telemetry.status()) + repr(telemetry.sent_log()) + repr(engine_of(telemetry).settings)
     stored = b"".join(file.read_bytes() for file in state_dir.iterdir())
     for secret in ("glc_unmistakable", "MTIzNDU2OmdsY191bm1pc3Rha2FibGU="):
         assert secret not in shown

@@ -44,7 +44,9 @@ def run(pytester: pytest.Pytester, sink: SinkServer, tmp_path: Path, monkeypatch
     ) -> Any:
         if files:
             pytester.makepyfile(**files)
-        result = pytester.runpytest_subprocess(*options.split(), "--strict-markers", *arguments)
+        # Two other plugins take longer to load than all these tests to run.
+        without = ["-p", "no:hypothesispytest", *([] if "-n" in arguments else ["-p", "no:xdist"])]
+        result = pytester.runpytest_subprocess(*options.split(), "--strict-markers", *without, *arguments)
         if not leaves:
             assert sink.requests == []
             assert [*scratch.iterdir(), *tmp_path.glob("data*"), *tmp_path.glob("state*")] == []
@@ -489,7 +491,7 @@ def test_the_process_stays_silent_after_the_run(run: Any, pytester: pytest.Pytes
     main = """
         import os, pytest
         before = dict(os.environ)
-        assert pytest.main(["-p", "no:cacheprovider", "-q", "test_notes.py"]) == 0
+        assert pytest.main(["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-q", "test_notes.py"]) == 0
         import notes
         assert "TELEMETRY_SDK_DISABLED" not in os.environ
         assert not notes.telemetry.send_base_first_seen()

@@ -16,6 +16,7 @@ from sink_server import SinkServer, attributes
 
 import telemetry_sdk
 from telemetry_sdk import InvalidEventError, Level, Outcome, Telemetry, testing
+from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.model import Answer
 from telemetry_sdk.sender.wire_gate import NotPermittedError, Sender
 from telemetry_sdk.testing import FakeClock, MemorySink, SentRecord, capture, capture_all, read_records, seeded_ids
@@ -374,10 +375,10 @@ def test_capture_all_hides_the_environment_as_it_was(make: Any, monkeypatch: pyt
         monkeypatch.delenv("DO_NOT_TRACK")
         monkeypatch.setenv("ACME_NOTES_TELEMETRY", "base")
         assert telemetry.status().decided_by == "ACME_NOTES_TELEMETRY"
-        seen = dict(telemetry._engine.providers.environ)
+        seen = dict(engine_of(telemetry).providers.environ)
         assert seen["UNRELATED"] == "1"
         assert "OTEL_SDK_DISABLED" not in seen
-        assert len(telemetry._engine.providers.environ) == len(seen)
+        assert len(engine_of(telemetry).providers.environ) == len(seen)
 
 
 def test_capture_all_silences_child_processes_and_restores_that(monkeypatch: pytest.MonkeyPatch) -> None:
