@@ -140,8 +140,9 @@ class Value:
         fields = self.__dict__
         fields.update(self._blank)
         fields.update(zip(self._fields, values, strict=False), **named)
-        wrong = len(values) > len(self._fields) or len(fields) > len(self._fields) or _MISSING in fields.values()
-        if wrong:
+        is_whole = len(values) <= len(self._fields) == len(fields)
+        # By identity: a value may be a host's object, whose comparison may do anything.
+        if not is_whole or any(value is _MISSING for value in fields.values()):
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
 
     def __setattr__(self, name: str, value: object) -> None:

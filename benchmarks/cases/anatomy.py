@@ -86,11 +86,11 @@ def watched(owner, name, label):
         finally:
             spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
     setattr(owner, name, timed)
-rooms = telemetry._engine.session
-outbox = rooms.outbox
-for name in ("claim", "begin", "settle", "release"):
+session = telemetry._engine.session
+outbox = session.outbox
+for name in ("take", "begin", "settle"):
     watched(outbox, name, name)
-watched(rooms.delivery._sender, "send", "send")
+watched(session.delivery._sender, "send", "send")
 for number in range(COUNT):
     track(mark(number), number)
 begun = time.perf_counter()
@@ -155,9 +155,8 @@ _STEPS_OF_A_CALL = {
 }
 _STEPS = {
     "whole": "the whole flush",
-    "claim": "claim: expiry, oldest records, checksums",
+    "take": "take: expiry, oldest records, checksums",
     "begin": "begin: join, gzip, the sent log",
     "send": "send: permit, request, answer",
     "settle": "settle: delete, count, circuit",
-    "release": "give the lease back",
 }

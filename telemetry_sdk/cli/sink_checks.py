@@ -11,7 +11,6 @@ import binascii
 import contextlib
 import os
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -149,7 +148,7 @@ def _tls(sink: Sink, host: str, port: int, trusted: str, wait_s: float, *, has_p
 
 def _ask(sender: HttpSender, right: Callable[[], Decision], wait_s: float) -> Answer:
     """Send a request without a record, by the road of all requests: bounded, and asking for permission last."""
-    permit = Permit(right, frozenset(), None, time.monotonic() + wait_s)
+    permit = Permit(right, frozenset())
     worker = Worker()
     with contextlib.closing(sender):
         answer = worker.run(lambda: sender.send(_EMPTY_REQUEST, permit, wait_s), wait_s)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.delivery.worker import sending_lock
-from telemetry_sdk.host.files import StateError
 from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox.queue import StoreError
@@ -57,9 +55,8 @@ class Choices:
                 session.outbox.destroy_withdrawn(lambda: session.gate.right().grants - {OPERATOR_GRANT})
             # On a full disk there may be room only now.
             stored = stored or self._decline(session)
-            with sending_lock(session.sending_lock_path(), self._config.timeout):
-                return stored and session.gate.right().level is not Level.FULL
-        except (StoreError, StateError):
+            return session.is_withdrawn() and stored and session.gate.right().level is not Level.FULL
+        except StoreError:
             return False
 
     def _decline(self, session: Session) -> bool:
@@ -100,13 +97,9 @@ class Choices:
         try:
             if session.has_outbox() or not isinstance(request, str):
                 session.outbox.forget("forgotten", None if isinstance(request, str) else request)
+            certain = session.is_withdrawn() and certain
         except StoreError as error:
             certain, request = False, str(error)
-        try:
-            with sending_lock(session.sending_lock_path(), self._config.timeout):
-                pass
-        except StateError:
-            certain = False
         return session.installation.erase(declined=state.telemetry_enabled is False) and certain, request
 
     def _deletion_request(self, session: Session, state: State) -> Record | str:

@@ -62,7 +62,7 @@ class Diagnostics:
             return FlushReport(reason=decision.reason)
         try:
             before = sum(session.outbox.counts().dropped.values())
-            tally = session.delivery.deliver(timeout, force=True, wait_for_lease=True)
+            tally = session.deliver(timeout, force=True, waits=True)
             after = session.outbox.counts()
         except StoreError as error:
             return FlushReport(reason=str(error))

@@ -13,16 +13,17 @@ from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.scope import Scope
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.client.choices import Choices
-from telemetry_sdk.client.pipeline import Pipeline, note
+from telemetry_sdk.client.pipeline import Pipeline
 from telemetry_sdk.client.records import RecordMaker
 from telemetry_sdk.client.session import Session
 from telemetry_sdk.consent import policy
+from telemetry_sdk.delivery.deliver import BUSY
 from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
-from telemetry_sdk.outbox.queue import BUSY, StoreError
+from telemetry_sdk.outbox.queue import StoreError
 
 if TYPE_CHECKING:
     import os
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.model import Decision
-    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.endpoint import Settings
 
 __all__ = ["Engine"]
 
 _AFTER_A_BUG: Final = 60.0
+_AFTER_ANOTHER: Final = 1.0  # it has what this process stored, unless it had just ended
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
 
 
@@ -66,7 +67,7 @@ class Engine:
         self.pipeline = Pipeline(config, providers, maker, on_stored=self._use, wake=self._wake)
         self.choices = Choices(config, providers, maker)
         self._make_session = partial(Session, config, settings, providers, prefix=self.prefix, state_dir=state_dir)
-        self._real = self._make_session(on_delivered=self._delivered)
+        self._real = self._make_session()
         self._log: Session | None = None
         self._heartbeat = Ticker("telemetry-sdk-heartbeat", self._heartbeat_step)
         self._background = Ticker("telemetry-sdk-delivery", self._background_step, gather_s=GATHERING, rest_s=REST)
@@ -77,7 +78,7 @@ class Engine:
         if self._real.gate.known_off() or self.providers.environ.get(self._switch, "").strip().lower() != "log":
             return self._real
         if self._log is None:
-            self._log = self._make_session(on_delivered=self._shown, is_log=True)
+            self._log = self._make_session(is_log=True)
         return self._log
 
     def right(self) -> tuple[Session, Decision]:
@@ -100,13 +101,6 @@ class Engine:
         self._background.wake()
         # It first gathers, and a short program has ended by then.
         self.session.delivery.prepare()
-
-    def _delivered(self, record: Pending) -> None:
-        note(self._real, record.name, self.providers.now_ns())
-
-    def _shown(self, record: Pending) -> None:
-        if self._log is not None:
-            note(self._log, record.name, self.providers.now_ns())
 
     def bind_user(self, user_id: object) -> str | None:
         """Bind a user for the current context, and return the id as events carry it; None unbinds.
@@ -186,7 +180,7 @@ class Engine:
             self._wake()
         elif self.config.delivery == "sync" and session.has_waiting():
             self.pipeline.warn_of_loop(session)
-            session.delivery.deliver(self.config.timeout)
+            session.deliver(self.config.timeout)
 
     @property
     def strict(self) -> bool:
@@ -217,7 +211,7 @@ class Engine:
         """Deliver what waits, unless the mode is manual."""
         session = self.session
         if self.config.delivery != "manual" and session.gate.right().level is not Level.OFF and session.has_waiting():
-            session.delivery.deliver(timeout)
+            session.deliver(timeout)
 
     @guarded(lambda _: None)
     def break_off(self) -> None:
@@ -265,9 +259,7 @@ class Engine:
             return None
         if not session.has_waiting():
             return None
-        if (wait := session.delivery.others_lead()) > 0:
-            return wait
-        tally = session.delivery.deliver(LONGEST_SLEEP, gathers=True)
+        tally = session.deliver(LONGEST_SLEEP)
         if not session.has_waiting():
             return None
         if not tally.reason and (tally.delivered or tally.rejected):
@@ -276,7 +268,9 @@ class Engine:
             circuit = session.outbox.circuit()
         except StoreError:
             return self.config.timeout
-        if tally.reason == BUSY or session.outbox.spilled_count():
+        if tally.reason == BUSY:
+            return _AFTER_ANOTHER
+        if session.outbox.spilled_count():
             return self.config.timeout
         wait = max(circuit.not_before, circuit.held_until) - self.providers.now_ns() / NANOSECONDS
         if wait <= 0 and tally.reason and not session.delivery.is_stopped():

@@ -15,9 +15,7 @@ from telemetry_sdk.host.event_loop import LoopWarning
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
 from telemetry_sdk.model import (
-    FIRST_SEEN,
     HEARTBEAT,
-    INSTALL,
     NANOSECONDS,
     OPERATOR_GRANT,
     InvalidEventError,
@@ -25,7 +23,6 @@ from telemetry_sdk.model import (
     Outcome,
     Receipt,
     is_due,
-    timestamp,
     utc_day,
 )
 from telemetry_sdk.outbox.queue import Put, StoreError
@@ -41,11 +38,10 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
 
-__all__ = ["SPILLED", "Draft", "Pipeline", "note"]
+__all__ = ["SPILLED", "Draft", "Pipeline"]
 
 SPILLED: Final = "spilled to a file of its own while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
-_NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
 
 
 class Draft(NamedTuple):
@@ -113,7 +109,7 @@ class Pipeline:
             day = utc_day(now_ns / NANOSECONDS)
             session.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
         elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and session.outbox.is_done(receipt.uid):
-            note(session, name, now_ns)
+            session.note_delivered(name)
 
     def _ensure(self, session: Session, now_ns: int) -> Identity | None:
         providers = self._providers
@@ -279,10 +275,4 @@ class Pipeline:
             self._wake()
             return "kept", ""
         self.warn_of_loop(session)
-        return session.delivery.deliver_one(uid, self._config.timeout)
-
-
-def note(session: Session, name: str, now_ns: int) -> None:
-    """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
-    if key := _NOTES.get(name):
-        session.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})
+        return session.deliver_one(uid, self._config.timeout)

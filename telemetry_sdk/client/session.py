@@ -6,7 +6,6 @@ error and keeps nothing. Only the set that the switch names may send.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -14,28 +13,28 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.consent.gate import Gate
 from telemetry_sdk.consent.store import ConsentStore
 from telemetry_sdk.delivery.config import make_config
-from telemetry_sdk.delivery.deliver import Delivery
+from telemetry_sdk.delivery.deliver import Delivery, Tally
+from telemetry_sdk.host.files import ProcessLock
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
-from telemetry_sdk.model import timestamp
-from telemetry_sdk.outbox.lease import new_owner
+from telemetry_sdk.model import FIRST_SEEN, INSTALL, NANOSECONDS, timestamp
 from telemetry_sdk.outbox.queue import Outbox
 from telemetry_sdk.sender.endpoint import Sink
 from telemetry_sdk.sender.file import FileSender, LogSender
 from telemetry_sdk.sender.http import HttpSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    import os
 
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
-    from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
 __all__ = ["Session"]
 
+_NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
+_LOOK_AGAIN: Final = 0.02
 _LOG_SINK: Final = Sink("log:", "stderr")  # where records go under <APP>_TELEMETRY=log
 
 
@@ -48,7 +47,6 @@ class Session:
         world: Clock, ids, environment.
         prefix: Prefix of the app's variables.
         state_dir: Where state is kept, when the integrator said so.
-        on_delivered: Called with each record of which the state file keeps account, once the sink has it.
         is_log: Whether this is the set for ``<APP>_TELEMETRY=log``.
     """
 
@@ -60,7 +58,6 @@ class Session:
         *,
         prefix: str,
         state_dir: str | os.PathLike[str] | None,
-        on_delivered: Callable[[Pending], None],
         is_log: bool = False,
     ) -> None:
         self.is_log = is_log
@@ -77,7 +74,6 @@ class Session:
         self._providers = providers
         self._prefix = prefix
         self._state_dir = state_dir
-        self._on_delivered = on_delivered
         self._lock = threading.RLock()
         self._installation: Installation | None = None
         self._consent: ConsentStore | None = None
@@ -113,9 +109,8 @@ class Session:
     def _open_outbox(self) -> Outbox:
         with self._lock:
             if self._outbox is None:
-                owner = new_owner(os.getpid(), self._providers.new_id())
                 directory = None if self.is_log else self.installation.directory
-                self._outbox = Outbox(directory, self._config.limits, owner)
+                self._outbox = Outbox(directory, self._config.limits)
             return self._outbox
 
     @property
@@ -146,23 +141,69 @@ class Session:
                 app_version=self._config.version,
                 timeout=self._config.timeout,
                 late_ns=self._config.late_ns,
-                lock_path=self.sending_lock_path(),
             ),
+            self._delivery_lock(),
             right=self.gate.right,
             clock=self._providers.now_ns,
             draw=self._providers.draw,
-            on_leaving=self._note_analytics,
-            on_delivered=self._on_delivered,
         )
 
-    def sending_lock_path(self) -> Path | None:
-        """Return the lock that requests with analytics hold, or None where there is no directory to keep it in."""
+    def _delivery_lock(self) -> ProcessLock:
+        """Return the lock under which one process of this machine delivers at a time."""
         directory = None if self.is_log else self.installation.directory
-        return directory / "sending.lock" if directory and self.installation.check_writable() else None
+        return ProcessLock(directory / "delivery.lock" if directory and self.installation.check_writable() else None)
 
-    def _note_analytics(self) -> None:
+    def deliver(self, budget: float, *, force: bool = False, waits: bool = False) -> Tally:
+        """Deliver what waits; see `Delivery.deliver`. Notes in the state file what left, where it keeps account."""
+        tally = self.delivery.deliver(budget, force=force, waits=waits)
+        self._note_all(tally)
+        return tally
+
+    def deliver_one(self, uid: str, budget: float) -> tuple[str, str]:
+        """Deliver what waits, *uid* with it, and return what became of it; see `Delivery.deliver_one`."""
+        fate, reason, tally = self.delivery.deliver_one(uid, budget)
+        self._note_all(tally)
+        return fate, reason
+
+    def _note_all(self, tally: Tally) -> None:
+        for name in tally.once:
+            self.note_delivered(name)
+        if tally.has_analytics:
+            self._note("analytics_sent_at")
+
+    def note_delivered(self, name: str) -> None:
+        """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
+        if key := _NOTES.get(name):
+            self._note(key)
+
+    def _note(self, key: str) -> None:
         now_ns = self._providers.now_ns()
-        self.installation.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": timestamp(now_ns)})
+        self.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})
+
+    def is_withdrawn(self) -> bool:
+        """Tell whether, after a withdrawal was written, no request with analytics is under way; waits for that.
+
+        Certain with the delivery lock, and once the sent log shows none that was begun under another lock file and has
+        not ended: should somebody have deleted that file, such a request is over after its own time limit.
+
+        Raises:
+            StoreError: The sent log cannot be read.
+        """
+        timeout, lock = self._config.timeout, self._delivery_lock()
+        deadline = time.monotonic() + timeout
+        if not lock.take(timeout):
+            return False
+        try:
+            while self.outbox.is_there() and self.outbox.has_analytics_in_flight(self._since(timeout), lock.file_id):
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOOK_AGAIN)
+        finally:
+            lock.give()
+        return lock.is_shared
+
+    def _since(self, seconds: float) -> int:
+        return self._providers.moment_ns() - int(seconds * NANOSECONDS)
 
     def has_outbox(self) -> bool:
         """Tell whether there is an outbox, without making one."""
@@ -212,7 +253,7 @@ class Session:
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:
-            self._outbox.after_fork(new_owner(os.getpid(), self._providers.new_id()))
+            self._outbox.after_fork()
         if self._delivery is not None:
             self._delivery.after_fork_in_child()
 

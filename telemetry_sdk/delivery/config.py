@@ -9,7 +9,6 @@ from telemetry_sdk.delivery import retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from telemetry_sdk.delivery.retry import Judgement
     from telemetry_sdk.model import Answer, Circuit
@@ -28,7 +27,6 @@ class DeliveryConfig(NamedTuple):
         timeout: Seconds for one request.
         late_ns: Age after which an unsent record is sent as late; None to send its own time always.
         loud: Whether an outage is worth a WARNING: the host named the sink in its own code.
-        lock_path: The lock held while a request with analytics is written, or None without a directory.
     """
 
     sink: str
@@ -37,7 +35,6 @@ class DeliveryConfig(NamedTuple):
     timeout: float
     late_ns: int | None
     loud: bool
-    lock_path: Path | None
 
     def blocked(self, circuit: Circuit, *, now: float, force: bool = False) -> str:
         """Return why nothing may be sent now; see `retry.blocked`."""
@@ -60,9 +57,7 @@ class DeliveryConfig(NamedTuple):
         )
 
 
-def make_config(
-    sink: Sink, *, app_version: str, timeout: float, late_ns: int | None, lock_path: Path | None
-) -> DeliveryConfig:
+def make_config(sink: Sink, *, app_version: str, timeout: float, late_ns: int | None) -> DeliveryConfig:
     """Return the settings of delivery to *sink*: its own *timeout* counts where it is the shorter one."""
     return DeliveryConfig(
         sink=sink.host,
@@ -71,7 +66,6 @@ def make_config(
         timeout=min(sink.timeout or timeout, timeout),
         late_ns=late_ns,
         loud=sink.from_code,
-        lock_path=lock_path,
     )
 
 

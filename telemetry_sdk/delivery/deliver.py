@@ -13,14 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.delivery import retry
-from telemetry_sdk.delivery.leader import Leader
 from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import batch
-from telemetry_sdk.outbox.queue import BUSY, Batch, StoreError, Terms
+from telemetry_sdk.outbox.queue import Batch, StoreError, Terms
 from telemetry_sdk.outbox.store_errors import LockedError
 from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp
@@ -29,16 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from telemetry_sdk.delivery.config import DeliveryConfig
+    from telemetry_sdk.host.files import ProcessLock
     from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox.queue import Outbox
     from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Delivery", "OutageLog", "Tally", "fates"]
+__all__ = ["BUSY", "Delivery", "OutageLog", "Tally", "fates"]
 
-_LEASE_MARGIN: Final = 2.0
-_LEASE_POLL: Final = 0.02
-_LOCK_WAIT: Final = 30.0
+BUSY: Final = "another process is sending"
 _TIME_UP: Final = "the time was up"
 
 
@@ -50,12 +48,11 @@ class Delivery:
         outbox: Outbox,
         sender: Sender,
         config: DeliveryConfig,
+        lock: ProcessLock,
         *,
         right: Callable[[], Decision],
         clock: Callable[[], int],
         draw: Callable[[], float],
-        on_leaving: Callable[[], None],
-        on_delivered: Callable[[Pending], None],
     ) -> None:
         self.config = config
         self.right = right
@@ -65,17 +62,14 @@ class Delivery:
         self._sender = sender
         self._clock = clock
         self._draw = draw
-        self._on_leaving = on_leaving
-        self._on_delivered = on_delivered
         self._worker = Worker()
         self._mutex = Mutex()
+        self._lock = lock
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = OutageLog()
         self._supervisor = 0
         self._stopped: bool | None = None
         self._resumes = False
-        self._analytics_wait_until = 0.0
-        self._leader = Leader()
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
 
@@ -110,11 +104,11 @@ class Delivery:
         self._awaited = {}
         self._sender.abandon()
 
-    def deliver_one(self, uid: str, budget: float) -> tuple[str, str]:
+    def deliver_one(self, uid: str, budget: float) -> tuple[str, str, Tally]:
         """Deliver what waits, *uid* with it, within *budget* seconds.
 
         Returns:
-            What became of *uid*: ``delivered``, ``rejected`` or ``kept``; and why.
+            What became of *uid*: ``delivered``, ``rejected`` or ``kept``; why; and what was done in all.
         """
         self._awaited[uid] = None
         try:
@@ -122,18 +116,18 @@ class Delivery:
             fate = self._awaited[uid]
         finally:
             del self._awaited[uid]
-        return fate or ("kept", tally.reason)
+        return *(fate or ("kept", tally.reason)), tally
 
-    def deliver(
-        self, budget: float, *, force: bool = False, wait_for_lease: bool = False, gathers: bool = False
-    ) -> Tally:
+    def deliver(self, budget: float, *, force: bool = False, waits: bool = False) -> Tally:
         """Deliver what waits within *budget* seconds, and say what was done.
+
+        Ends after a request that held all that waited: what is stored meanwhile leaves with its own delivery. Between
+        two batches another process may have its turn, or the user's withdrawal.
 
         Args:
             budget: Seconds, for everything.
-            gathers: End after a request that held all that waited: what is stored meanwhile leaves together, next time.
             force: Make one attempt even while the circuit is open; a hold or a stop stays.
-            wait_for_lease: Wait while another process is sending, instead of leaving the records to it.
+            waits: Wait while another process is sending, instead of leaving the records to it.
         """
         tally = Tally(budget)
         if self._supervisor == threading.get_ident():
@@ -143,7 +137,7 @@ class Delivery:
             return Tally(reason="another thread is sending")
         try:
             self._supervisor = threading.get_ident()
-            self._drain(tally, force=force, wait_for_lease=wait_for_lease, gathers=gathers)
+            self._drain(tally, force=force, waits=waits)
         except StoreError as error:
             tally.reason = str(error)
         finally:
@@ -157,13 +151,6 @@ class Delivery:
             with contextlib.suppress(LockedError):  # then the next delivery knows
                 self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.config.app_version
         return bool(self._stopped)
-
-    def others_lead(self) -> float:
-        """Return for how many seconds to leave what waits to another process; see `Leader`."""
-        try:
-            return self._leader.wait(self._outbox.circuit().last_at, self._now(), time.monotonic())
-        except StoreError:
-            return 0.0
 
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
@@ -182,25 +169,26 @@ class Delivery:
         self._worker.join(wait_s)
         self._sender.close()
 
-    def _drain(self, tally: Tally, *, force: bool, wait_for_lease: bool, gathers: bool) -> None:
-        has_lease = False
-        try:
-            while not tally.is_up():
-                taken = self._take_batch(tally.left(), force=force)
-                # A take that finds nothing to send gives the lease back itself; a blocked one leaves it as it was.
-                has_lease = bool(taken.records) or (has_lease and taken.blocked != "")
-                if taken.blocked == BUSY and wait_for_lease:
-                    time.sleep(min(_LEASE_POLL, tally.left()))
-                    continue
-                force, tally.reason = False, taken.blocked
-                if not taken.records and time.monotonic() < self._analytics_wait_until:
-                    tally.reason = tally.reason or "another process holds the right to send analytics"
-                if not taken.records or not self._send_all(taken, tally) or (gathers and not taken.has_more):
-                    return
-            tally.reason = _TIME_UP
-        finally:
-            if has_lease:
-                self._outbox.release()
+    def _drain(self, tally: Tally, *, force: bool, waits: bool) -> None:
+        goes_on = True
+        while goes_on:
+            if tally.is_up():
+                tally.reason = _TIME_UP
+                return
+            if not self._lock.take(tally.left() if waits else 0.0):
+                tally.reason = self._lock.problem
+                return
+            try:
+                goes_on = self._deliver_batch(tally, force=force)
+            finally:
+                self._lock.give()
+            force = False
+
+    def _deliver_batch(self, tally: Tally, *, force: bool) -> bool:
+        """Take, send and settle one batch; return whether there is more, and use in going on."""
+        taken = self._take_batch(tally.left(), force=force)
+        tally.reason = taken.blocked
+        return bool(taken.records) and self._send_all(taken, tally) and taken.has_more
 
     def _take_batch(self, patience: float, *, force: bool) -> Batch:
         now = self._now()
@@ -213,11 +201,9 @@ class Delivery:
                 self._unsettled, now=now, force=force
             )
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
-            if not force and time.monotonic() < self._analytics_wait_until:
-                return Terms(frozenset(), blocked=blocked)
             return Terms(decision.grants, decision.destroys_others, blocked)
 
-        return self._outbox.take(terms, now=now, lease_s=config.timeout + _LEASE_MARGIN, patience=patience)
+        return self._outbox.take(terms, now=now, patience=patience)
 
     def _send_all(self, taken: Batch, tally: Tally) -> bool:
         """Send the records of a batch, halving what the sink finds faulty; False when there is no use in going on."""
@@ -245,17 +231,22 @@ class Delivery:
         now_ns = self._clock()
         skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
         records, fresh = batch.retimed(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
-        now, lease_s = now_ns / NANOSECONDS, config.timeout + _LEASE_MARGIN
         encode = partial(batch.encode, packs=self._packs)
         present, body, number = self._outbox.begin(
-            records, encode, fresh=fresh, sink=config.sink, now=now, lease_s=lease_s, patience=tally.left()
+            records,
+            encode,
+            fresh=fresh,
+            sink=config.sink,
+            now=now_ns / NANOSECONDS,
+            lock=self._lock.file_id,
+            patience=tally.left(),
         )
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget, began = min(config.timeout, tally.left()), time.monotonic()
-        if grants := frozenset({record.grant for record in present if record.grant is not None}):
-            self._on_leaving()
-        permit = Permit(self.right, grants, config.lock_path, began + budget)
+        grants = frozenset({record.grant for record in present if record.grant is not None})
+        tally.has_analytics = tally.has_analytics or bool(grants)
+        permit = Permit(self.right, grants)
         if tally.is_up():
             permit.refusal = _TIME_UP
             answer = Answer(None)
@@ -263,9 +254,6 @@ class Delivery:
             answer = make_attempt(self._worker, self._sender, body, permit, budget)
         tally.note_attempt(time.monotonic() - began)
         self.withheld = "" if permit.cancelled else permit.refusal
-        if permit.is_lock_lost:
-            # Whoever holds the lock may do so for long; base records need not wait for it.
-            self._analytics_wait_until = time.monotonic() + _LOCK_WAIT
         if self.withheld:
             why, patience = permit.refusal, tally.left()
             self._outbox.settle(
@@ -311,7 +299,6 @@ class Delivery:
         settled = fates(records, judged, now)
         rejected = 0 if refused else judgement.rejected
         after = self.config.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
-        self._leader.mine = after.last_at
         self._outbox.settle(
             number,
             settled,
@@ -338,8 +325,7 @@ class Delivery:
             why = reason or ("the sink rejected it" if end == "rejected" else "")
             for uid in self._awaited.keys() & {record.uid for record in records} if self._awaited else ():
                 self._awaited[uid] = ("kept" if end == "put off" else end, why)
-            for record in [it for it in records if it.derived and end == "delivered"]:
-                self._on_delivered(record)
+            tally.once += [record.name for record in records if record.derived and end == "delivered"]
 
     def _now(self) -> float:
         return self._clock() / NANOSECONDS
@@ -373,6 +359,8 @@ class Tally:
         self.delivered = 0
         self.rejected = 0
         self.reason = reason
+        self.once: list[str] = []  # names of delivered records of which there is one an install, or one a day
+        self.has_analytics = False  # whether a request with analytics was begun
         self._deadline = time.monotonic() + budget
         self._least = 0.0
 

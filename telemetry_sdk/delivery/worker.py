@@ -10,86 +10,38 @@ import contextlib
 import signal
 import sys
 import threading
-import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from telemetry_sdk.model import Decision
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["NoThreadError", "Permit", "Worker", "make_attempt", "sending_lock"]
-
-_process_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def sending_lock(path: Path | None, wait_s: float) -> Iterator[None]:
-    """Hold the lock under which requests with analytics are made, from their first byte to the end of the attempt.
-
-    Whoever withdraws consent takes it once after writing the decision: a request that held it before is over, one
-    that gets it later sees the decision.
-
-    Raises:
-        StateError: It was not free within *wait_s* seconds.
-    """
-    if path is None:
-        if not _process_lock.acquire(timeout=max(wait_s, 0.0)):
-            raise StateError("another thread is still sending")
-        try:
-            yield
-        finally:
-            _process_lock.release()
-    else:
-        with file_lock(path, max(wait_s, 0.0)):
-            yield
+__all__ = ["NoThreadError", "Permit", "Worker", "make_attempt"]
 
 
 class Permit:
     """Entered when the first byte of one request is to be written: the last look at the right to send it.
 
-    Whoever made the attempt calls `release` when it is over; until then nobody's withdrawal of consent returns.
-
     Args:
         right: What may leave now.
         grants: The consents of the analytics records in it; empty for base records alone.
-        lock_path: See `sending_lock`.
-        deadline: When the attempt is given up, by the monotonic clock.
 
-    `refusal` says why the request did not leave, if it did not; `is_lock_lost` whether the lock was the reason.
-    `cancelled` is set by the supervisor that gave up.
+    `refusal` says why the request did not leave, if it did not. `cancelled` is set by the supervisor that gave up.
     """
 
-    def __init__(
-        self, right: Callable[[], Decision], grants: frozenset[str], lock_path: Path | None, deadline: float
-    ) -> None:
+    def __init__(self, right: Callable[[], Decision], grants: frozenset[str]) -> None:
         self.refusal = ""
         self.cancelled = False
-        self.is_lock_lost = False
         self._right = right
         self._grants = grants
-        self._lock_path = lock_path
-        self._deadline = deadline
-        self._stack = contextlib.ExitStack()
-        self._is_held = False
 
     def __enter__(self) -> None:
-        if self._grants and not self._is_held:
-            try:
-                # Not to the very end: the refusal is to be heard before the attempt is given up.
-                wait = (self._deadline - time.monotonic()) * 0.8
-                self._stack.enter_context(sending_lock(self._lock_path, wait))
-                self._is_held = True
-            except StateError as error:
-                self.is_lock_lost = True
-                self._refuse(str(error))
         decision = self._right()
         if self.cancelled:
             self._refuse("its time is up")
@@ -97,15 +49,9 @@ class Permit:
             self._refuse(decision.hold or decision.reason)
 
     def __exit__(self, *exception: object) -> None:
-        """Keep the lock: the request is under way."""
-
-    def release(self) -> None:
-        """Let go of the lock, in the thread that entered."""
-        self._is_held = False
-        self._stack.close()
+        """Do nothing: the request is under way."""
 
     def _refuse(self, reason: str) -> None:
-        self.release()
         self.refusal = reason
         raise NotPermittedError(reason)
 
@@ -232,11 +178,8 @@ def make_attempt(worker: Worker, sender: Sender, body: bytes, permit: Permit, bu
     """Return the sink's answer to *body*, sent by *worker* within *budget* seconds, or why there is none."""
 
     def job() -> Answer:
-        try:
-            # Given up before the worker came to it, it must not meet the next attempt.
-            return Answer(None) if permit.cancelled else sender.send(body, permit, budget)
-        finally:
-            permit.release()
+        # Given up before the worker came to it, it must not meet the next attempt.
+        return Answer(None) if permit.cancelled else sender.send(body, permit, budget)
 
     answer = None
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.host.quiet import quiet_logs
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LockTimeoutError",
+    "ProcessLock",
     "StateError",
     "file_lock",
     "identity_of",
@@ -96,6 +99,144 @@ def _lock_class() -> type[filelock.BaseFileLock]:
             raise NotImplementedError
 
     return Lock
+
+
+_POLL: Final = 0.005
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+class ProcessLock:
+    """A lock file that one thread of one process of this machine holds, from `take` to `give`.
+
+    It dies with its process, even if a child that was forked meanwhile lives: POSIX gives such a lock to a process and
+    to none of its children. What it would give to all threads of a process is kept from them by a mutex for each path.
+    Never used over a fork: a child begins with none. Where the file system has no locks (see `is_shared`), or there is
+    no *path*, threads of this process alone exclude each other.
+    """
+
+    _mutexes: dict[str, Any] = {}  # noqa: RUF012 - shared by all, that is what it is for
+    _open: set[int] = set()  # noqa: RUF012
+    _pid = 0
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._name = os.path.realpath(path) if path else f"memory:{id(self)}"
+        self._descriptor: int | None = None
+        self._owner: tuple[int, int] = (0, 0)
+        self.problem = ""  # why it could not be had, the newest time it was asked for
+        self.is_shared = True  # False once it was seen that the file system has no locks
+
+    @property
+    def file_id(self) -> str:
+        """Which file it is that is held: another one under the same name is another lock. Empty without a file."""
+        if self._descriptor is None:
+            return ""
+        found = os.fstat(self._descriptor)
+        return f"{found.st_dev}:{found.st_ino}"
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread holds it."""
+        return self._owner == (os.getpid(), threading.get_ident())
+
+    def take(self, wait_s: float) -> bool:
+        """Take it, waiting at most *wait_s* seconds, and tell whether that succeeded; not twice by one thread."""
+        deadline = time.monotonic() + max(wait_s, 0.0)
+        mutex = self._mutex()
+        if self.is_mine:
+            self.problem = "this thread is sending already"
+            return False
+        if not mutex.acquire(timeout=max(wait_s, 0.0)):
+            self.problem = "another thread is sending"
+            return False
+        taken = False
+        try:
+            taken = self._path is None or self._lock_file(self._path, deadline)
+            if taken:
+                self._owner = (os.getpid(), threading.get_ident())
+        finally:
+            if not taken:
+                mutex.release()
+        return taken
+
+    def give(self) -> None:
+        """Give it back; nothing happens where this thread has not got it."""
+        if not self.is_mine:
+            return
+        self._owner = (0, 0)
+        self._close()
+        self._mutex().release()
+
+    def _mutex(self) -> Any:
+        cls = ProcessLock
+        if cls._pid != os.getpid():  # another process: the parent's mutexes and descriptors mean nothing here
+            for descriptor in cls._open:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+            cls._pid, cls._mutexes, cls._open = os.getpid(), {}, set()
+        return cls._mutexes.setdefault(self._name, threading.Lock())
+
+    def _lock_file(self, path: Path, deadline: float) -> bool:
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            make_file(path)
+            self._descriptor = os.open(path, flags)
+            ProcessLock._open.add(self._descriptor)
+            while not _try_lock(self._descriptor):
+                if time.monotonic() >= deadline:
+                    self.problem = "another process is sending"
+                    self._close()
+                    return False
+                time.sleep(_POLL)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                self.is_shared = False
+                return True
+            self.problem = f"{path.name} cannot be used ({type(error).__name__})"
+            self._close()
+            return False
+        except BaseException:
+            self._close()
+            raise
+        return True
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            ProcessLock._open.discard(descriptor)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock the open file for this process; False when another one has it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _try_lock_on_windows(descriptor)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+def _try_lock_on_windows(descriptor: int) -> bool:
+    try:
+        import msvcrt
+    except ImportError:
+        return True  # neither kind: threads of this process alone exclude each other
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
 
 
 def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:

@@ -59,7 +59,7 @@ class Terms(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records to send now, ordered by time. With records the lease is held, until `Outbox.release` or its expiry.
+    """Records to send now, ordered by time. For the holder of the delivery lock.
 
     Attributes:
         records: The records.

@@ -3,20 +3,18 @@
 The outbox does not know what a record means. It knows
 
 - a closed ledger: accepted = delivered + pending + rejected + dropped, by reason;
-- one delivery at a time per machine: a lease with an expiry, free at once when its owner is dead;
 - the circuit (how long to leave the sink alone, and why), persisted so that no restart hammers a sick sink;
 - the sent log: the newest requests byte for byte, with their outcome.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.model import NANOSECONDS
-from telemetry_sdk.outbox import batch, dequeue, lease, sent_log, tables
+from telemetry_sdk.outbox import batch, dequeue, sent_log, tables
 from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.database import BUSY_WAIT, Database
 from telemetry_sdk.outbox.enqueue import Enqueuer, Put
@@ -31,21 +29,19 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
     from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
-__all__ = ["BUSY", "Batch", "Outbox", "Put", "StoreError", "Terms"]
+__all__ = ["Batch", "Outbox", "Put", "StoreError", "Terms"]
 
 FILE_NAME: Final = "outbox.sqlite3"
 _MOST_ROUNDS: Final = 10
 _SETTLING: Final = 0.25
-BUSY: Final = "another process is sending"
 
 
 class Outbox:
     """The queue of one app. Every method may raise `StoreError` and then has changed nothing."""
 
-    def __init__(self, directory: Path | None, limits: Limits, owner: str) -> None:
+    def __init__(self, directory: Path | None, limits: Limits) -> None:
         self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
-        self._owner = owner
         self._enqueuer = Enqueuer(self._database, directory, limits)
         self._cleared_for: frozenset[str] | None = None
 
@@ -75,9 +71,8 @@ class Outbox:
         self._database.run(lambda _: None, write=False, patience=0.0)
         return self._database.durable
 
-    def after_fork(self, owner: str) -> None:
-        """Start afresh in a forked child, under its own name."""
-        self._owner = owner
+    def after_fork(self) -> None:
+        """Start afresh in a forked child."""
         self._database.after_fork_in_child()
 
     def put(self, record: Record, *, replaces: bool = False) -> Put:
@@ -88,56 +83,36 @@ class Outbox:
         """Tell whether the record with this derived uid was delivered."""
         return self._database.run(lambda db: tables.has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
 
-    def take(
-        self, terms: Callable[[Circuit], Terms], *, now: float, lease_s: float, patience: float = BUSY_WAIT
-    ) -> Batch:
-        """Take the lease and the oldest records that may leave now, up to the batch limits.
-
-        When there are none the lease is given back in the same transaction, so that a record stored by another
-        process meanwhile finds it free.
+    def take(self, terms: Callable[[Circuit], Terms], *, now: float, patience: float = BUSY_WAIT) -> Batch:
+        """Take the oldest records that may leave now, up to the batch limits. For the holder of the delivery lock.
 
         Args:
             terms: Tells what may leave. Asked inside the transaction: a record that is there was stored after its
                 consent was, so terms asked for now know that consent, and terms asked for earlier may not.
             now: Seconds since 1970.
-            lease_s: How long the lease lasts unless renewed.
             patience: Seconds to wait while another program holds the file.
         """
         for _ in range(_MOST_ROUNDS):
             spilled = self._enqueuer.spill.names()
-            take = partial(self._take, terms, now, lease_s, spilled)
+            take = partial(self._take, terms, now, spilled)
             grants, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
             self._enqueuer.spill.remove(spilled)
             if grants is None:
                 return Batch((), circuit, blocked)
-            if records := self._read(grants, now):
+            if records := dequeue.read(self._database, grants, now=now, limit=self._limits.batch_records):
                 chosen = batch.fitting(records, self._limits.batch_bytes)
                 has_more = len(records) == self._limits.batch_records or len(chosen) < len(records)
                 return Batch(chosen, circuit, has_more=has_more)
-        self.release()
         raise StoreError("the outbox cannot be read")
 
-    def _read(self, grants: frozenset[str], now: float) -> list[Pending]:
-        try:
-            return dequeue.read(self._database, grants, now=now, limit=self._limits.batch_records)
-        except BaseException:
-            with contextlib.suppress(StoreError):
-                self.release()
-            raise
-
     def _take(
-        self,
-        terms: Callable[[Circuit], Terms],
-        now: float,
-        lease_s: float,
-        spilled: Sequence[str],
-        db: sqlite3.Connection,
+        self, terms: Callable[[Circuit], Terms], now: float, spilled: Sequence[str], db: sqlite3.Connection
     ) -> tuple[frozenset[str] | None, Circuit, str, frozenset[str] | None]:
-        """Take the lease if there is something to send.
+        """Take in what was spilled, and destroy what may not stay.
 
         Returns:
-            The consents under which it may leave, or None when there is nothing; the circuit; why nothing may leave;
-            and the consents that all analytics have now.
+            The consents under which records may leave, or None when there is nothing; the circuit; why nothing may
+            leave; and the consents that all analytics have now.
         """
         self._enqueuer.take_in(db, spilled)
         circuit = sent_log.read_circuit(db)
@@ -147,13 +122,10 @@ class Outbox:
         cleared_for = agreed.grants if agreed.destroy_others else None
         if agreed.blocked:
             return None, circuit, agreed.blocked, cleared_for
-        if not lease.is_free(db, self._owner, now, lease_s):
-            return None, circuit, BUSY, cleared_for
         tables.expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
         has_some = dequeue.has_some(db, agreed.grants, now=now)
         if not has_some:
             tables.check_count(db)
-        lease.take(db, self._owner if has_some else "", now + lease_s)
         return agreed.grants if has_some else None, circuit, "", cleared_for
 
     def begin(
@@ -164,13 +136,13 @@ class Outbox:
         fresh: Sequence[Pending] = (),
         sink: str,
         now: float,
-        lease_s: float,
+        lock: str = "",
         patience: float = BUSY_WAIT,
     ) -> tuple[tuple[Pending, ...], bytes, int]:
-        """Write down what is about to be sent; *patience* as in `take`.
+        """Write down what is about to be sent, and under which *lock*; *patience* as in `take`.
 
         The bodies of *fresh*, which are some of *records*, replace the stored ones, so that a retry is byte-identical.
-        Records that are gone (withdrawn by another process) are left out; all are, when the lease was lost.
+        Records that are gone (withdrawn by another process) are left out.
 
         Returns:
             The records that remain, the request's body, and its number in the sent log. Without records the body is
@@ -179,7 +151,7 @@ class Outbox:
         while True:
             # Before the transaction: it takes long, and whoever stores a record would wait for it.
             body = encode(records)
-            log = partial(self._log, records, fresh, body, sink, now, lease_s)
+            log = partial(self._log, records, fresh, body, sink, lock, now)
             number = self._database.run(log, patience=min(patience, BUSY_WAIT))
             if isinstance(number, int):
                 return tuple(records), body, number
@@ -193,17 +165,25 @@ class Outbox:
         fresh: Sequence[Pending],
         body: bytes,
         sink: str,
+        lock: str,
         now: float,
-        lease_s: float,
         db: sqlite3.Connection,
     ) -> int | list[Pending]:
         """Return the number of the request's line in the sent log, or the records that remain when not all do."""
-        there = tables.still_waiting(db, records) if lease.holder(db) == self._owner else []
+        there = tables.still_waiting(db, records)
         if len(there) < len(records) or not there:
             return there
         tables.replace_bodies(db, fresh)
-        lease.renew(db, now + lease_s)
-        number = sent_log.log_request(db, at_ns=int(now * NANOSECONDS), sink=sink, body=body, records=len(there))
+        has_analytics = any(record.grant is not None for record in there)
+        number = sent_log.log_request(
+            db,
+            at_ns=int(now * NANOSECONDS),
+            sink=sink,
+            body=body,
+            records=len(there),
+            has_analytics=has_analytics,
+            lock=lock,
+        )
         sent_log.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
         return number
 
@@ -246,13 +226,14 @@ class Outbox:
 
         self._database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
-    def release(self) -> None:
-        """Give the lease back, if it is still this owner's. It ends by itself where another program holds the file."""
-        self._database.run(lambda db: lease.release(db, self._owner), patience=0.0)
-
     def circuit(self, *, patience: float | None = None) -> Circuit:
         """Return how long the sink is to be left alone."""
         return self._database.run(sent_log.read_circuit, write=False, patience=patience)
+
+    def has_analytics_in_flight(self, since_ns: int, lock: str) -> bool:
+        """Tell whether a request with analytics may be under way that the holder of *lock* keeps from nothing."""
+        look = partial(sent_log.has_analytics_in_flight, since_ns=since_ns, lock=lock)
+        return self._database.run(look, write=False)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""

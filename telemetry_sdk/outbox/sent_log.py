@@ -10,19 +10,39 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk.model import Circuit, SentRequest, timestamp
 from telemetry_sdk.outbox.store_errors import DamagedError
-from telemetry_sdk.outbox.tables import one
+from telemetry_sdk.outbox.tables import has_row, one
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["end_request", "log_request", "read_circuit", "read_log", "trim_log", "write_circuit"]
+__all__ = [
+    "end_request",
+    "has_analytics_in_flight",
+    "log_request",
+    "read_circuit",
+    "read_log",
+    "trim_log",
+    "write_circuit",
+]
 
 
-def log_request(db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int) -> int:
+def log_request(
+    db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int, has_analytics: bool, lock: str
+) -> int:
     """Begin a line of the sent log and return its number."""
-    query = "INSERT INTO sent (at_ns, sink, body, records, verdict, reason) VALUES (?, ?, ?, ?, 'in flight', '')"
-    return int(db.execute(query, (at_ns, sink, body, records)).lastrowid or 0)
+    columns = "at_ns, sink, body, records, analytics, lock, verdict, reason"
+    query = f"INSERT INTO sent ({columns}) VALUES (?, ?, ?, ?, ?, ?, 'in flight', '')"
+    return int(db.execute(query, (at_ns, sink, body, records, has_analytics, lock)).lastrowid or 0)
+
+
+def has_analytics_in_flight(db: sqlite3.Connection, since_ns: int, lock: str) -> bool:
+    """Tell whether a request with analytics was begun after *since_ns* and has not ended, as far as was written.
+
+    What was begun under *lock*, which the caller holds, has ended: with its process, if nobody wrote it down.
+    """
+    query = "SELECT 1 FROM sent WHERE verdict = 'in flight' AND analytics AND at_ns > ? AND lock <> ?"
+    return has_row(db, query, since_ns, lock)
 
 
 def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verdict: str, reason: str) -> None:

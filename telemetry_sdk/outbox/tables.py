@@ -346,11 +346,10 @@ CREATE TRIGGER counted AFTER INSERT ON records BEGIN
   UPDATE totals SET accepted = new.seq, pending = pending + 1, bytes = bytes + length(new.body); END;
 CREATE TABLE dropped (reason TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);
-CREATE TABLE lease (id INTEGER PRIMARY KEY CHECK (id = 1), owner TEXT NOT NULL, until REAL NOT NULL);
 CREATE TABLE sent (
   id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, sink TEXT NOT NULL, body BLOB NOT NULL,
-  records INTEGER NOT NULL, status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL);
+  records INTEGER NOT NULL,
+  analytics INTEGER NOT NULL, lock TEXT NOT NULL, status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL);
 INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0);
 INSERT INTO circuit VALUES (1, '{}');
-INSERT INTO lease VALUES (1, '', 0);
 """

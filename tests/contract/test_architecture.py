@@ -34,7 +34,6 @@ PURE = {
         "consent.policy",
         "analytics.values",
         "analytics.route",
-        "delivery.leader",
         "sender.endpoint",
         "analytics.catalog.format",
         "delivery.retry",
@@ -200,9 +199,10 @@ def length(node: ast.FunctionDef) -> int:
 
 def test_the_contract_of_the_rooms_holds() -> None:
     """import-linter's contract in pyproject.toml: each room imports from floors below its own only."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT.parent, capture_output=True, text=True
-    )
+    program = Path(sys.executable).with_name("lint-imports")
+    if not program.exists():
+        pytest.skip("needs import-linter")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT.parent, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout
 

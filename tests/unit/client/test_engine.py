@@ -6,26 +6,17 @@ import pytest
 from sink_server import Reply
 
 from telemetry_sdk.client.override import engine_of
-from telemetry_sdk.delivery.deliver import Tally
-from telemetry_sdk.host.files import file_lock
+from telemetry_sdk.delivery.deliver import BUSY, Tally
 
 
-@pytest.mark.parametrize("way", ["locked", "withdrawing"])
-def test_what_passes_is_tried_again_soon(make, state_dir, monkeypatch, way):
+@pytest.mark.parametrize(("reason", "wait_s"), [("locked by another program", 5.0), (BUSY, 1.0)])
+def test_what_passes_is_tried_again_soon(make, monkeypatch, reason, wait_s):
     """What another process stood in the way of leaves some seconds later, not at the next wake-up."""
     telemetry = make(delivery="manual")
     telemetry.opt_in()
-    if way == "locked":
-        monkeypatch.setattr(
-            engine_of(telemetry).session.delivery, "deliver", lambda *_, **__: Tally(reason="locked by another program")
-        )
-    else:
-        budgets = iter((0.2, 2.0, 20.0))  # a loaded machine may use up the first before it comes to the lock
-        with file_lock(state_dir / "sending.lock", 1):
-            while "holds sending.lock" not in telemetry.flush(next(budgets)).reason:
-                pass
+    monkeypatch.setattr(engine_of(telemetry).session.delivery, "deliver", lambda *_, **__: Tally(reason=reason))
 
-    assert engine_of(telemetry)._background_step() == 5.0
+    assert engine_of(telemetry)._background_step() == wait_s
 
 
 @pytest.mark.parametrize("held", ["by a switch", "put off"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -15,14 +13,12 @@ from process_tools import GUARD, Program
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
 from telemetry_sdk.outbox import dequeue
-from telemetry_sdk.outbox.lease import new_owner
-from telemetry_sdk.outbox.queue import BUSY, FILE_NAME, Batch, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.queue import FILE_NAME, Batch, Outbox, Put, StoreError, Terms
 from telemetry_sdk.outbox.store_errors import DamagedError
 from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
 SECOND = 1_000_000_000
 NOW = 1_780_000_000.0
-LEASE_S = 7.0
 CIRCUIT = Circuit(last_status=200, last_at=NOW)
 YES = "2026-05-28T20:26:40.123456Z"
 OTHER = "2026-05-29T07:00:00.000001Z"
@@ -40,8 +36,8 @@ def base(uid: str, name: str = "base_telemetry.heartbeat", *, size: int = 100, a
 class Queue:
     """An outbox whose ledger is checked against its tables after every step."""
 
-    def __init__(self, directory: Path | None, token: str = "a", **limits: float) -> None:
-        self.outbox = Outbox(directory, Limits(**limits), new_owner(os.getpid(), token))
+    def __init__(self, directory: Path | None, **limits: float) -> None:
+        self.outbox = Outbox(directory, Limits(**limits))
 
     def put(self, *records: Record, **options: bool) -> list[bool]:
         found = [self.outbox.put(record, **options) is not Put.KNOWN for record in records]
@@ -50,18 +46,17 @@ class Queue:
 
     def take(self, *grants: str, now: float = NOW, blocked: str = "", destroy_others: bool = False) -> Batch:
         terms = Terms(frozenset(grants), destroy_others, blocked)
-        found = self.outbox.take(lambda _: terms, now=now, lease_s=LEASE_S)
+        found = self.outbox.take(lambda _: terms, now=now)
         self.check()
         return found
 
     def uids(self, *grants: str, now: float = NOW) -> list[str]:
-        """The uids that would be sent now; the lease is given back."""
+        """The uids that would be sent now."""
         found = [record.uid for record in self.take(*grants, now=now).records]
-        self.outbox.release()
         return found
 
     def begin(self, records, *, fresh=(), now: float = NOW, sink: str = "sink"):
-        found = self.outbox.begin(records, encode, fresh=fresh, sink=sink, now=now, lease_s=LEASE_S)
+        found = self.outbox.begin(records, encode, fresh=fresh, sink=sink, now=now)
         self.check()
         return found
 
@@ -72,10 +67,9 @@ class Queue:
         self.check()
 
     def deliver(self, *grants: str, fate: str = "delivered", now: float = NOW) -> list[str]:
-        """Claim, begin, settle and release; return the uids."""
+        """Take, begin and settle; return the uids."""
         records, _, number = self.begin(self.take(*grants, now=now).records, now=now)
         self.settle(number, [Fate(records, fate, now + 86_400)])
-        self.outbox.release()
         return [record.uid for record in records]
 
     @property
@@ -133,7 +127,7 @@ def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
     source = """
     from telemetry_sdk.model import Layer, Record
     from telemetry_sdk.outbox.queue import Outbox
-    outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), "1::x")
+    outbox = Outbox(Path(SETTINGS["state_dir"]), Limits())
     for n in range(10_000):
         assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g")).value == "stored"
         os.write(1, f"uid {n}\\n".encode())
@@ -154,7 +148,7 @@ def test_a_derived_uid_is_accepted_once_while_it_waits(queue, state_dir):
     assert queue.put(base("first", "first_seen")) == [True]
 
     assert queue.put(base("first", "first_seen")) == [False]
-    assert Queue(state_dir, "b").put(base("first", "first_seen")) == [False]
+    assert Queue(state_dir).put(base("first", "first_seen")) == [False]
     assert queue.counts.accepted == 1
 
 
@@ -374,7 +368,7 @@ def test_terms_are_asked_inside_the_transaction(queue):
             queue.outbox.counts()
         return Terms(frozenset({YES}))
 
-    assert [record.uid for record in queue.outbox.take(terms, now=NOW, lease_s=LEASE_S).records] == ["e"]
+    assert [record.uid for record in queue.outbox.take(terms, now=NOW).records] == ["e"]
     assert seen == [Circuit(failures=3)]
 
 
@@ -398,109 +392,6 @@ def test_records_that_are_missing_from_the_file_are_noticed(queue, state_dir):
     assert queue.put(event("3")) == [True]
 
 
-# -- the lease
-
-
-def test_the_lease_is_exclusive(queue, state_dir):
-    """While one owner has records claimed another gets none, and the first one's claim is renewed."""
-    queue.put(event("e"))
-    other = Queue(state_dir, "b")
-    assert queue.take(YES).records
-
-    assert other.take(YES) == Batch((), Circuit(), BUSY)
-    assert queue.take(YES).records
-    queue.outbox.release()
-    assert other.take(YES).records
-    assert queue.take(YES).blocked == BUSY
-
-
-def test_a_claim_without_records_takes_no_lease(queue, state_dir):
-    """Who finds nothing to send leaves the lease to others."""
-    queue.take(YES)
-    queue.outbox.put(event("e", grant=OTHER))
-    assert queue.take(YES).records == ()
-
-    assert Queue(state_dir, "b").take(OTHER).records
-
-
-def test_the_lease_expires(queue, state_dir):
-    """A lease lasts as long as was asked for, and then it is free."""
-    queue.put(event("e"))
-    queue.take(YES)
-    other = Queue(state_dir, "b")
-
-    assert other.take(YES, now=NOW + LEASE_S - 0.1).blocked == BUSY
-    assert other.take(YES, now=NOW + LEASE_S).records
-
-
-def test_begin_renews_the_lease(queue, state_dir):
-    """Each request of a claim extends the lease from its own beginning."""
-    queue.put(event("e"))
-    records = queue.take(YES).records
-    queue.begin(records, now=NOW + 5)
-
-    assert Queue(state_dir, "b").take(YES, now=NOW + 5 + LEASE_S - 0.1).blocked == BUSY
-
-
-def test_a_lease_from_before_the_clock_was_set_back_is_free(queue, state_dir):
-    """A lease that seems to last longer than any was written by a clock since set back."""
-    queue.put(event("e"))
-    queue.take(YES)
-    other = Queue(state_dir, "b")
-
-    assert other.take(YES, now=NOW - 5).blocked == BUSY
-    assert other.take(YES, now=NOW - 86_400).records
-
-
-def test_releasing_another_one_s_lease_does_nothing(queue, state_dir):
-    """A release counts only for the owner."""
-    queue.put(event("e"))
-    queue.take(YES)
-    other = Queue(state_dir, "b")
-    other.outbox.release()
-
-    assert other.take(YES).blocked == BUSY
-
-
-CLAIMER = """
-from telemetry_sdk.outbox import dequeue
-from telemetry_sdk.outbox.lease import new_owner
-from telemetry_sdk.outbox.queue import Outbox, Terms
-outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "child"))
-claim = outbox.take(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=60)
-say("claimed", len(claim.records))
-time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
-def test_a_dead_owner_s_lease_is_free_at_once(tmp_path, state_dir, queue, reaped):
-    """The lease of a living process holds; that of a killed one is free at once, also while it is a zombie."""
-    queue.put(event("e"))
-    program = Program(CLAIMER, tmp_path, state_dir=state_dir, argument={"grant": YES, "now": NOW})
-    assert program.wait_for("claimed") == "claimed 1"
-    assert queue.take(YES).blocked == BUSY
-
-    if reaped:
-        program.kill()
-    else:
-        program.process.send_signal(signal.SIGKILL)
-        os.waitid(os.P_PID, program.process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
-
-    assert [record.uid for record in queue.take(YES).records] == ["e"]
-    program.kill()
-
-
-def test_a_lease_of_another_pid_namespace_is_believed(queue, state_dir):
-    """A container sees other pids: an owner of another namespace counts as alive until its lease ends."""
-    queue.put(event("e"))
-    stranger = Outbox(state_dir, Limits(), "4194305:another-namespace:x")
-    assert stranger.take(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S).records
-
-    assert queue.take(YES).blocked == BUSY
-    assert queue.take(YES, now=NOW + LEASE_S).records
-
-
 # -- begin and settle
 
 
@@ -522,25 +413,14 @@ def test_begin_leaves_out_what_is_gone(queue, state_dir):
     """Records another process destroyed after they were claimed are not sent; with none left there is no request."""
     queue.put(event("1"), event("2"))
     records = queue.take(YES).records
-    Queue(state_dir, "b").outbox.withdraw("1", "consent withdrawn")
+    Queue(state_dir).outbox.withdraw("1", "consent withdrawn")
 
     present, body, _ = queue.begin(records)
     assert ([record.uid for record in present], body) == (["2"], b"E:" + b"2".ljust(100, b"."))
 
-    Queue(state_dir, "b").outbox.purge("stop")
+    Queue(state_dir).outbox.purge("stop")
     assert queue.begin(records) == ((), b"", 0)
     assert len(queue.outbox.sent_log()) == 1
-
-
-def test_begin_without_the_lease_sends_nothing(queue, state_dir):
-    """An owner that slept past its lease finds that it may not send what another one claimed."""
-    queue.put(event("e"))
-    records = queue.take(YES).records
-    assert Queue(state_dir, "b").take(YES, now=NOW + LEASE_S).records
-
-    assert queue.begin(records, now=NOW + LEASE_S) == ((), b"", 0)
-    queue.outbox.release()
-    assert queue.begin(records) == ((), b"", 0)
 
 
 @pytest.mark.parametrize("number", [0, -7, -(2**63)])
@@ -561,29 +441,13 @@ def test_numbers_that_do_not_rise_are_damage(numbers):
         dequeue.rows_waiting(SimpleNamespace(execute=lambda *_: answer), frozenset({YES}), now=NOW, limit=9)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("the disk is gone")])
-def test_who_cannot_read_gives_the_lease_back(queue, state_dir, monkeypatch, error):
-    """A claim that ends in an error, or in a Ctrl-C, keeps no other process from sending."""
-    queue.put(event("e"))
-
-    def fail(*_: object, **__: object) -> list[Pending]:
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(dequeue, "read", fail)
-        with pytest.raises(type(error)):
-            queue.take(YES)
-
-    assert Queue(state_dir, "b").uids(YES) == ["e"]
-
-
 def test_what_cannot_be_read_ends_a_claim(queue, monkeypatch):
     """Records that are there and cannot be read, in a file damaged in a way we do not know, end in an error."""
     queue.put(event("e"))
     monkeypatch.setattr(dequeue, "read", lambda *_, **__: [])
 
     with pytest.raises(StoreError, match="cannot be read"):
-        queue.outbox.take(lambda _: Terms(frozenset({YES})), now=NOW, lease_s=LEASE_S)
+        queue.outbox.take(lambda _: Terms(frozenset({YES})), now=NOW)
 
 
 def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
@@ -593,10 +457,9 @@ def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
     late = first._replace(body=b"shorter")
 
     present, body, _ = queue.begin([late, second], fresh=[late])
-    queue.outbox.release()
 
     assert body == b"E:shorter|E:" + second.body
-    assert Queue(state_dir, "b").take(YES).records == present == (late, second)
+    assert Queue(state_dir).take(YES).records == present == (late, second)
     assert queue.counts.pending_bytes == len(b"shorter") + 100
 
 
@@ -629,7 +492,6 @@ def test_settle_writes_fates_circuit_and_log_in_one_step(queue, state_dir):
     )
 
     queue.check()
-    queue.outbox.release()
     counts = queue.counts
     assert (counts.delivered, counts.rejected, counts.pending) == (1, 1, 1)
     assert Queue(state_dir).outbox.circuit() == circuit
@@ -651,7 +513,7 @@ def test_partially_rejected_records_are_counted_as_rejected(queue):
 
 
 def test_settling_twice_counts_once(queue):
-    """Two owners that both sent a record (a lease ran out) count it once."""
+    """Two processes that both sent a record (the lock file was deleted) count it once."""
     queue.put(base("b"))
     (record,) = queue.take().records
 
@@ -772,7 +634,7 @@ def test_withdraw_destroys_one_record(queue):
 
 def test_threads_and_objects_put_at_one_moment(state_dir):
     """Eight threads on two objects store, and each record is there once."""
-    queues = [Queue(state_dir, "a"), Queue(state_dir, "b")]
+    queues = [Queue(state_dir), Queue(state_dir)]
 
     def work(n: int) -> None:
         for k in range(20):
@@ -790,7 +652,7 @@ def test_threads_and_objects_put_at_one_moment(state_dir):
 
 def test_a_derived_uid_raced_for_is_accepted_once(state_dir):
     """Of eight objects that put one derived uid at one moment, one is told that it was accepted."""
-    queues = [Queue(state_dir, str(n)) for n in range(8)]
+    queues = [Queue(state_dir) for _ in range(8)]
     barrier, accepted = threading.Barrier(8), []
 
     def work(queue: Queue) -> None:
@@ -816,30 +678,6 @@ def test_memory_takes_the_same_steps():
     assert queue.put(base("b")) == [False]
     assert not queue.outbox.is_durable()
     assert queue.outbox.database.path is None
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_has_a_lease_name_of_its_own(tmp_path, state_dir, queue):
-    """A forked child does not pass for its parent: while the parent sends, the child gets nothing to send."""
-    queue.put(event("e"))
-    source = """
-    from telemetry_sdk.outbox.lease import new_owner
-    from telemetry_sdk.outbox.queue import Outbox, Terms
-    outbox = Outbox(Path(SETTINGS["state_dir"]), Limits(), new_owner(os.getpid(), "parent"))
-    def claim():
-        return outbox.take(lambda _: Terms(frozenset([ARGUMENT["grant"]])), now=ARGUMENT["now"], lease_s=7)
-    assert len(claim().records) == 1
-    held = outbox.database.before_fork()
-    pid = os.fork()
-    if pid == 0:
-        outbox.after_fork(new_owner(os.getpid(), "child"))
-        os.write(1, claim().blocked.encode())
-        os._exit(0)
-    outbox.database.after_fork_in_parent(held=held)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert len(claim().records) == 1
-    """
-    assert Program(source, tmp_path, state_dir=state_dir, argument={"grant": YES, "now": NOW}).finish() == BUSY
 
 
 def test_a_circuit_that_is_no_circuit_is_damage(queue, state_dir):
@@ -921,7 +759,7 @@ def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
 def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
     """While one process reads what it claimed, another one may write."""
     queue.put(event("1"))
-    other = Queue(state_dir, "b")
+    other = Queue(state_dir)
     other.put(event("2"))
     inner = dequeue.rows_waiting
     stored: list[object] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -14,13 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from profiles import examples
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
-from telemetry_sdk.outbox.lease import new_owner
-from telemetry_sdk.outbox.queue import BUSY, Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.queue import Outbox, Put, StoreError, Terms
 from telemetry_sdk.outbox.tables import Fate
 
 SECOND = 1_000_000_000
 START = 1_780_000_000
-LEASE_S = 10.0
 LIMITS = Limits(records=7, bytes=1500, batch_records=4, batch_bytes=700, sent_log_requests=3)
 GRANTS = ("monday's yes", "tuesday's yes")
 who = st.integers(0, 1)
@@ -44,7 +41,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.now = float(START)
         self.made = 0
-        self.owners: list[str] = []
         self.outboxes = [self.open(), self.open()]
         self.waiting: list[Record] = []
         self.put_off: dict[str, float] = {}
@@ -52,14 +48,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.log: list[bytes] = []
-        self.lease: tuple[str, float] = ("", 0.0)
 
     def open(self) -> Outbox:
-        self.owners.append(new_owner(os.getpid(), str(len(self.owners))))
-        return Outbox(self.directory, LIMITS, self.owners[-1])
-
-    def owner(self, outbox: Outbox) -> str:
-        return self.owners[-2:][self.outboxes.index(outbox)]
+        return Outbox(self.directory, LIMITS)
 
     def drop(self, records: list[Record], reason: str) -> int:
         self.waiting = [record for record in self.waiting if record not in records]
@@ -117,13 +108,9 @@ class OutboxMachine(RuleBasedStateMachine):
         crash=st.sampled_from([0, 0, 0, 1, 2]),
     )
     def deliver(self, which: int, grants: frozenset[str], decided: list[str], slow: int, crash: int) -> None:
-        """Claim, begin, settle, release; a crash leaves out the end, after the claim (1) or after begin (2)."""
+        """Take, begin, settle; a crash leaves out the end, after the take (1) or after begin (2)."""
         outbox = self.outboxes[which]
-        take = outbox.take(lambda _: Terms(grants), now=self.now, lease_s=LEASE_S)
-        owner, until = self.lease
-        if owner not in ("", self.owner(outbox)) and self.now < until:
-            assert (take.records, take.blocked) == ((), BUSY)
-            return
+        take = outbox.take(lambda _: Terms(grants), now=self.now)
         due = [
             r
             for r in self.waiting
@@ -132,13 +119,11 @@ class OutboxMachine(RuleBasedStateMachine):
         assert [r.uid for r in take.records] == [r.uid for r in due[: len(take.records)]]
         assert bool(take.records) is bool(due)
         assert len(take.records) <= LIMITS.batch_records
-        self.lease = (self.owner(outbox), self.now + LEASE_S) if due else ("", 0.0)
         if crash == 1 or not due:
             return
         self.now += slow
-        self.lease = (self.owner(outbox), self.now + LEASE_S)
         present, body, number = outbox.begin(
-            take.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now, lease_s=LEASE_S
+            take.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now
         )
         assert present == take.records
         assert body == b"".join(r.body for r in due[: len(present)])
@@ -150,8 +135,6 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         circuit = Circuit(last_at=self.now)
         outbox.settle(number, settled, status=200, verdict="delivered", reason="", circuit=circuit)
-        outbox.release()
-        self.lease = ("", 0.0)
         self.settled(settled)
 
     def settled(self, fates: list[Fate]) -> None:
@@ -185,7 +168,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Both processes end, without a word, and two others begin: their leases must run out."""
+        """Both processes end, without a word, and two others begin."""
         self.outboxes = [self.open(), self.open()]
 
     # -- what must hold

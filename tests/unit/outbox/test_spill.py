@@ -22,7 +22,7 @@ def record(uid: str, *, layer: Layer = Layer.ANALYTICS, derived: bool = False, n
 
 @pytest.fixture
 def outbox(state_dir):
-    return Outbox(state_dir, Limits(), "me")
+    return Outbox(state_dir, Limits())
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def locked(outbox, state_dir):
 
 
 def take(outbox, *, destroy=True):
-    return outbox.take(lambda _: Terms(YES, destroy), now=2.0, lease_s=10)
+    return outbox.take(lambda _: Terms(YES, destroy), now=2.0)
 
 
 def test_what_is_kept_is_what_is_loaded(state_dir):
@@ -126,7 +126,7 @@ def test_what_was_withdrawn_meanwhile_is_not_taken_in(locked):
     outbox.put(record("event"))
     free()
 
-    claimed = outbox.take(lambda _: Terms(frozenset(), True), now=2.0, lease_s=10)
+    claimed = outbox.take(lambda _: Terms(frozenset(), True), now=2.0)
 
     assert claimed.records == ()
     assert outbox.counts().dropped == {"consent withdrawn": 1}

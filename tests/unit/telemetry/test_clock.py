@@ -162,28 +162,6 @@ def test_clock_jumps_under_a_waiting_circuit(make, sink, clock, jump, answer):
 
 
 @pytest.mark.parametrize("jump", JUMPS, ids=str)
-def test_clock_jumps_under_a_lease(make, sink, clock, state_dir, jump):
-    """A lease that a vanished owner left behind ends with its time, also when the clock was set meanwhile."""
-    import sqlite3
-
-    telemetry = make(clock=clock)
-    telemetry.opt_in()
-    telemetry.close()
-    db = sqlite3.connect(state_dir / "outbox.sqlite3")
-    with db:
-        # Of another machine or container, so that nobody here can see that it is dead.
-        db.execute("UPDATE lease SET owner = '1:elsewhere:x', until = ?", (clock() / 1e9 + 7,))
-    db.close()
-    assert telemetry.track_event("timer.started").outcome is Outcome.QUEUED
-    clock.move(**jump)
-    clock.move(seconds=80)
-
-    assert telemetry.track_event("timer.started").outcome is Outcome.DELIVERED
-    expired = jump.get("days", 0) > 30
-    assert sink.names == ["analytics.install", "timer.started", "timer.started"][: 2 if expired else 3]
-
-
-@pytest.mark.parametrize("jump", JUMPS, ids=str)
 def test_records_made_before_a_jump_arrive_once(make, sink, clock, jump):
     """Records waiting while the clock is set arrive once, with a time that no store finds old, and their own beside."""
     telemetry = make(clock=clock, delivery="manual")

@@ -220,16 +220,15 @@ def test_consents_of_one_millisecond_are_told_apart(make, state_dir):
     assert {moment[:23] for moment in moments} == {"2026-05-28T20:26:40.123"}
 
 
-@pytest.mark.parametrize(("gathers", "delivered"), [(True, 1), (False, 6)])
-def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make, gathers, delivered):
-    """In the background a busy program's events leave together, not one request after the other; a flush sends all."""
+def test_what_is_stored_during_a_request_waits_for_the_next_delivery(make):
+    """A busy program's events leave together, not one request after the other: a delivery ends with what waited."""
     sender = BusySender()
     sender.telemetry = telemetry = make(delivery="manual", sender=sender)
     telemetry.opt_in()
 
-    tally = engine_of(telemetry).session.delivery.deliver(20, gathers=gathers)
+    tally = engine_of(telemetry).session.delivery.deliver(20)
 
-    assert (tally.delivered, sender.requests, tally.reason) == (delivered, delivered, "")
+    assert (tally.delivered, sender.requests, tally.reason) == (1, 1, "")
 
 
 def test_full_requests_follow_each_other(make):
@@ -240,7 +239,7 @@ def test_full_requests_follow_each_other(make):
     for n in range(24):
         telemetry.track_event("timer.started", {"n": n})
 
-    tally = engine_of(telemetry).session.delivery.deliver(20, gathers=True)
+    tally = engine_of(telemetry).session.delivery.deliver(20)
 
     assert (tally.delivered, sender.requests) == (27, 3)
 
@@ -266,16 +265,6 @@ def test_no_request_is_begun_that_would_be_broken_off(make, sink, monkeypatch):
     assert (report.delivered, report.reason) == (2, "the time was up")
     assert engine_of(telemetry).session.outbox.circuit().failures == 0
     assert telemetry.flush(100).delivered == 2
-
-
-def test_one_of_many_processes_delivers_what_all_store(make):
-    """What waits is left for a moment to the process that has just delivered."""
-    one, two = make(delivery="manual"), make(delivery="manual")
-    one.opt_in()
-    one.flush()
-
-    assert engine_of(one).session.delivery.others_lead() == 0.0
-    assert engine_of(two).session.delivery.others_lead() > 0.0
 
 
 def test_manual_sends_on_flush_only(make, sink):
