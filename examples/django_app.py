@@ -3,7 +3,7 @@
     gunicorn --preload --workers 4 django_app:application       prints its address; the processes are one install
 
 It sends in the background: no visitor waits for the sink. Django keeps the route on its own request object, so a
-middleware hands it on, and identifies after that: what is tracked before the route is known has the raw path, cleaned.
+middleware hands it on, and identifies after that: what is tracked before the route is known carries none.
 Consent belongs to the install: in a real site /privacy is for the administrator, behind a login and the CSRF check, and
 the user comes from the session. Sink: ACME_DJANGO_TELEMETRY_ENDPOINT. Needs telemetry-sdk[web], django and gunicorn.
 """

@@ -300,11 +300,15 @@ class Telemetry:
 
     @guarded(_refused)
     def track_page_view(
-        self, path: str, properties: Mapping[str, object] | None = None, *, user_id: object = None
+        self, route: str | None, properties: Mapping[str, object] | None = None, *, user_id: object = None
     ) -> Receipt:
-        """Send ``analytics.page_view`` with *path*: a route, or a path of which `route` leaves no id."""
+        """Send ``analytics.page_view`` with *route* as its ``path``, such as ``/notes/{id}``.
+
+        It is sent as you wrote it, but for query, fragment and host: hand over no path that somebody asked for. None
+        stands for the route of the bound request, and where that is not known the event has no ``path``.
+        """
         scope = self._engine.scope
-        around = partial(scope.attributes, path=path)
+        around = partial(scope.attributes, path=route)
         return self._send(PAGE_VIEW, properties, user_id, around, scope.user_or)
 
     @guarded(_refused)
@@ -329,8 +333,9 @@ class Telemetry:
     ) -> RequestScope:
         """Bind a request for a ``with`` block: what is tracked in it carries its path, browser and device (`scope`).
 
-        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone. Within a
-        request a path, *browser* or *device* alone leaves the others as they are.
+        *context* is a `web.RequestContext`, a function that returns one for each event, or the path alone. A *path* is
+        a route that you wrote, such as ``/notes/{id}``, as in `track_page_view`. Within a request a path, *browser* or
+        *device* alone leaves the others as they are.
         """
         return self._engine.scope.request(context, path=path, browser=browser, device=device)
 

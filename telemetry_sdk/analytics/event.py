@@ -132,7 +132,7 @@ def request_context(
 ) -> dict[str, str]:
     """Return the request context to add: of ``path``, ``browser`` and ``device`` those that are given.
 
-    Of a path only the route is kept: no scheme, host, query or fragment, and no segment that looks like an id. With a
+    A path is a route, brought into one form: no scheme, host, query or fragment; an empty one is none. With a
     *scrubber* all are scrubbed, a path as a route, and what was removed is counted in *tally*.
 
     Raises:
@@ -147,6 +147,8 @@ def request_context(
             raise InvalidEventError("context", "may hold path, browser and device, as strings")
         text = str.__str__(value)
         if name == "path":
+            if not text.strip():
+                continue
             text = "[path]" if text.strip()[:5].lower() == "file:" else clean_route(text)
         if scrubber is not None:
             text = scrubber.text(text, tally, ROUTE if name == "path" else "")

@@ -1,16 +1,17 @@
 """What a request tells about itself: the route, and the families of browser and device. Never who made it.
 
-No address, no query, no full header: see `route` for what is left of a path and `user_agent` for the families.
+No path, no address, no query, no full header: see `route` for what a route is and `user_agent` for the families.
 
 The route of a request is known only once the framework has matched it, which is after a middleware sees the request.
 So a middleware binds a `WsgiRequest` or an `AsgiRequest`, which is asked when an event is made. It finds the route
 
 1. where the host put it: ``environ["telemetry_sdk.route"]`` or ``scope["telemetry_sdk.route"]``,
-2. where the framework puts it: ``scope["route"]`` and ``scope["path_params"]`` (Starlette, FastAPI),
-   ``environ["werkzeug.request"]`` (Flask, Werkzeug), ``environ["wsgiorg.routing_args"]``,
-3. nowhere: then the raw path is cleaned, segment by segment.
+2. where the framework keeps the template it matched: ``scope["route"]`` (FastAPI, newer Starlette), the table of
+   ``scope["router"]`` (older Starlette), ``environ["werkzeug.request"]`` (Flask),
+3. nowhere: then there is none, and the event carries no path. The path that was asked for is never read.
 
-No framework is imported.
+What an application is mounted at is known to the one that mounts it, mostly as a piece of the path that was asked for.
+So the route of a mounted application is its own template alone. No framework is imported.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.analytics.route import clean_path, clean_route, route_of
+from telemetry_sdk.analytics.route import clean_route
 from telemetry_sdk.analytics.user_agent import DEVICES, UNKNOWN, browser_family, device_family, family_name
 from telemetry_sdk.model import InvalidEventError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Source = Callable[[], Mapping[str, str]]
 
 __all__ = ["ROUTE_KEY", "AsgiRequest", "RequestContext", "WsgiRequest", "source_of"]
 
 ROUTE_KEY: Final = "telemetry_sdk.route"
+_DEEPEST: Final = 8  # applications mounted in one another; a table that contains itself has an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,19 @@ class RequestContext:
     """What events made during a request carry. Whatever is given, no more than this is kept of it.
 
     Attributes:
-        path: The route, such as ``/notes/{id}``: variables in braces, whatever looks like an id or a secret replaced.
+        path: The route, such as ``/notes/{id}``, its variables in braces; None or empty where it is not known.
         browser: Family of the browser, such as ``Firefox``; ``unknown`` if it is no family's name.
         device: ``desktop``, ``mobile``, ``tablet``, ``tv``, ``console``, ``bot`` or ``unknown``.
     """
 
-    path: str
+    path: str | None = None
     browser: str = UNKNOWN
     device: str = UNKNOWN
 
     def __post_init__(self) -> None:
         device = _text(self.device)
-        object.__setattr__(self, "path", clean_route(_text(self.path)))
+        route = _text(self.path).strip()
+        object.__setattr__(self, "path", clean_route(route) if route else None)
         object.__setattr__(self, "browser", family_name(_text(self.browser)))
         object.__setattr__(self, "device", device if device in DEVICES else UNKNOWN)
 
@@ -63,8 +66,9 @@ class RequestContext:
         return AsgiRequest(scope)()
 
     def attributes(self) -> dict[str, str]:
-        """Return it as an event carries it."""
-        return {"path": self.path, "browser": self.browser, "device": self.device}
+        """Return it as an event carries it: without a path where no route is known."""
+        families = {"browser": self.browser, "device": self.device}
+        return families if self.path is None else {"path": self.path, **families}
 
 
 class WsgiRequest:
@@ -73,15 +77,13 @@ class WsgiRequest:
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self.method = _text(environ.get("REQUEST_METHOD"))
         self._environ = environ
-        # Taken now, for a dispatcher further in moves a part of it to SCRIPT_NAME.
-        self._path = _wsgi_path(_text(environ.get("PATH_INFO")))
         self._route = ""
 
     def __call__(self) -> RequestContext:
         """Return the context as it is known now."""
         self.note_route()
         agent = self.header("user-agent")
-        return RequestContext(self._route or clean_path(self._path), browser_family(agent), device_family(agent))
+        return RequestContext(self._route, browser_family(agent), device_family(agent))
 
     def header(self, name: str) -> str:
         """Return the header *name*, given in lower case, or an empty string."""
@@ -89,15 +91,9 @@ class WsgiRequest:
 
     def note_route(self) -> None:
         """Keep the route if it is known now: Flask takes it away before the response is read."""
-        environ = self._environ
-        request = environ.get("werkzeug.request")
-        rule = _text(getattr(getattr(request, "url_rule", None), "rule", None))
-        if own := _text(environ.get(ROUTE_KEY)):
-            self._route = clean_route(own)
-        elif rule:
-            self._route = route_of(self._path, _values(getattr(request, "view_args", None)), rule)
-        elif values := _values(_second(environ.get("wsgiorg.routing_args"))):
-            self._route = route_of(self._path, values)
+        rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)
+        if found := _text(self._environ.get(ROUTE_KEY)) or _text(getattr(rule, "rule", None)):
+            self._route = found
 
 
 class AsgiRequest:
@@ -106,11 +102,6 @@ class AsgiRequest:
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.method = _text(scope.get("method"))
         self._scope = scope
-        path = _text(scope.get("path"))
-        # A router adds what it mounts to root_path, and keeps the server's own beside it.
-        root = _text(scope.get("app_root_path", scope.get("root_path"))).rstrip("/")
-        inside = path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
-        self._path = f"/{inside.lstrip('/')}" if inside.startswith("/") else inside
 
     def __call__(self) -> RequestContext:
         """Return the context as it is known now."""
@@ -130,33 +121,41 @@ class AsgiRequest:
         """Do nothing: a route that is in the scope stays there."""
 
     def _route(self) -> str:
-        if own := _text(self._scope.get(ROUTE_KEY)):
-            return clean_route(own)
-        template = _text(getattr(self._scope.get("route"), "path", None))
-        return route_of(self._path, _values(self._scope.get("path_params")), template or None)
+        scope = self._scope
+        if own := _text(scope.get(ROUTE_KEY)):
+            return own
+        route = scope.get("route")
+        if route is None:
+            return _template_in(scope.get("router"), scope.get("endpoint"))
+        return _included_in_fastapi(scope.get("fastapi"), route) or _text(getattr(route, "path", None))
 
 
-def _wsgi_path(path_info: str) -> str:
-    """Return PATH_INFO as it is meant: WSGI carries bytes as Latin-1 text, and they are UTF-8."""
-    try:
-        decoded = path_info.encode("latin-1").decode("utf-8", "replace")
-    except UnicodeEncodeError:
-        decoded = path_info
-    # Two slashes at its beginning are no host's name here.
-    return f"/{decoded.lstrip('/')}" if decoded.startswith("/") else decoded
+def _included_in_fastapi(kept: object, route: object) -> str:
+    """Return the template of *route* with the prefixes of the routers it is included by: FastAPI keeps it beside it."""
+    found = kept.get("effective_route_context") if isinstance(kept, dict) else None
+    if found is None or (getattr(found, "original_route", None) is not route and hasattr(route, "path")):
+        return ""
+    return _text(getattr(getattr(found, "starlette_route", None) or found, "path", None))
+
+
+def _template_in(router: object, endpoint: object) -> str:
+    """Return the template by which *router* came to *endpoint*; nothing where several lead there."""
+    found = set(_templates_in(router, endpoint, _DEEPEST)) if endpoint is not None else set()
+    return found.pop() if len(found) == 1 else ""
+
+
+def _templates_in(router: object, endpoint: object, deepest: int) -> Iterator[str]:
+    routes = getattr(router, "routes", None)
+    for route in routes if isinstance(routes, (list, tuple)) and deepest else ():
+        if getattr(route, "endpoint", None) is endpoint:
+            yield _text(getattr(route, "path", None))
+        else:
+            yield from _templates_in(route, endpoint, deepest - 1)
 
 
 def _text(value: object) -> str:
     """Return *value* if it is a string, else an empty one. Unbound, for subclasses may lie."""
     return str.__str__(value) if issubclass(type(value), str) else ""
-
-
-def _values(found: object) -> Mapping[str, object]:
-    return found if type(found) is dict and all(type(name) is str for name in found) else {}
-
-
-def _second(value: object) -> object:
-    return value[1] if isinstance(value, (tuple, list)) and len(value) == 2 else None
 
 
 def source_of(context: object, given: Mapping[str, str], around: Source | None) -> tuple[Source, bool]:
@@ -176,11 +175,11 @@ def source_of(context: object, given: Mapping[str, str], around: Source | None) 
 
 
 def _part_of(around: Source | None, given: Mapping[str, str]) -> Source:
-    """Return the source of what *given* makes of the request *around* it: nothing where no path is known."""
+    """Return the source of what *given* makes of the request *around* it: nothing once that is over, but for a path."""
 
     def source() -> Mapping[str, str]:
-        known = {**(around() if around is not None else {}), **given}
-        return RequestContext(**known).attributes() if "path" in known else {}
+        known = around() if around is not None else {}
+        return RequestContext(**{**known, **given}).attributes() if known or "path" in given else {}
 
     return source
 

@@ -107,10 +107,11 @@ class Scope:
         if request is not None:
             request.user = user
 
-    def attributes(self, **given: str) -> Mapping[str, str]:
-        """Return what the bound request tells about itself, if there is one, and *given*. Looks at it only now."""
+    def attributes(self, *, path: str | None = None) -> Mapping[str, str]:
+        """Return what the bound request tells about itself, if there is one, and *path*. Looks at it only now."""
         request = _request_of(self._app)
-        return {**(request.attributes() if request is not None else {}), **given}
+        bound = request.attributes() if request is not None else {}
+        return bound if path is None else {**bound, "path": path}
 
     def request(self, context: object, **parts: str | None) -> RequestScope:
         """Return the scope of the request *context* describes: see `Telemetry.request_context`.

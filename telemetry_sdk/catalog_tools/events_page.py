@@ -26,7 +26,7 @@ _LIST_OR_HEADING: Final = re.compile(r"\A(?:\d+(?=[.)])|(?=[#+=-]))")
 _ADDED: Final = (
     (("identity",), "the user id that the program gives, else the install id"),
     (("install_id", "app_version", "deployment_type", "release_channel"), "as in base telemetry"),
-    (("path", "browser", "device"), "with page views and web requests only: route or path, browser, kind of device"),
+    (("path", "browser", "device"), "with page views and web requests only: route, browser, kind of device"),
     (("log.record.uid", "occurred_at"), "a random id of the record, and its time"),
 )
 

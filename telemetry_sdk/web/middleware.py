@@ -4,17 +4,18 @@
     application = WSGIMiddleware(get_wsgi_application(), telemetry)     # Django
     app.add_middleware(ASGIMiddleware, telemetry=telemetry)             # FastAPI, Starlette
 
-The route of Flask, Werkzeug, Starlette and FastAPI is found. Another framework's host says it before the first event,
-in ``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
+The route of Flask, Starlette and FastAPI is found. Another framework's host says it before the first event, in
+``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
 request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
-telemetry.request_context(path="/users/{id}"):``. Else the raw path is cleaned; see `route`. Identify after the
-route is set, for ``identify_user`` makes an event too.
+telemetry.request_context(path="/users/{id}"):``. Where no route is known, events carry no ``path``: the one that was
+asked for never leaves. Identify after the route is set, for ``identify_user`` makes an event too.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
 and HTML, neither fetched by a script nor ahead of time where the browser says so (a redirect is none, or one click
 would count twice). In ``background`` mode it is stored right before the body's first byte leaves, so that no page is
 answered and not counted, whatever becomes of the worker. In ``sync`` mode, where it may take up to ``timeout``, it is
-sent when the response is complete: no visitor waits for it, but the worker does, and a kill may lose it.
+sent when the response is complete: no visitor waits for it, but the worker does, and a kill may lose it. A page whose
+route is not known is counted too, without a ``path``: how much is used is true then, if not what.
 
 An app wrapped twice for one program (say, mounted in another one that is wrapped too) counts a page once: the outermost
 middleware that counts leaves word of it in the request, under ``telemetry_sdk.page_views.<app>``, until the request is

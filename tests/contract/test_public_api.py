@@ -44,7 +44,7 @@ SIGNATURES = {
         f"(name: str, {PROPERTIES}, *, user_id: object = None, context: Mapping[str, str] | None = None) -> Receipt"
     ),
     "track_event": f"(name: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
-    "track_page_view": f"(path: str, {PROPERTIES}, *, user_id: object = None) -> Receipt",
+    "track_page_view": f"(route: str | None, {PROPERTIES}, *, user_id: object = None) -> Receipt",
     "identify_user": f"(user_id: object, {PROPERTIES}) -> Receipt",
     "request_context": (
         "(context: RequestContext | Callable[[], RequestContext] | str | None = None, *, "

@@ -118,7 +118,7 @@ OWN_EVENTS: Final = {
     spec.name: spec
     for spec in (
         EventSpec(INSTALL, "The user agreed to detailed analytics on this install for the first time.", "usage"),
-        EventSpec(PAGE_VIEW, "A page was shown. Carries its path or route, without query, fragment and host.", "usage"),
+        EventSpec(PAGE_VIEW, "A page was shown. Carries its route, as the program or its framework names it.", "usage"),
         EventSpec(IDENTIFY, "The program told which user of its own the following events are about.", "usage"),
         EventSpec(
             DELETION_REQUESTED,

@@ -29,6 +29,8 @@ def test_a_context_is_a_value() -> None:
     assert context == RequestContext(path="/notes/{id}", browser="Firefox", device="desktop")
     assert context.attributes() == {"path": "/notes/{id}", "browser": "Firefox", "device": "desktop"}
     assert RequestContext("/").attributes() == {"path": "/", "browser": "unknown", "device": "unknown"}
+    assert RequestContext().attributes() == {"browser": "unknown", "device": "unknown"}
+    assert RequestContext(" ") == RequestContext()
     with pytest.raises(AttributeError):
         context.path = "/x"  # type: ignore[misc]
 
@@ -36,18 +38,18 @@ def test_a_context_is_a_value() -> None:
 @pytest.mark.parametrize("odd", [None, 5, b"/x", ["/x"], object()])
 def test_what_is_no_text_is_unknown(odd: Any) -> None:
     """A value of another type is not looked at."""
-    assert RequestContext(odd, odd, odd) == RequestContext("/", "unknown", "unknown")
+    assert RequestContext(odd, odd, odd) == RequestContext(None, "unknown", "unknown")
 
 
 def test_nothing_more_than_families_is_kept() -> None:
     """Whoever passes a whole header, a query or a device of his own keeps nothing of them."""
-    context = RequestContext("/notes/17?q=ada", FIREFOX, "ada's phone")
+    context = RequestContext("/notes/{id}?q=ada", FIREFOX, "ada's phone")
 
     assert context == RequestContext("/notes/{id}", "unknown", "unknown")
 
 
 def test_wsgi_request() -> None:
-    """Of a WSGI request path, browser and device are kept: no query, address or cookie."""
+    """Of a WSGI request browser and device are kept: no path, query, address or cookie."""
     environ = wsgi(
         "/notes/17",
         QUERY_STRING="q=ada",
@@ -57,79 +59,31 @@ def test_wsgi_request() -> None:
         HTTP_USER_AGENT=FIREFOX,
     )
 
-    assert RequestContext.from_wsgi(environ) == RequestContext("/notes/{id}", "Firefox", "desktop")
+    assert RequestContext.from_wsgi(environ) == RequestContext(None, "Firefox", "desktop")
 
 
 def test_asgi_request() -> None:
-    """Of an ASGI request path, browser and device are kept, of a WebSocket too."""
-    found = RequestContext("/notes/{id}", "Firefox", "desktop")
+    """Of an ASGI request browser and device are kept, of a WebSocket too."""
+    found = RequestContext(None, "Firefox", "desktop")
 
     assert RequestContext.from_asgi(asgi("/notes/17", query_string=b"q=ada", client=("192.0.2.7", 5))) == found
     assert RequestContext.from_asgi({**asgi("/notes/17"), "type": "websocket"}) == found
-
-
-@pytest.mark.parametrize(
-    ("path_info", "path"),
-    [
-        ("/caf\u00c3\u00a9/17", "/caf\u00e9/{id}"),  # UTF-8, as WSGI carries it
-        ("/caf\u00e9", "/{id}"),  # Latin-1 bytes, which are no UTF-8
-        ("/\u30e6\u30fc", "/\u30e6\u30fc"),  # a server that decoded it against the rule
-        ("//notes/17", "/notes/{id}"),
-        ("http://acme.example/notes/17?q=ada", "/notes/{id}"),
-        ("", "/"),
-        ("notes", "/notes"),
-        ("/notes/\xff\xfe", "/notes/{id}"),
-        ("/a%2Fb", "/{id}"),
-        ("/notes?q=ada", "/notes"),
-    ],
-)
-def test_bytes_of_a_wsgi_path(path_info: str, path: str) -> None:
-    """PATH_INFO is read as UTF-8; what is none is replaced, and no two slashes hide a segment."""
-    assert RequestContext.from_wsgi({"PATH_INFO": path_info}).path == path
-
-
-@pytest.mark.parametrize(
-    ("scope", "path"),
-    [
-        ({"path": "/deploy/notes/17", "root_path": "/deploy"}, "/notes/{id}"),
-        ({"path": "/deploy/notes/17", "root_path": "/deploy/"}, "/notes/{id}"),
-        ({"path": "/deploy", "root_path": "/deploy"}, "/"),
-        ({"path": "/deployed/17", "root_path": "/deploy"}, "/deployed/{id}"),
-        ({"path": "/notes/17", "root_path": "/deploy"}, "/notes/{id}"),  # servers that leave it out
-        ({"path": "/deploy/sub/n", "root_path": "/deploy/sub", "app_root_path": "/deploy"}, "/sub/n"),
-        ({"path": "//notes"}, "/notes"),
-        ({"path": "/notes", "headers": None}, "/notes"),
-        ({}, "/"),
-    ],
-)
-def test_root_paths_are_the_operators(scope: dict[str, Any], path: str) -> None:
-    """Where an application is mounted by whoever runs it says nothing about it."""
-    assert RequestContext.from_asgi(scope).path == path
-
-
-def test_script_name_is_the_operators() -> None:
-    """SCRIPT_NAME is left out, and what a dispatcher moves to it while the request runs is not."""
-    environ = wsgi("/notes/17", SCRIPT_NAME="/deploy")
-    request = WsgiRequest(environ)
-    environ |= {"SCRIPT_NAME": "/deploy/notes", "PATH_INFO": "/17"}
-
-    assert request().path == "/notes/{id}"
+    assert RequestContext.from_asgi({"headers": None}) == RequestContext()
 
 
 def test_route_of_asgi_frameworks_is_found_when_it_is_known() -> None:
-    """The route that the router writes into the scope is found from then on; before, the raw path is cleaned."""
+    """The route that the router writes into the scope is found from then on; before, there is none."""
     scope = asgi("/u/ada")
     request = AsgiRequest(scope)
     before = request().path
     scope |= {"route": SimpleNamespace(path="/u/{user}"), "path_params": {"user": "ada"}}
 
-    assert (before, request().path) == ("/u/ada", "/u/{user}")
+    assert (before, request().path) == (None, "/u/{user}")
 
 
 def test_route_of_a_mounted_application() -> None:
-    """The variables of the mount are found too."""
+    """What it is mounted at is a piece of the raw path, so the route is its own template alone."""
     scope = asgi("/deploy/t/ada/n/17", root_path="/deploy")
-    request = AsgiRequest(scope)
     scope |= {
         "root_path": "/deploy/t/ada",
         "app_root_path": "/deploy",
@@ -137,8 +91,41 @@ def test_route_of_a_mounted_application() -> None:
         "path_params": {"tenant": "ada", "note": "17"},
     }
 
-    assert request().path == "/t/{tenant}/n/{note}"
-    assert RequestContext.from_asgi(scope).path == "/t/{tenant}/n/{note}"
+    assert RequestContext.from_asgi(scope).path == "/n/{note}"
+    assert RequestContext.from_wsgi(wsgi("/n/17", SCRIPT_NAME="/deploy/t/ada")).path is None
+
+
+def table(*routes: SimpleNamespace, **more: Any) -> SimpleNamespace:
+    return SimpleNamespace(routes=list(routes), **more)
+
+
+@pytest.mark.parametrize("endpoint", ["shown", "mounted", "twice", "none", "unknown", "nowhere"])
+def test_route_by_the_routers_table(endpoint: str) -> None:
+    """A router that says the endpoint only is asked which of its templates leads there, if that is one."""
+    one = SimpleNamespace(path="/x", endpoint="twice")
+    shown = SimpleNamespace(path="/u/{user}", endpoint="shown")
+    inner = table(SimpleNamespace(path="/n/{note}", endpoint="mounted"), path="/t/{tenant}")
+    router = table(one, shown, inner, SimpleNamespace(path="/y", endpoint="twice"), SimpleNamespace(endpoint="none"))
+    router.routes.append(router)  # a table without an end
+    scope = asgi("/u/ada", router=router, endpoint=endpoint)
+
+    assert RequestContext.from_asgi(scope).path == {"shown": "/u/{user}", "mounted": "/n/{note}"}.get(endpoint)
+
+
+def test_route_of_a_router_that_fastapi_includes() -> None:
+    """The prefixes of routers included in one another are part of the template that FastAPI keeps."""
+    route, kept = SimpleNamespace(path="/{note}"), SimpleNamespace
+    context = kept(original_route=route, starlette_route=None, path="/api/{tenant}/{note}")
+    plain = kept(original_route=None, starlette_route=SimpleNamespace(path="/api/x"), path="")
+
+    for found, matched, path in (
+        (context, route, "/api/{tenant}/{note}"),
+        (context, SimpleNamespace(path="/inner"), "/inner"),  # mounted behind it
+        (plain, SimpleNamespace(), "/api/x"),
+        (None, route, "/{note}"),
+    ):
+        scope = asgi("/api/ada/7", route=matched, fastapi={"effective_route_context": found})
+        assert RequestContext.from_asgi(scope).path == path
 
 
 def test_route_of_flask_is_found_and_kept() -> None:
@@ -153,26 +140,18 @@ def test_route_of_flask_is_found_and_kept() -> None:
     assert (during, request().path) == ("/u/{user}", "/u/{user}")
 
 
-def test_no_route_was_found() -> None:
-    """A request that matched no route has its path cleaned."""
-    environ = wsgi("/wp-admin/17", **{"werkzeug.request": SimpleNamespace(url_rule=None, view_args=None)})
-
-    assert RequestContext.from_wsgi(environ).path == "/wp-admin/{id}"
-
-
 @pytest.mark.parametrize(
-    ("routing_args", "path"),
+    "known",
     [
-        (((), {"user": "ada"}), "/u/{user}"),
-        (((), {}), "/u/ada"),
-        (None, "/u/ada"),
-        ((1, 2, 3), "/u/ada"),
-        ("ab", "/u/ada"),
+        {"werkzeug.request": SimpleNamespace(url_rule=None, view_args=None)},
+        {"wsgiorg.routing_args": ((), {"user": "ada"})},
+        {},
     ],
+    ids=["unmatched", "values", "nothing"],
 )
-def test_route_by_routing_args(routing_args: Any, path: str) -> None:
-    """Routers that follow wsgiorg.routing_args tell the variables of the route."""
-    assert RequestContext.from_wsgi(wsgi("/u/ada", **{"wsgiorg.routing_args": routing_args})).path == path
+def test_no_route_is_made_of_a_path(known: dict[str, Any]) -> None:
+    """A request that matched no route has none, and values alone are none."""
+    assert RequestContext.from_wsgi(wsgi("/u/ada", **known)).path is None
 
 
 def test_a_host_may_say_the_route() -> None:

@@ -93,21 +93,22 @@ def test_a_task_begins_with_what_its_maker_had(scope: Scope) -> None:
         (NOTES, {}, "/notes/{id}", "Firefox"),
         (NOTES, {"path": "/x/<int:y>"}, "/x/{y}", "Firefox"),
         (NOTES, {"browser": "Chrome"}, "/notes/{id}", "Chrome"),
-        ("/notes/17?q=ada", {}, "/notes/{id}", "unknown"),
-        ("", {"browser": "Chrome"}, RequestContext("").path, "Chrome"),
+        ("/notes/{id}?q=ada", {}, "/notes/{id}", "unknown"),
+        ("", {"browser": "Chrome"}, None, "Chrome"),
         (None, {"path": "/users/<id>", "browser": "Chrome"}, "/users/{id}", "Chrome"),
         (lambda: NOTES, {}, "/notes/{id}", "Firefox"),
         (lambda: NOTES, {"path": "/x"}, "/x", "Firefox"),
-        (WsgiRequest({"PATH_INFO": "/notes/17"}), {}, "/notes/{id}", "unknown"),
+        (WsgiRequest({"PATH_INFO": "/notes/17"}), {}, None, "unknown"),
+        (WsgiRequest({"PATH_INFO": "/notes/17", ROUTE_KEY: "/notes/<id>"}), {}, "/notes/{id}", "unknown"),
         (AsgiRequest({"path": "/notes/17"}), {"path": "/x"}, "/x", "unknown"),
     ],
 )
 def test_a_request_is_described_in_many_ways(
-    scope: Scope, context: Any, parts: dict[str, str], path: str, browser: str
+    scope: Scope, context: Any, parts: dict[str, str], path: str | None, browser: str
 ) -> None:
     """By a context, a function that returns one, a path, or parts of these; bound for the block only."""
     with scope.request(context, **parts):
-        assert (scope.attributes()["path"], scope.attributes()["browser"]) == (path, browser)
+        assert (scope.attributes().get("path"), scope.attributes()["browser"]) == (path, browser)
         assert scope.attributes(path="/given")["path"] == "/given"
     assert scope.attributes() == {}
 
@@ -139,7 +140,8 @@ def test_parts_are_parts_of_the_request_around_them(
     scope: Scope, context: Any, parts: dict[str, str], found: tuple[str, str, str]
 ) -> None:
     """Within a request a path alone keeps its browser and device; a whole context stands for itself."""
-    with scope.request(WsgiRequest({"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX})):
+    environ = {"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": FIREFOX, ROUTE_KEY: "/notes/<id>"}
+    with scope.request(WsgiRequest(environ)):
         with scope.request(context, **parts):
             assert tuple(scope.attributes().values()) == found
         assert tuple(scope.attributes().values()) == ("/notes/{id}", "Firefox", "desktop")
@@ -151,6 +153,7 @@ def test_parts_look_at_the_request_around_them_when_asked(scope: Scope) -> None:
     outer = scope.request(WsgiRequest(environ))
     with outer, scope.request(None, browser="Chrome") as part:
         step = scope.request(None, path="/step")
+        assert part.attributes() == {"browser": "Chrome", "device": "desktop"}
         environ[ROUTE_KEY] = "/notes/<note_id>"
         assert part.attributes() == {"path": "/notes/{note_id}", "browser": "Chrome", "device": "desktop"}
         outer.end()
@@ -268,20 +271,20 @@ def test_work_that_outlives_its_request_is_not_about_it(scope: Scope) -> None:
 
 def test_a_scope_lets_go_of_the_request(scope: Scope) -> None:
     """What a request held is not kept alive by a context that was copied from it."""
-    request = scope.request(NOTES)
-    with request:
+    bound = scope.request(NOTES)
+    with bound:
         left = contextvars.copy_context()
         scope.bind_user("ada")
 
-    assert (request.over, request.user, request._source) == (True, None, None)
+    assert (bound.over, bound.user, bound._source) == (True, None, None)
     assert left.run(scope.attributes) == {}
 
 
 def test_a_scope_may_be_entered_again(scope: Scope) -> None:
     """A block within the block of the same scope ends nothing; the outer one does."""
-    with scope.request("/notes") as request:
+    with scope.request("/notes") as bound:
         scope.bind_user("ada")
-        with request:
+        with bound:
             assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
         assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
 
@@ -290,10 +293,10 @@ def test_a_scope_may_be_entered_again(scope: Scope) -> None:
 
 def test_leaving_in_another_context(scope: Scope) -> None:
     """A block that is left elsewhere, as a generator's may be, is over in the context it was entered in too."""
-    request = scope.request("/notes")
-    request.__enter__()
+    bound = scope.request("/notes")
+    bound.__enter__()
     scope.bind_user("ada")
-    contextvars.Context().run(request.__exit__, None, None, None)
+    contextvars.Context().run(bound.__exit__, None, None, None)
 
     assert (user(scope), scope.attributes()) == (None, {})
 
@@ -308,18 +311,18 @@ def test_leaving_what_was_not_entered(scope: Scope) -> None:
 def test_run_binds_for_one_call(scope: Scope) -> None:
     """`run` binds for the call alone, keeps the user from one call to the next, and lets exceptions through."""
     scope.bind_user("ada")
-    request = scope.request(WsgiRequest({"PATH_INFO": "/notes"}))
+    bound = scope.request(WsgiRequest({"PATH_INFO": "/notes"}))
 
-    request.run(scope.bind_user, "bob")
+    bound.run(scope.bind_user, "bob")
     assert (user(scope), scope.attributes()) == ("ada", {})
-    assert request.run(user, scope) == "bob"
-    assert in_thread(lambda: request.run(user, scope)) == "bob"
-    assert request.run(scope.attributes, browser="Firefox")["browser"] == "Firefox"
+    assert bound.run(user, scope) == "bob"
+    assert in_thread(lambda: bound.run(user, scope)) == "bob"
+    assert bound.run(scope.attributes, path="/x")["path"] == "/x"
     with pytest.raises(ZeroDivisionError):
-        request.run(divmod, 1, 0)
+        bound.run(divmod, 1, 0)
     assert user(scope) == "ada"
-    request.end()
-    assert request.run(user, scope) is None
+    bound.end()
+    assert bound.run(user, scope) is None
 
 
 def test_many_threads_and_requests(scope: Scope) -> None:
@@ -328,7 +331,7 @@ def test_many_threads_and_requests(scope: Scope) -> None:
     mixed: list[Any] = []
 
     def serve(number: int) -> None:
-        with scope.request(WsgiRequest({"PATH_INFO": f"/{'abcdefgh'[number % 8]}/x"})):
+        with scope.request(WsgiRequest({"PATH_INFO": "/x", ROUTE_KEY: f"/{'abcdefgh'[number % 8]}/x"})):
             begun = user(scope)
             scope.bind_user(f"u-{number}")
             barrier.wait(30)

@@ -166,7 +166,7 @@ print(RequestContext.from_wsgi({{"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": "c
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert done.stdout == "RequestContext(path='/notes/{id}', browser='unknown', device='unknown')\n"
+    assert done.stdout == "RequestContext(path=None, browser='unknown', device='unknown')\n"
 
 
 @pytest.mark.parametrize("name", ["Firefox", "Mobile Safari", "IE", "360 Browser", "Opera Mini", "Chrome-Lite 2.0"])

@@ -57,6 +57,7 @@ def environ_of(path: str = "/notes/17", method: str = "GET", **more: Any) -> dic
     return {
         **environ,
         "PATH_INFO": path,
+        ROUTE_KEY: "/notes/<int:id>",
         "REQUEST_METHOD": method,
         "HTTP_USER_AGENT": FIREFOX,
         "QUERY_STRING": "",
@@ -486,7 +487,8 @@ def test_what_web_offers():
 
 def scope_of(path: str = "/notes/17", kind: str = "http", method: str = "GET", headers: Any = ()) -> dict[str, Any]:
     pairs = [(b"user-agent", FIREFOX.encode()), *((name.encode(), value.encode()) for name, value in headers)]
-    return {"type": kind, "method": method, "path": path, "root_path": "", "headers": pairs}
+    route = {ROUTE_KEY: "/notes/{id:int}"}
+    return {"type": kind, "method": method, "path": path, "root_path": "", "headers": pairs, **route}
 
 
 async def receive() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from sink_server import SinkServer, attributes
 
 from telemetry_sdk import Outcome, Telemetry
-from telemetry_sdk.analytics.request import AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
 from telemetry_sdk.model import Answer, InvalidEventError
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omega".split()  # noqa: SIM905
@@ -45,18 +45,20 @@ def test_events_carry_the_bound_request(telemetry, events):
     with telemetry.request_context(RequestContext("/notes/{id}", "Firefox", "desktop")):
         telemetry.track_event("timer.started", {"source": "web"})
         telemetry.identify_user("ada")
-        telemetry.track_page_view("/other/17?q=1")
+        telemetry.track_page_view("/other/{id}?q=1")
+        telemetry.track_page_view(None)
         telemetry.send_analytics_event("timer.reset")
-        telemetry.send_analytics_event("timer.reset", context={"path": "/given/17"})
+        telemetry.send_analytics_event("timer.reset", context={"path": "/given/<id>"})
     telemetry.track_event("timer.stopped")
 
     (started,) = events("timer.started")
     (identify,) = events("analytics.identify")
-    (view,) = events("analytics.page_view")
+    view, bound_view = events("analytics.page_view")
     bound = ["path", "browser", "device"]
     assert [started[name] for name in bound] == ["/notes/{id}", "Firefox", "desktop"]
     assert [identify[name] for name in bound] == ["/notes/{id}", "Firefox", "desktop"]
     assert [view[name] for name in bound] == ["/other/{id}", "Firefox", "desktop"]
+    assert [bound_view[name] for name in bound] == ["/notes/{id}", "Firefox", "desktop"]
     assert list(started)[-4:] == [*bound, "source"]
     bare, explicit = events("timer.reset")
     assert [name for name in bound if name in bare] == []
@@ -109,7 +111,7 @@ def test_an_impossible_context(make):
 
 async def steps(telemetry: Telemetry, number: int, gate: asyncio.Event) -> None:
     """A request that identifies its user late, and whose events are interleaved with those of all others."""
-    scope = {"path": f"/{WORDS[number % len(WORDS)]}/{number}", "headers": []}
+    scope = {"path": f"/x/{number}", ROUTE_KEY: f"/{WORDS[number % len(WORDS)]}/<id>", "headers": []}
     with telemetry.request_context(AsgiRequest(scope)):
         telemetry.track_event("step.before", {"n": number})
         await gate.wait()
@@ -157,7 +159,8 @@ def test_concurrent_threads_never_mix(telemetry, events):
     together = threading.Barrier(6)
 
     def serve(number: int) -> None:
-        with telemetry.request_context(WsgiRequest({"PATH_INFO": f"/{WORDS[number % len(WORDS)]}/{number}"})):
+        environ = {"PATH_INFO": f"/x/{number}", ROUTE_KEY: f"/{WORDS[number % len(WORDS)]}/<id>"}
+        with telemetry.request_context(WsgiRequest(environ)):
             telemetry.track_event("step.before", {"n": number})
             if number % 3:
                 telemetry.identify_user(f"u-{number}")
