@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
-from telemetry_sdk.analytics.catalog.format import line_numbers, parse
 from telemetry_sdk.catalog_tools import events_page, privacy_page, source_check
 from telemetry_sdk.catalog_tools.source_check import Finding
 from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, fail, put, safe
@@ -71,21 +70,19 @@ def _docs(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     try:
-        text = catalog_file.read(arguments.file)
-        catalog = parse(text, arguments.file)
+        catalog = catalog_file.load(arguments.file)
         released = catalog_file.load(arguments.released) if arguments.released is not None else None
     except ConfigError as error:
         return fail(str(error))
-    lines = {keys[1]: line for keys, line in line_numbers(text).items() if keys[0] == "events" and len(keys) == 2}
     today = utc_day(time.time_ns() / NANOSECONDS)
-    found = source_check.check(catalog, arguments.paths, where=arguments.file, lines=lines, today=today)
-    found += _unmarked(catalog, released, arguments.file, lines) if released else []
+    found = source_check.check(catalog, arguments.paths, where=arguments.file, today=today)
+    found += _unmarked(catalog, released, arguments.file) if released else []
     _print(found, as_json=arguments.json)
     return FAILED if any(arguments.strict or not finding.is_warning for finding in found) else OK
 
 
-def _unmarked(catalog: Catalog, released: Catalog, where: str, lines: dict[str, int]) -> list[Finding]:
-    found = [Finding(where, lines.get(name, 0), "unmarked", problem) for name, problem in unmarked(catalog, released)]
+def _unmarked(catalog: Catalog, released: Catalog, where: str) -> list[Finding]:
+    found = [Finding(where, 0, "unmarked", problem) for name, problem in unmarked(catalog, released)]
     if catalog.version < released.version:
         problem = f"version {catalog.version} is older than the released {released.version}"
         found.append(Finding(where, 0, "unmarked", problem))

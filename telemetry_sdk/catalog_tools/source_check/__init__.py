@@ -22,7 +22,7 @@ from telemetry_sdk.catalog_tools.source_check.sources import Sources
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from telemetry_sdk.analytics.catalog import Catalog
 
@@ -34,7 +34,6 @@ def check(
     paths: Iterable[str | os.PathLike[str]],
     *,
     where: str = "telemetry.toml",
-    lines: Mapping[str, int] | None = None,
     today: str = "",
 ) -> list[Finding]:
     """Return what does not fit, by file and line. Takes as long as reading and parsing the files.
@@ -43,7 +42,6 @@ def check(
         catalog: The catalogue.
         paths: Files and directories, all of which count: tests too, if they are among them.
         where: Name of the catalogue's file, for what is found there.
-        lines: The line of each event in it.
         today: The UTC day, ``YYYY-MM-DD``; without it nothing has expired.
     """
     files = list(read_all(paths))
@@ -54,14 +52,14 @@ def check(
         Finding(file.path, file.line, "unreadable", file.problem) for file in files if file.problem
     }
     mentioned = {text for module in sources.modules for text in module.strings} if comparison.is_open else set()
-    for kind, name, message in _of_catalog(catalog, comparison.sent | mentioned, today):
-        findings.add(Finding(where, (lines or {}).get(name, 0), kind, message))
+    for kind, message in _of_catalog(catalog, comparison.sent | mentioned, today):
+        findings.add(Finding(where, 0, kind, message))
     return sorted(findings)
 
 
-def _of_catalog(catalog: Catalog, sent: set[str], today: str) -> Iterator[tuple[str, str, str]]:
+def _of_catalog(catalog: Catalog, sent: set[str], today: str) -> Iterator[tuple[str, str]]:
     for name, spec in catalog.events.items():
         if spec.expires and today >= spec.expires:
-            yield "expired-event", name, f"{name} expired on {spec.expires}; remove it and its calls, or prolong it"
+            yield "expired-event", f"{name} expired on {spec.expires}; remove it and its calls, or prolong it"
         elif name not in sent:
-            yield "dead-event", name, f"{name} is declared, and no call sends it"
+            yield "dead-event", f"{name} is declared, and no call sends it"

@@ -99,7 +99,7 @@ def test_a_project_that_does_not_fit():
         (
             'src/app.py:1: error: "note.creatd" is not declared; did you mean note.created? [undeclared-event]\n'
             'src/app.py:2: warning: "note.c…" can be note.created, or another one [unchecked]\n'
-            "telemetry.toml:10: error: note.deleted is declared, and no call sends it [dead-event]\n"
+            "telemetry.toml: error: note.deleted is declared, and no call sends it [dead-event]\n"
             "2 errors, 1 warning\n"
         ),
         "",
@@ -132,7 +132,7 @@ def test_findings_as_json(capsys):
         },
         {
             "path": "telemetry.toml",
-            "line": 10,
+            "line": 0,
             "kind": "dead-event",
             "message": "note.deleted is declared, and no call sends it",
             "is_warning": False,
@@ -150,7 +150,7 @@ def test_news_beside_the_released_catalogue(capsys):
     assert call(capsys, "check", "telemetry.toml", "src", "--released", "released.toml") == (
         1,
         (
-            "telemetry.toml:10: error: note.deleted is not in version 1: write since = 2, raise version [unmarked]\n"
+            "telemetry.toml: error: note.deleted is not in version 1: write since = 2, raise version [unmarked]\n"
             "1 error, 0 warnings\n"
         ),
         "",
@@ -163,8 +163,8 @@ def test_news_beside_the_released_catalogue(capsys):
 
 WRONG = [
     ("", "telemetry.toml: version is missing: write version = 1 on the first line"),
-    ("version = ", "telemetry.toml: line 1: not TOML: invalid value"),
-    (CATALOG + "sinc = 2\n", 'telemetry.toml: line 14: events."note.deleted".sinc: unknown key; did you mean since?'),
+    ("version = ", "telemetry.toml: not TOML: Invalid value (at end of document)"),
+    (CATALOG + "sinc = 2\n", 'telemetry.toml: events."note.deleted".sinc: unknown key; did you mean since?'),
     ("version = 1\n[events.a.b]\n", None),
     ("\x1b[2J = 1\n", None),
     ("[" * 10_000, None),
@@ -194,7 +194,7 @@ def test_a_broken_released_catalogue(capsys):
     code, out, err = call(capsys, "check", "telemetry.toml", "src", "--released", "released.toml")
 
     assert (code, out) == (1, "")
-    assert err.startswith("error: released.toml: line 1: version: ")
+    assert err.startswith("error: released.toml: version: ")
 
 
 @pytest.mark.parametrize(
