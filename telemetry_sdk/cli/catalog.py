@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
-from telemetry_sdk.analytics.catalog.format import line_numbers, parse
-from telemetry_sdk.catalog_tools import events_page, privacy_page, source_check
-from telemetry_sdk.catalog_tools.source_check import Finding
+from telemetry_sdk.catalog_tools import events_page, privacy_page
 from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, fail, put, safe
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 __all__ = ["add_catalog", "add_privacy"]
 
@@ -71,39 +68,35 @@ def _docs(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     try:
-        text = catalog_file.read(arguments.file)
-        catalog = parse(text, arguments.file)
+        from telemetry_sdk.catalog_tools import source_check
+    except ModuleNotFoundError:
+        return fail("catalog check needs astroid: pip install 'telemetry-sdk[catalog]'")
+    try:
+        catalog = catalog_file.load(arguments.file)
         released = catalog_file.load(arguments.released) if arguments.released is not None else None
     except ConfigError as error:
         return fail(str(error))
-    lines = {keys[1]: line for keys, line in line_numbers(text).items() if keys[0] == "events" and len(keys) == 2}
     today = utc_day(time.time_ns() / NANOSECONDS)
-    found = source_check.check(catalog, arguments.paths, where=arguments.file, lines=lines, today=today)
-    found += _unmarked(catalog, released, arguments.file, lines) if released else []
-    _print(found, as_json=arguments.json)
-    return FAILED if any(arguments.strict or not finding.is_warning for finding in found) else OK
+    found = source_check.check(catalog, arguments.paths, where=arguments.file, today=today)
+    for problem in _unmarked(catalog, released) if released else ():
+        found.append(source_check.Finding(arguments.file, 0, "unmarked", problem))
+    is_warning = [it.kind == source_check.UNCHECKED for it in found]
+    output = Output()
+    if arguments.json:
+        listed = [{**it._asdict(), "is_warning": warns} for it, warns in zip(found, is_warning, strict=True)]
+        output.line(json.dumps(listed, indent=2))
+    else:
+        for it, warns in zip(found, is_warning, strict=True):
+            place = safe(f"{it.path}:{it.line}" if it.line else it.path, WIDTH)
+            output.line(f"{place}: {'warning' if warns else 'error'}: {safe(it.message, WIDTH)} [{it.kind}]")
+        output.line(f"{_counted(is_warning.count(False), 'error')}, {_counted(is_warning.count(True), 'warning')}")
+    return FAILED if any(arguments.strict or not warns for warns in is_warning) else OK
 
 
-def _unmarked(catalog: Catalog, released: Catalog, where: str, lines: dict[str, int]) -> list[Finding]:
-    found = [Finding(where, lines.get(name, 0), "unmarked", problem) for name, problem in unmarked(catalog, released)]
+def _unmarked(catalog: Catalog, released: Catalog) -> Iterator[str]:
+    yield from (problem for _, problem in unmarked(catalog, released))
     if catalog.version < released.version:
-        problem = f"version {catalog.version} is older than the released {released.version}"
-        found.append(Finding(where, 0, "unmarked", problem))
-    return found
-
-
-def _print(found: Iterable[Finding], *, as_json: bool) -> None:
-    output, findings = Output(), list(found)
-    if as_json:
-        output.line(json.dumps([{**asdict(it), "is_warning": it.is_warning} for it in findings], indent=2))
-        return
-    for it in findings:
-        place = f"{it.path}:{it.line}" if it.line else it.path
-        output.line(
-            f"{safe(place, WIDTH)}: {'warning' if it.is_warning else 'error'}: {safe(it.message, WIDTH)} [{it.kind}]"
-        )
-    warnings = sum(it.is_warning for it in findings)
-    output.line(f"{_counted(len(findings) - warnings, 'error')}, {_counted(warnings, 'warning')}")
+        yield f"version {catalog.version} is older than the released {released.version}"
 
 
 def _counted(number: int, what: str) -> str:

@@ -75,6 +75,7 @@ ONE_DOOR = {
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"analytics.user_agent"},
+    "astroid": {"catalog_tools.source_check"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
@@ -106,6 +107,7 @@ IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
     ("telemetry", "_make_engine"): {"telemetry_sdk.client.diagnostics", "telemetry_sdk.client.engine"},
+    ("cli.catalog", "_check"): {"telemetry_sdk.catalog_tools"},  # needs astroid
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
@@ -119,6 +121,7 @@ CATCHES_EVERYTHING = {
     ("host.arguments", "pairs_of"),  # and an integrator's
     ("host.arguments", "path_of"),
     ("analytics.scope", "attributes"),  # so may a function of the host's
+    ("catalog_tools.source_check", "_infer"),  # over an odd source astroid may raise anything
     ("base_payload.platform", "_ask"),  # platform facts come from files of the system, read by other libraries
 }
 

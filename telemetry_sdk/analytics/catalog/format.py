@@ -1,8 +1,9 @@
 """Reads ``telemetry.toml``: what it may say, and where it is wrong. Pure; the file itself is `file`'s.
 
-Whatever the text, `parse` returns a `Catalog` or raises a `ConfigError` that names the line, where it can be found,
-the key, and what to do. Nothing is guessed: an unknown key is an error, and so is a declaration under which nothing
-could ever be sent, such as a reserved name or a property that a log store could not tell from another one.
+Whatever the text, `parse` returns a `Catalog` or raises a `ConfigError` that names the key by its dotted path, and what
+to do; of a text that is no TOML it names line and column, as far as the parser knows them. Nothing is guessed: an
+unknown key is an error, and so is a declaration under which nothing could ever be sent, such as a reserved name or a
+property that a log store could not tell from another one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from telemetry_sdk.model import IDENTIFY, PAGE_VIEW, ConfigError, InvalidEventEr
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LARGEST", "TomlError", "line_numbers", "parse", "read_toml"]
+__all__ = ["LARGEST", "parse"]
 
 LARGEST: Final = 1024 * 1024
 
@@ -56,17 +57,27 @@ def parse(text: str, where: str = "telemetry.toml") -> Catalog:
         where: Its name, for messages.
 
     Raises:
-        ConfigError: It is not a catalogue. The message says where and why.
+        ConfigError: It is not a catalogue. The message names the key and says what to do.
     """
     if len(text) > LARGEST:
         raise ConfigError(where, f"is longer than {LARGEST} characters, so it is not a catalogue")
-    text = text.removeprefix("\ufeff")
     try:
-        return _catalog(_Table((), read_toml(text)))
-    except TomlError as error:
-        raise ConfigError(where, str(error)) from None
+        return _catalog(_Table((), _document(text.removeprefix("\ufeff"))))
     except _WrongError as wrong:
-        raise ConfigError(where, f"{_place(text, wrong.keys)}{wrong.problem}") from None
+        raise ConfigError(where, f"{_dotted(wrong.keys)}{wrong.problem}") from None
+
+
+def _document(text: str) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _WrongError((), f"not TOML: {error}") from None
+    except RecursionError:
+        raise _WrongError((), "a value is nested too deeply to be read") from None
+    except ValueError:  # digits beyond the limit Python sets for integers
+        raise _WrongError((), "a number is too long to be read") from None
 
 
 class _WrongError(Exception):
@@ -76,12 +87,9 @@ class _WrongError(Exception):
         self.problem = problem
 
 
-def _place(text: str, keys: tuple[str, ...]) -> str:
-    lines = line_numbers(text)
-    known = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
-    line = "" if known is None else f"line {known}: "
+def _dotted(keys: tuple[str, ...]) -> str:
     dotted = ".".join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in (key[:64] for key in keys))
-    return f"{line}{dotted}: " if keys else line
+    return f"{dotted}: " if keys else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,92 +299,3 @@ def _sample(spec: PropertySpec) -> object:
     if spec.type == "map":
         return {inner.name: _sample(inner) for inner in spec.properties}
     return [_SAMPLES[spec.items]] if spec.type == "list" else _SAMPLES[spec.type]
-
-
-_MESSAGE: Final = re.compile(r"(.*) \(at (?:(line \d+, column \d+)|end of document)\)", re.DOTALL)
-_UNFINISHED: Final = ("", "")
-_MOST_LINES: Final = 100
-_MOST_CHARACTERS: Final = 32 * 1024
-
-
-class TomlError(Exception):
-    """A text is not TOML. The message names the line where it can be found."""
-
-
-def read_toml(text: str) -> dict[str, object]:
-    """Return the document in *text*.
-
-    Raises:
-        TomlError: It is not TOML, or holds what Python cannot read.
-    """
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TomlError(_explained(text, str(error))) from None
-    except RecursionError:
-        raise TomlError("a value is nested too deeply to be read") from None
-    except ValueError:  # digits beyond the limit Python sets for integers
-        raise TomlError("a number is too long to be read") from None
-
-
-def _explained(text: str, message: str) -> str:
-    found = _MESSAGE.fullmatch(message)
-    problem, place = (found[1], found[2]) if found else (message, None)
-    if place is None:
-        lines = line_numbers(text)
-        place = f"line {lines.get(_UNFINISHED) or len(text.splitlines()) or 1}"
-    return f"{place}: not TOML: {problem[:1].lower()}{problem[1:]}"
-
-
-def line_numbers(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line on which each key of a document first stands, as far as they can be found.
-
-    A statement that is not finished ends the search, and so does one over many lines.
-    """
-    found: dict[tuple[str, ...], int] = {}
-    header: tuple[str, ...] = ()
-    for number, statement in _statements(text):
-        table = _loaded(statement)
-        if table is None:
-            found[_UNFINISHED] = number
-            break
-        named = list(_paths(table))
-        if statement.lstrip().startswith("["):
-            header = max(named, key=len, default=())
-            named = [header[:depth] for depth in range(1, len(header) + 1)]
-        else:
-            named = [header + keys for keys in named]
-        for keys in named:
-            found.setdefault(keys, number)
-    return found
-
-
-def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each statement with its line: as many lines as it takes until they are TOML by themselves."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    first = 0
-    for last in range(len(lines)):
-        statement = "\n".join(lines[first : last + 1])
-        if last > first and (last - first >= _MOST_LINES or len(statement) > _MOST_CHARACTERS):
-            return
-        if last == len(lines) - 1 or _loaded(statement) is not None:
-            yield first + 1, statement
-            first = last + 1
-
-
-def _loaded(statement: str) -> dict[str, object] | None:
-    import tomllib
-
-    try:
-        return tomllib.loads(statement)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _paths(table: dict[str, object]) -> Iterator[tuple[str, ...]]:
-    for key, value in table.items():
-        yield (key,)
-        if isinstance(value, dict):
-            yield from ((key, *inner) for inner in _paths(value))

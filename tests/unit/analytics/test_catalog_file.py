@@ -43,11 +43,11 @@ def test_a_parsed_catalogue_is_itself() -> None:
     assert load(catalog) is catalog
 
 
-def test_a_mistake_names_the_file_and_the_line(file: Path) -> None:
-    """What is wrong in the file is said with the file's name."""
+def test_a_mistake_names_the_file_and_the_key(file: Path) -> None:
+    """What is wrong in the file is said with the file's name and the key."""
     file.write_text("version = 1\nfoo = 1\n")
 
-    assert problem_of(file) == f"{file}: line 2: foo: unknown key; known are version, app, events"
+    assert problem_of(file) == f"{file}: foo: unknown key; known are version, app, events"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

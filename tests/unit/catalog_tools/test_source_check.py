@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 import warnings
 from pathlib import Path
@@ -57,8 +58,9 @@ def checked(files: dict[str, str] | str) -> tuple[list[str], set[str]]:
     """Check sources; return what is found as ``file:line kind words`` and which declared events are sent."""
     write({"a.py": textwrap.dedent(files)} if isinstance(files, str) else files)
     found = findings()
-    dead = {it.message.split()[0] for it in found if it.kind == "dead-event"}
-    return [f"{Path(it.path)}:{it.line} {it.kind} {it.message}" for it in found if it.kind != "dead-event"], ALL - dead
+    unsent = {it.message.split()[0] for it in found if it.path == "telemetry.toml"}
+    told = [f"{Path(it.path)}:{it.line} {it.kind} {it.message}" for it in found if it.path != "telemetry.toml"]
+    return told, ALL - unsent
 
 
 def problems(files: dict[str, str] | str) -> list[str]:
@@ -92,16 +94,16 @@ def test_an_undeclared_event() -> None:
 
 
 def test_dead_events() -> None:
-    """An event that nothing sends is an error, at its line of the catalogue."""
+    """An event that nothing sends is an error of the catalogue."""
     write(
         {
             "a.py": 'telemetry.track_event("note.created")\n# track_event("timer.started")\n"track_event(timer.stopped)"\n'
         }
     )
 
-    assert findings(where="telemetry.toml", lines={"timer.stopped": 7}) == [
+    assert findings(where="telemetry.toml") == [
         Finding("telemetry.toml", 0, "dead-event", "timer.started is declared, and no call sends it"),
-        Finding("telemetry.toml", 7, "dead-event", "timer.stopped is declared, and no call sends it"),
+        Finding("telemetry.toml", 0, "dead-event", "timer.stopped is declared, and no call sends it"),
     ]
 
 
@@ -126,13 +128,8 @@ def test_an_expired_event() -> None:
         ('{"source": "web"}', 'wrong-value timer.started: source: "web" is not one of cli, gui'),
         ('{"source": 1}', "wrong-value timer.started: source: 1 is not of type string"),
         ('{"source": "cli" if x else "web"}', 'wrong-value timer.started: source: "web" is not one of cli, gui'),
-        (
-            '{"source": f"we{b}"}',
-            "wrong-value timer.started: source: a text put together here is not allowed: one of cli, gui",
-        ),
         ('{"count": 1.5}', "wrong-value timer.started: count: 1.5 is not of type int"),
         ('{"count": True}', "wrong-value timer.started: count: True is not of type int"),
-        ('{"count": f"{n}"}', "wrong-value timer.started: count: a text put together here is not allowed: type int"),
         ('{"count": b"1"}', "wrong-value timer.started: count: this kind of value cannot be sent"),
         ('{"count": {1}}', "wrong-value timer.started: count: this kind of value cannot be sent"),
         ('{"count": [1]}', "wrong-value timer.started: count: a list is not of type int"),
@@ -145,10 +142,10 @@ def test_an_expired_event() -> None:
         ("{key: 1}", "unchecked timer.started: not all properties are known before running"),
         ("make()", "unchecked timer.started: not all properties are known before running"),
         ("{k: v for k, v in x}", "unchecked timer.started: not all properties are known before running"),
-        ('dict(sorce="cli")', 'undeclared-property timer.started: "sorce" is not declared; did you mean source?'),
-        ('{"count": 1} | {"x": 1}', 'undeclared-property timer.started: "x" is not declared'),
+        ('dict(sorce="cli")', "unchecked timer.started: not all properties are known before running"),
+        ('{"count": 1} | {"x": 1}', "unchecked timer.started: not all properties are known before running"),
         ('{**{"x": 1}}', 'undeclared-property timer.started: "x" is not declared'),
-        ('dict({"x": 1}, count=1)', 'undeclared-property timer.started: "x" is not declared'),
+        ('dict({"x": 1}, count=1)', "unchecked timer.started: not all properties are known before running"),
     ],
 )
 def test_properties(properties: str, found: str) -> None:
@@ -163,6 +160,7 @@ def test_properties(properties: str, found: str) -> None:
         '{"source": source}',
         '{"source": args.source or "cli"}',
         '{"source": f"cl{i}"}',
+        '{"count": f"{n}"}',
         '{"duration_s": -1.5, "count": 0}',
         '{"duration_s": time.monotonic() - start}',
         '{"tags": [tag for tag in tags]}',
@@ -188,7 +186,7 @@ def test_properties_that_may_be_right(properties: str) -> None:
 
 
 def test_properties_put_together_before_the_call() -> None:
-    """A dict is followed to where it was made, and to what was put into it before the call."""
+    """A dict is followed to where it was made; one that is changed in place anywhere is not wholly known."""
     source = """
         def send(t, web):
             properties = {"source": "cli"}
@@ -199,7 +197,14 @@ def test_properties_put_together_before_the_call() -> None:
             t.track_event("note.created", properties)
     """
 
-    assert problems(source) == ["a.py:4 undeclared-property"]
+    assert problems(source) == ["a.py:5 unchecked"]
+    assert problems('d = {"source": "cli"}\ne = d\ne.update(web)\nt.track_event("timer.started", d)') == [
+        "a.py:4 unchecked"
+    ]
+    assert problems("def f():\n    d = {}\n    d['x'] = 1\n    return d\nt.track_event('timer.started', f())") == [
+        "a.py:5 unchecked"
+    ]
+    assert problems('d = {"source": "cli"}\nt.track_event("timer.started", d)') == []
 
 
 NAMES = [
@@ -212,71 +217,42 @@ NAMES = [
     'with x:\n    n = "{}"\nt.track_event(n)',
     'a, n = 1, "{}"\nt.track_event(n)',
     'a = n = "{}"\nt.track_event(n)',
-    't.track_event(n := "{}")',
     '[t.track_event(m) for x in y if (m := "{}")]',
     'm = "{}"\nn = m\nt.track_event(n)',
     'match x:\n    case 1:\n        n = "{}"\nt.track_event(n)',
     'def f():\n    global N\n    N = "{}"\ndef g(): t.track_event(N)\nN = None',
-    'def f():\n    n = None\n    def g():\n        nonlocal n\n        n = "{}"\n    t.track_event(n)',
     't.track_event("{}" if x else None)',
     't.track_event(None or "{}")',
-    't.track_event("" + "{}")',
     't.track_event(("{}"))',
-    't.track_event(f"{}")',
-    'KIND = "{}"\nt.track_event(f"{{KIND}}")',
-    't.track_event("".join(["{}"]))',
-    't.track_event(str("{}"))',
-    't.track_event(*["{}"])',
-    't.track_event(**{{"name": "{}"}})',
     'for n in ("{}",):\n    t.track_event(n)',
     '[t.track_event(n) for n in ["{}"]]',
     'for n, p in [("{}", None)]:\n    t.track_event(n, p)',
     'NAMES = {{"a": "{}"}}\nt.track_event(NAMES["a"])',
-    'NAMES = {{"a": "{}"}}\nt.track_event(NAMES[x])',
-    'NAMES = {{"a": "{}"}}\nt.track_event(NAMES.get(x))',
     'NAMES = ["{}"]\nt.track_event(NAMES[0])',
     'class E:\n    A = "{}"\nt.track_event(E.A)',
     'class E:\n    class F:\n        A = "{}"\nt.track_event(E.F.A)',
     'class E:\n    A = "{}"\nclass F(E): pass\nt.track_event(F().A)',
     'class E:\n    A: ClassVar[str] = "{}"\n    def f(self): t.track_event(self.A)',
     'class E:\n    def __init__(self): self.a = "{}"\n    def f(self): t.track_event(self.a)',
-    'class E:\n    def __init__(self, a): self.a = a\n    def f(self): t.track_event(self.a)\nE("{}")',
     'class E:\n    @property\n    def a(self): return "{}"\n    def f(self): t.track_event(self.a)',
     'class E:\n    def a(self): return "{}"\n    def f(self): t.track_event(self.a())',
-    'class B:\n    A = ""\n    def f(self): t.track_event(self.A)\nclass E(B):\n    A = "{}"',
-    'class E(Enum):\n    A = "{}"\nt.track_event(E.A.value)',
-    'class E(Enum):\n    A = "{}"\nt.track_event(E["A"].value)',
-    'class E(Enum):\n    A = "{}"\n    def f(self): t.track_event(self.value)',
-    'class E(Enum):\n    A = "{}"\nfor e in E: t.track_event(e.value)',
     'class E(StrEnum):\n    A = "{}"\nt.track_event(E.A)',
     'class E(str, enum.Enum):\n    A = "{}"\nt.track_event(E.A)',
     'def name(kind): return "{}"\nt.track_event(name(1))',
     'def name(given): return given\nt.track_event(name("{}"))',
     'def name(given="{}"): return given\nt.track_event(name())',
-    'track = t.track_event\ntrack("{}")',
-    'class E:\n    def __init__(self, t): self.track = t.track_event\n    def f(self): self.track("{}")',
-    'from telemetry_sdk import track_event as track\ntrack("{}")',
     'from .somewhere import track_event\ntrack_event("{}")',
-    'getattr(t, "track_event")("{}")',
-    'partial(t.track_event, "{}")()',
-    'executor.submit(t.track_event, "{}", None)',
-    'Thread(target=t.track_event, args=("{}",)).start()',
-    'Thread(target=t.track_event, kwargs={{"name": "{}"}}).start()',
-    'async def f(): await asyncio.to_thread(t.track_event, "{}")',
     'f = lambda: t.track_event("{}")',
     '@app.route("/", on=t.track_event("{}"))\ndef f(): pass',
     'def track(name): t.track_event(name)\ntrack("{}")',
     'def track(name, *rest): t.track_event(name)\ntrack(name="{}")',
     'def track(name="{}"): t.track_event(name)\ntrack()',
     'async def track(*, name): t.track_event(name)\nasync def f(): await track(name="{}")',
-    'def track(name): t.track_event(name)\ndef other(name): track(name)\nother("{}")',
-    'def track(name): t.track_event(name)\nexecutor.submit(track, "{}")',
     'def track(name): t.track_event(name)\nfor n in ["{}"]: track(n)',
     'def track(user, name, extra=None): t.track_event(name, extra)\ntrack(5, "{}")',
     'class A:\n    def track(self, name): self.t.track_event(name)\n    def f(self): self.track("{}")',
     'class A:\n    def track(self, name): self.t.track_event(name)\nA().track("{}")',
     'class A:\n    def track(self, name): self.t.track_event(name)\nanalytics = A()\nanalytics.track("{}")',
-    'class A:\n    def track(self, name): self.t.track_event(name)\ndef f(analytics): analytics.track("{}")',
     'class A:\n    @classmethod\n    def track(cls, name): t.track_event(name)\nA.track("{}")',
     'class A:\n    @staticmethod\n    def track(name): t.track_event(name)\nA.track("{}")',
     'class A:\n    @staticmethod\n    def track(name): t.track_event(name)\nA().track("{}")',
@@ -285,17 +261,70 @@ NAMES = [
     'class A:\n    def track_event(self, user, name): self.t.track_event(name)\nA().track_event(5, "{}")',
     'def tracked(name):\n    def wrap(f):\n        def g(): t.track_event(name)\n        return g\n    return wrap\n@tracked("{}")\ndef f(): pass',
 ]
+# What is put together, or reached on a way that is not followed.
+GIVEN_UP = [
+    't.track_event(n := "{}")',
+    'def f():\n    n = None\n    def g():\n        nonlocal n\n        n = "{}"\n    t.track_event(n)',
+    't.track_event("" + "{}")',
+    't.track_event(f"{}")',
+    'KIND = "{}"\nt.track_event(f"{{KIND}}")',
+    't.track_event("".join(["{}"]))',
+    't.track_event(str("{}"))',
+    't.track_event(*["{}"])',
+    't.track_event(**{{"name": "{}"}})',
+    'NAMES = {{"a": "{}"}}\nt.track_event(NAMES[x])',
+    'NAMES = {{"a": "{}"}}\nt.track_event(NAMES.get(x))',
+    'class E:\n    def __init__(self, a): self.a = a\n    def f(self): t.track_event(self.a)\nE("{}")',
+    'class B:\n    A = ""\n    def f(self): t.track_event(self.A)\nclass E(B):\n    A = "{}"',
+    'class E(Enum):\n    A = "{}"\nt.track_event(E.A.value)',
+    'class E(Enum):\n    A = "{}"\nt.track_event(E["A"].value)',
+    'class E(Enum):\n    A = "{}"\n    def f(self): t.track_event(self.value)',
+    'class E(Enum):\n    A = "{}"\nfor e in E: t.track_event(e.value)',
+    'track = t.track_event\ntrack("{}")',
+    'class E:\n    def __init__(self, t): self.track = t.track_event\n    def f(self): self.track("{}")',
+    'from telemetry_sdk import track_event as track\ntrack("{}")',
+    'getattr(t, "track_event")("{}")',
+    'partial(t.track_event, "{}")()',
+    'executor.submit(t.track_event, "{}", None)',
+    'Thread(target=t.track_event, args=("{}",)).start()',
+    'Thread(target=t.track_event, kwargs={{"name": "{}"}}).start()',
+    'async def f(): await asyncio.to_thread(t.track_event, "{}")',
+    'def track(name): t.track_event(name)\ndef other(name): track(name)\nother("{}")',
+    'def track(name): t.track_event(name)\nexecutor.submit(track, "{}")',
+    'class A:\n    def track(self, name): self.t.track_event(name)\ndef f(analytics): analytics.track("{}")',
+    "NAMES = {{**OTHERS, 'a': '{}'}}\nt.track_event(NAMES['a'])",
+    "NAMES = [*OTHERS, '{}']\nfor n in NAMES: t.track_event(n)",
+    "n = 'timer'\nn += '.{}'\nt.track_event(n)",
+    "def track(*args): t.track_event(*args)\ntrack('{}')",
+    "def track(**kw): t.track_event(**kw)\ntrack(name='{}')",
+    "def track(name): t.track_event(name)\ntrack(*['{}'])",
+    "def track(name): t.track_event(name)\nf = track\nf('{}')",
+    "class B:\n    def name(self): return 'timer.started'\n    def f(self): t.track_event(self.name())\nclass E(B):\n    def name(self): return '{}'",
+    "t.track_event('{}'.lower())",
+    "t.track_event(properties=None)",
+]
 
 
 @pytest.mark.parametrize("source", NAMES)
 def test_names_are_followed(source: str) -> None:
-    """The name of an event is found wherever Python would find it: when right nothing is said, else the error."""
+    """A name that is written out, here or where a variable, a constant or a wrapper has it from, is compared."""
     right = source.format("timer.stopped")
     assert sent(right) == {"timer.stopped"}, right
 
     found, events = checked(source.format("timer.stoped"))
     assert events == set()
-    assert any("undeclared-event" in it or "may send an event" in it for it in found), found
+    assert any("undeclared-event" in it for it in found), found
+
+
+@pytest.mark.parametrize("source", GIVEN_UP)
+def test_names_that_are_given_up(source: str) -> None:
+    """What cannot be inferred is reported as unchecked at its line: neither guessed, nor passed over in silence."""
+    for name in ("timer.stopped", "timer.stoped"):
+        write({"a.py": source.format(name)})
+        found = findings()
+
+        assert {it.kind for it in found} == {"unchecked"}, found
+        assert [it for it in found if it.line > 0], found
 
 
 @pytest.mark.parametrize(
@@ -313,9 +342,7 @@ def test_names_are_followed(source: str) -> None:
         "import pkg\nt.track_event(pkg.STOPPED)",
         "from pkg import events as e\nt.track_event(e.STOPPED)",
         "from bare.events import STOPPED\nt.track_event(STOPPED)",
-        "import bare.events\nt.track_event(bare.events.STOPPED)",
         "from pkg.again import Names\nt.track_event(Names.STOPPED)",
-        "try:\n    from missing import STOPPED\nexcept ImportError:\n    from constants import STOPPED\nt.track_event(STOPPED)",
     ],
 )
 def test_names_of_other_files(reading: str) -> None:
@@ -333,15 +360,32 @@ def test_names_of_other_files(reading: str) -> None:
     found = findings()
 
     assert {it.message.split()[0] for it in found if it.kind == "dead-event"} == ALL - {"timer.stopped"}
-    assert {it.kind for it in found} <= {"dead-event", "unchecked"}
-    assert "missing" in reading or {it.kind for it in found} == {"dead-event"}
+    assert {it.kind for it in found} == {"dead-event"}
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "import bare.events\nt.track_event(bare.events.STOPPED)",
+        "from . import constants\nt.track_event(constants.STOPPED)",
+        "try:\n    from missing import STOPPED\nexcept ImportError:\n    from constants import STOPPED\nt.track_event(STOPPED)",
+        "from missing import STOPPED\nt.track_event(STOPPED)",
+        "import os\nt.track_event(os.name)",
+    ],
+)
+def test_imports_that_are_given_up(reading: str) -> None:
+    """What comes from outside the given files, or through a directory that is no package, is unchecked."""
+    write({"constants.py": 'STOPPED = "x.y"', "bare/events.py": 'STOPPED = "x.y"', "main.py": reading})
+
+    found = {(it.path.rpartition(os.sep)[2], it.kind) for it in findings()}
+    assert ("main.py", "unchecked") in found
+    assert "dead-event" not in {kind for _, kind in found}
 
 
 @pytest.mark.parametrize(
     "reading",
     [
         "from .events import STOPPED\nt.track_event(STOPPED)",
-        "from . import events\nt.track_event(events.STOPPED)",
         "from ..pkg.events import STOPPED\nt.track_event(STOPPED)",
         "from events import STOPPED\nt.track_event(STOPPED)",  # a script beside its module
     ],
@@ -387,29 +431,52 @@ def test_wrappers_of_other_files() -> None:
     files = {
         "app/analytics.py": "def track(name, **properties):\n    telemetry.track_event(name, properties)\n",
         "app/one.py": 'from app.analytics import track\n\ntrack("timer.started", source="web", x=1)\n',
-        "app/two.py": 'from app import analytics\n\n\nanalytics.track("timer.stoped")\n',
-        "app/three.py": 'from .analytics import track as t\n\nt("note.created", **{"words": "5"})\n',
+        "app/two.py": 'from app import analytics\n\n\nanalytics.track("timer.stoped")\n',  # no __init__.py
+        "app/five.py": 'from elsewhere import track\n\ntrack("timer.stoped")\n',
+        "app/three.py": 'from .analytics import track as t\n\nt("note.created", words="5")\n',
+        "app/four.py": 'from .analytics import track as t\n\nt("note.created", **{"words": "5"})\n',
     }
 
     assert problems(files) == [
+        "app/five.py:3 unchecked",
+        "app/four.py:3 unchecked",
         "app/one.py:3 undeclared-property",
         "app/one.py:3 wrong-value",
         "app/three.py:3 wrong-value",
-        "app/two.py:4 undeclared-event",
+        "app/two.py:4 unchecked",
     ]
 
 
 def test_a_value_given_to_a_wrapper() -> None:
-    """A property's value is followed to the calls of the function that sends it."""
+    """A value that is a parameter is as one known while running, unless name or properties come from the call too."""
     source = """
         def started(source):
             t.track_event("timer.started", {"source": source})
-        started("cli")
+        def track(name, source):
+            t.track_event(name, {"source": source})
         started("web")
-        started(sys.argv[1])
+        track("timer.started", "cli")
+        track("timer.started", "web")
+        track("timer.started", sys.argv[1])
     """
 
-    assert problems(source) == ["a.py:5 wrong-value"]
+    assert problems(source) == ["a.py:8 wrong-value"]
+
+
+def test_a_default_is_no_guess() -> None:
+    """What a wrapper sends by default is not taken for what an unreadable call of it sends."""
+    found, events = checked("def track(name='timer.started'): t.track_event(name)\ntrack(*x)")
+
+    assert found[0] == f"a.py:2 unchecked {UNKNOWN}"
+    assert events == {"timer.started"}
+
+
+def test_a_wrapper_seen_from_no_call() -> None:
+    """Properties that come from a parameter are unchecked where no call is found, and values are left in peace."""
+    assert problems('def f(p): t.track_event("timer.started", p)') == ["a.py:1 unchecked"]
+    assert problems('def f(**p): t.track_event("timer.started", p)') == ["a.py:1 unchecked"]
+    assert problems('def f(*p): t.track_event("timer.started", {k: 1 for k in p})') == ["a.py:1 unchecked"]
+    assert problems('def f(s, user): t.track_event("timer.started", {"source": s}, user_id=user)') == []
 
 
 def test_name_and_properties_of_one_call_belong_together() -> None:
@@ -427,7 +494,7 @@ def test_name_and_properties_of_one_call_belong_together() -> None:
 
 
 def test_only_what_can_have_run_before_counts() -> None:
-    """A name stands for what it was last given before the call, over branches and loops."""
+    """A name stands for what it was last given before the call, over branches; what a loop changes is unchecked."""
     source = """
         def straight():
             name = "timer.started"
@@ -455,8 +522,9 @@ def test_only_what_can_have_run_before_counts() -> None:
         given("never.sent")
     """
 
-    named = {it.split('"')[1] for it in checked(source)[0]}
-    assert named == {"bad.one", "bad.two", "bad.three", "bad.four", "bad.five"}
+    found = checked(source)[0]
+    assert {it.split('"')[1] for it in found if "undeclared" in it} == {"bad.one", "bad.two", "bad.five"}
+    assert [it.split()[0] for it in found if "unchecked" in it] == ["a.py:15", "a.py:20"]  # where the loop changes it
 
 
 def test_page_views_and_users() -> None:
@@ -470,91 +538,48 @@ def test_page_views_and_users() -> None:
     assert [it.message.split()[0] for it in findings(catalog=catalog)] == ["analytics.identify"]
 
 
+UNKNOWN = "the event's name is only known while running"
+HANDED_ON = "track_event is handed on: its calls are not seen here"
+
+
 @pytest.mark.parametrize(
-    ("source", "message", "events"),
+    ("source", "message"),
     [
-        ("t.track_event(name)", "the event's name is only known while running", set()),
-        (
-            "t.track_event(f'timer.{x}')",
-            '"timer.…" can be timer.started, timer.stopped, or another one',
-            {"timer.started", "timer.stopped"},
-        ),
-        ("t.track_event('note.%s' % x)", '"note.…" can be note.created, or another one', {"note.created"}),
-        ("t.track_event('{}.created'.format(x))", '"….created" can be note.created, or another one', {"note.created"}),
-        ("def track(name): t.track_event(name)", "the event's name is only known while running", set()),
-        ("def track(name): t.track_event(name)\ntrack(x)", "the event's name is only known while running", set()),
-        (
-            "def track(name='timer.started'): t.track_event(name)\ntrack(*x)",
-            "the event's name is only known while running",
-            {"timer.started"},  # for its name stands there
-        ),
-        (
-            "K = 'note'\nt.track_event(f'{K:>9}.created')",
-            '"….created" can be note.created, or another one',
-            {"note.created"},
-        ),
-        ("connect(t.track_event)", "the event's name is only known while running", set()),
-        (
-            "connect(callback=t.track_event)",
-            "track_event is handed on; what it will be called with is not known here",
-            set(),
-        ),
-        (
-            "handlers['x'] = t.track_event",
-            "track_event is handed on; what it will be called with is not known here",
-            set(),
-        ),
-        ("f = lambda name: t.track_event(name)", "the event's name is only known while running", set()),
-        (
-            "def f(): return t.track_event",
-            "track_event is handed on; what it will be called with is not known here",
-            set(),
-        ),
+        ("t.track_event(name)", UNKNOWN),
+        ("t.track_event(None)", UNKNOWN),
+        ("t.track_event(f'timer.{x}')", UNKNOWN),
+        ("t.track_event(f'never.{x}')", UNKNOWN),
+        ("t.track_event('note.%s' % x)", UNKNOWN),
+        ("t.track_event('{}.created'.format(x))", UNKNOWN),
+        ("def track(name): t.track_event(name)", UNKNOWN),
+        ("def track(name): t.track_event(name)\ntrack(x)", UNKNOWN),
+        ("f = lambda name: t.track_event(name)", UNKNOWN),
+        ("class E(Enum):\n    A = 'timer.started'\nt.track_event(E.A)", UNKNOWN),
+        ("connect(t.track_event)", HANDED_ON),
+        ("connect(callback=t.track_event)", HANDED_ON),
+        ("handlers['x'] = t.track_event", HANDED_ON),
+        ("def f(): return t.track_event", HANDED_ON),
     ],
 )
-def test_what_cannot_be_checked(source: str, message: str, events: set[str]) -> None:
-    """What is only known while running is a warning and no error; events that may be meant count as sent."""
+def test_what_cannot_be_checked(source: str, message: str) -> None:
+    """What is only known while running is unchecked; so is, then, whether the other events are sent at all."""
     write({"a.py": source})
     found = findings()
 
-    assert [(it.message, it.is_warning) for it in found if it.kind == "unchecked"] == [(message, True)]
-    assert ALL - {it.message.split()[0] for it in found if it.kind == "dead-event"} == events
-    assert all(it.kind in ("unchecked", "dead-event") for it in found)
-
-
-def test_a_name_that_no_declared_event_can_have() -> None:
-    """A name put together while running that fits no declared event is an error."""
-    assert checked("t.track_event(f'notes.{x}')")[0] == [
-        'a.py:1 undeclared-event no declared event looks like "notes.…"'
-    ]
-
-
-def test_an_event_named_somewhere_may_be_what_is_sent() -> None:
-    """Where a name is only known while running, a declared event whose name stands in the source is not dead."""
-    source = 'known = {"start": "timer.started"}\nt.track_event(known_to_others())\n'
-
-    assert checked(source)[1] == {"timer.started"}
-
-
-def test_a_member_of_an_enumeration_is_no_name() -> None:
-    """A plain enumeration's member is refused while running, and so it is found here."""
-    (found,) = checked('class E(Enum):\n    A = "timer.started"\nt.track_event(E.A)')[0]
-
-    assert found.endswith("is a member of an enumeration and no text: add .value")
+    assert [it.message for it in found if it.line] == [message]
+    assert [(it.kind, it.path) for it in found if not it.line] == [("unchecked", "telemetry.toml")] * 3
 
 
 @pytest.mark.parametrize(
     "source",
     [
         'class Fake:\n    def track_event(self, name, properties=None): self.seen.append(name)\nFake().track_event("x.y")',
-        'class A:\n    def track(self, name): t.track_event(name)\nlogger.track("hello world")',
         'class A:\n    def track(self, name): t.track_event(name)\nA().track("timer.stopped")\nconnect(bus.track, "order.placed")',
         'track_event = "x.y"',
         'print("track_event")',
         "def track_event(name): pass",
         'def other(name): pass\nother("x.y")',
         'assert t.track_event.called_with("x.y")',
-        "t.track_event(None)",
     ],
 )
 def test_what_sends_nothing_is_left_in_peace(source: str) -> None:
@@ -574,16 +599,17 @@ def test_a_real_object_beside_a_stand_in() -> None:
     assert problems(source) == ["a.py:5 undeclared-event"]
 
 
-def test_what_only_may_be_a_wrapper_is_a_warning() -> None:
-    """A method that only has a wrapper's name, of who knows what, is no error."""
+def test_what_only_may_be_a_wrapper_is_unchecked() -> None:
+    """A method that only has a wrapper's name, of who knows what, is unchecked."""
     source = """
         class A:
             def track(self, name): t.track_event(name)
+        A().track("timer.stopped")
         bus.track("order.placed")
     """
     (found,) = checked(source)[0]
 
-    assert found == 'a.py:4 unchecked this may send an event: "order.placed" is not declared'
+    assert found == "a.py:5 unchecked this may send an event: whose track is it?"
 
 
 ODD = {
@@ -618,7 +644,7 @@ def test_bytes_that_are_no_text() -> None:
     Path("c.py").write_bytes(b'\xef\xbb\xbft.track_event("note.created")\r\n')
 
     assert [(it.path, it.line, it.kind) for it in findings() if it.kind != "dead-event"] == [
-        (os.path.join(".", "a.py"), 1, "unreadable"),
+        (os.path.join(".", "a.py"), 0, "unreadable"),
         (os.path.join(".", "b.py"), 2, "undeclared-property"),
     ]
 
@@ -665,7 +691,8 @@ def test_links_and_pipes() -> None:
     os.mkfifo("src/d.py")
 
     found = [(it.path, it.kind) for it in findings("src", "src/a.py", "./src") if it.kind != "dead-event"]
-    assert found == [("src/a.py", "undeclared-event"), ("src/c.py", "unreadable")]
+    assert found == [("src/a.py", "undeclared-event"), ("src/c.py", "unreadable"), ("src/d.py", "unreadable")]
+    assert [it.kind for it in findings("src/d.py") if it.path == "src/d.py"] == ["unreadable"]
 
 
 def test_sources_that_go_in_circles() -> None:
@@ -700,7 +727,7 @@ def test_sources_that_go_in_circles() -> None:
         {"a.py": source, "b.py": "from a import *\nfrom b import *\nfrom a import again\nother = again"}
     )
 
-    assert {it.split()[1] for it in found} == {"unchecked", "undeclared-event"}  # timer.startedx
+    assert {it.split()[1] for it in found} == {"unchecked"}
     assert events == {"timer.started"}
 
 
@@ -737,3 +764,32 @@ def test_the_order_is_fixed() -> None:
     write({"b.py": 't.track_event("b.b")\nt.track_event("a.a")', "a/c.py": 't.track_event("c.c")'})
 
     assert findings(Path("b.py"), Path("a")) == findings("a", "b.py") == sorted(findings("a", "b.py"))
+
+
+def test_hostile_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No source costs much memory or time, and none is imported: not even a module that stands on Python's path."""
+    doubled = "".join(
+        f"n{i + 1} = n{i} + n{i}\nl{i + 1} = [*l{i}, *l{i}]\nd{i + 1} = {{**d{i}, **d{i}}}\n" for i in range(60)
+    )
+    huge = "a = 'x' * 10**12\nb = f'{1:10000000000}'\nc = '%10000000000d' % 1\nd = 1 << 10**12\ne = 9 ** 9 ** 9\n"
+    calls = "".join(f"def f{i + 1}(x): return f{i}(f{i}(x)) or f{i}(x)\n" for i in range(30))
+    source = f"import gi, side_effect\ngi.require_version('Gtk', '3.0')\nfrom side_effect import *\n{huge}{calls}"
+    source += f"n0 = 'timer'\nl0 = ['timer']\nd0 = {{'x': 1}}\ndef f0(x): return x\n{doubled}"
+    source += "".join(
+        f"t.track_event({it}, d60)\n" for it in ("a", "b", "c", "d", "e", "n60", "l60[0]", "f30('x')", "NAME")
+    )
+    for name in ("gi.py", "side_effect.py"):
+        (tmp_path / name).write_text("import pathlib\npathlib.Path('imported').touch()\nNAME = 'x.y'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    kinds = {it.split()[1] for it in checked(source)[0]}
+    assert "unchecked" in kinds
+    assert not Path("imported").exists()
+    assert not {"gi", "side_effect"} & set(sys.modules)
+
+
+def test_a_file_that_is_too_large() -> None:
+    """What is too large for a source is not read, nor is what is no file."""
+    Path("a.py").write_bytes(b"#" * (4 * 2**20 + 1))
+
+    assert problems({}) == ["a.py:0 unreadable"]
