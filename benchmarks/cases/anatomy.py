@@ -12,42 +12,42 @@ __all__ = ["measure"]
 # Each step twice: alone in a loop with the arguments the call gives it, and by how much shorter the call gets when the
 # step's result is there already. For that one step after the other is left out, the last first, so that they add up.
 _CALL = """
-import telemetry_sdk.outbox.enqueue as arrivals
+from telemetry_sdk.outbox import enqueue
 from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.model import Limits
 time.sleep(0.2)
 engine, limits = telemetry._engine, Limits()
-rooms, sending = engine.session, engine.pipeline
+session, pipeline = engine.session, engine.pipeline
 properties = {"source": "cli", "duration_ms": 1234, "premium": True, "mark": "mk0000000mk"}
 call = lambda: telemetry.track_event("timer.started", properties, user_id="u-17")
 call()
-decision = rooms.gate.right()
-install_id = sending.install_id(rooms)
-own = sending.maker.own_attributes(install_id)
-scrubber = sending._scrub_with()
+decision = session.gate.right()
+install_id = pipeline.install_id(session)
+own = pipeline.maker.own_attributes(install_id)
+scrubber = pipeline._scrub_with()
 build = lambda: analytics_event.build(
     "timer.started", properties, own=own, limits=limits, context={}, scrubber=scrubber)
 event = build()
-make = lambda: sending.maker.analytics("timer.started", event, install_id, "u-17", decision.grant)
+make = lambda: pipeline.maker.analytics("timer.started", event, install_id, "u-17", decision.grant)
 record = make()
-file = rooms.outbox.database._file
+file = session.outbox.database._file
 alone = {
     "call": call,
-    "gate": lambda: (rooms.gate.right(), rooms.gate.right()),
-    "identity": lambda: sending.install_id(rooms),
-    "user": lambda: sending._sent_user(rooms, "u-17"),
+    "gate": lambda: (session.gate.right(), session.gate.right()),
+    "identity": lambda: pipeline.install_id(session),
+    "user": lambda: pipeline._sent_user(session, "u-17"),
     "build": build,
     "encode": make,
     "place": file.is_in_place,
 }
 inside = {
-    "sqlite": (arrivals, "insert_if_room", True),
+    "sqlite": (enqueue, "insert_if_room", True),
     "place": (file, "is_in_place", True),
-    "encode": (sending.maker, "analytics", record),
+    "encode": (pipeline.maker, "analytics", record),
     "build": (analytics_event, "build", event),
-    "user": (sending, "_sent_user", "u-17"),
-    "identity": (sending, "install_id", install_id),
-    "gate": (rooms.gate, "right", decision),
+    "user": (pipeline, "_sent_user", "u-17"),
+    "identity": (pipeline, "install_id", install_id),
+    "gate": (session.gate, "right", decision),
 }
 def median(step):
     taken = []
@@ -151,7 +151,7 @@ _STEPS_OF_A_CALL = {
     "encode": "make and serialize the record",
     "place": "outbox: is the file still the one that is open",
     "sqlite": "outbox: one SQLite statement, a transaction of its own; checksum and count of the record",
-    "rest": "the rest: facade, shield, locks, receipt",
+    "rest": "the rest: facade, guard, locks, receipt",
 }
 _STEPS = {
     "whole": "the whole flush",

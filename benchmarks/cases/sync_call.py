@@ -55,6 +55,6 @@ def measure(bench: Bench) -> list[Table]:
     text = (
         "500 calls that return when the sink has answered, each candidate beside the bare round trip of a 600-byte "
         "body by `requests` over a kept-alive connection, measured in the same process in turn. Ours is stored, "
-        "claimed, written down as about to be sent, sent and settled: four transactions."
+        "taken, written down as about to be sent, sent and settled: four transactions."
     )
     return [Table("sync", "A call that waits for the answer", text, columns, bench.in_turn(candidates, once))]

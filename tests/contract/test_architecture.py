@@ -282,14 +282,14 @@ def test_pure_rooms_keep_no_state(name: str) -> None:
 
 
 def test_the_receiver_stands_alone() -> None:
-    """The collector is a program of its own: it uses none of the SDK's rooms, and none of them uses it."""
+    """The receiver is a program of its own: it uses none of the SDK's rooms, and none of them uses it."""
     for name in NAMES:
-        is_collector = name.partition(".")[0] == "receiver"
-        uses_collector = {room for room in session(name) if room.partition(".")[0] == "receiver"}
-        if is_collector:
-            assert session(name) == uses_collector
+        is_receiver = name.partition(".")[0] == "receiver"
+        uses_receiver = {room for room in session(name) if room.partition(".")[0] == "receiver"}
+        if is_receiver:
+            assert session(name) == uses_receiver
         elif name != "cli.receive":
-            assert uses_collector == set()
+            assert uses_receiver == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -314,7 +314,7 @@ def test_names_say_what_is_inside(name: str) -> None:
 
 
 def test_who_catches_everything() -> None:
-    """Only these may swallow an unknown exception; elsewhere a bug must reach the shield."""
+    """Only these may swallow an unknown exception; elsewhere a bug must reach the guard."""
     swallowing = {
         (name, where)
         for name in NAMES

@@ -1,7 +1,7 @@
 """The examples, each run as a newcomer runs it: a process of its own, with a real receiver at the other end.
 
 Every child is sealed: it ends with code 97 as soon as it writes outside the test's directory or talks to another
-machine, and what the SDK's shield keeps from a host comes out on stderr.
+machine, and what the SDK's guard keeps from a host comes out on stderr.
 """
 
 import ast
@@ -63,7 +63,7 @@ def allowed(path):
 class Loud(logging.Handler):
     def emit(self, record):
         if record.exc_info:
-            os.write(2, f"SHIELDED {record.getMessage()}: {record.exc_info[1]!r}\\n".encode())
+            os.write(2, f"GUARDED {record.getMessage()}: {record.exc_info[1]!r}\\n".encode())
 
 logging.getLogger("telemetry_sdk").addHandler(Loud())
 logging.getLogger("telemetry_sdk").setLevel(logging.DEBUG)

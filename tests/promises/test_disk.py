@@ -601,10 +601,10 @@ def test_locked_by_another_program(make, sink, state_dir, pauses):
     db = sqlite3.connect(state_dir / "outbox.sqlite3", isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     try:
-        aside = [telemetry.track_event("timer.started") for _ in range(20)]
+        spilled = [telemetry.track_event("timer.started") for _ in range(20)]
         assert 0.2 < sum(pauses) < 20 * 0.3  # a call waits a quarter of a second at most
-        assert all(receipt.outcome is Outcome.QUEUED for receipt in aside)
-        assert "spilled" in aside[0].reason
+        assert all(receipt.outcome is Outcome.QUEUED for receipt in spilled)
+        assert "spilled" in spilled[0].reason
         report = telemetry.flush(3)
         assert "locked" in report.reason
         assert telemetry.status().ledger["spilled"] == 20
@@ -614,7 +614,7 @@ def test_locked_by_another_program(make, sink, state_dir, pauses):
     sink.reply = Reply()
     assert telemetry.flush(10).kept == 0
     assert telemetry.track_event("timer.started").outcome is Outcome.DELIVERED
-    assert {waiting.uid, *(receipt.uid for receipt in aside)} <= set(sink.uids)
+    assert {waiting.uid, *(receipt.uid for receipt in spilled)} <= set(sink.uids)
     assert len(sink.uids) == len(set(sink.uids))
     assert problem_of(telemetry) == ""
     ledger = telemetry.status().ledger
