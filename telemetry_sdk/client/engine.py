@@ -102,11 +102,11 @@ class Engine:
         self.session.delivery.prepare()
 
     def _delivered(self, record: Pending) -> None:
-        note(self._real, record.name, self.providers.now_ns())
+        note(self._real, record.name, self.providers.now_ns(), record.made_ns)
 
     def _shown(self, record: Pending) -> None:
         if self._log is not None:
-            note(self._log, record.name, self.providers.now_ns())
+            note(self._log, record.name, self.providers.now_ns(), record.made_ns)
 
     def bind_user(self, user_id: object) -> str | None:
         """Bind a user for the current context, and return the id as events carry it; None unbinds.
@@ -139,6 +139,7 @@ class Engine:
         if self._log is not None:
             self._log.outbox.forget("forgotten", None)
             self._log.installation.erase(declined=False)
+            self._log.progress.erase()
         if isinstance(request, str):
             return certain, Receipt(Outcome.SUPPRESSED, reason=request)
         if self.session.is_log:

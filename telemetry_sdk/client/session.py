@@ -17,6 +17,7 @@ from telemetry_sdk.delivery.config import make_config
 from telemetry_sdk.delivery.deliver import Delivery
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
+from telemetry_sdk.identity.progress import ProgressFile
 from telemetry_sdk.model import timestamp
 from telemetry_sdk.outbox.lease import new_owner
 from telemetry_sdk.outbox.queue import Outbox
@@ -48,7 +49,7 @@ class Session:
         world: Clock, ids, environment.
         prefix: Prefix of the app's variables.
         state_dir: Where state is kept, when the integrator said so.
-        on_delivered: Called with each record of which the state file keeps account, once the sink has it.
+        on_delivered: Called with each record whose delivery is kept account of, once the sink has it.
         is_log: Whether this is the set for ``<APP>_TELEMETRY=log``.
     """
 
@@ -80,6 +81,7 @@ class Session:
         self._on_delivered = on_delivered
         self._lock = threading.RLock()
         self._installation: Installation | None = None
+        self._progress: ProgressFile | None = None
         self._consent: ConsentStore | None = None
         self._outbox: Outbox | None = None
         self._delivery: Delivery | None = None
@@ -96,6 +98,14 @@ class Session:
                 directory = locate(self._config.app, self._prefix, self._providers.environ, self._state_dir)
                 self._installation = Installation(directory, read_only=self.is_log)
             return self._installation
+
+    @property
+    def progress(self) -> ProgressFile:
+        """What the program itself did."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = ProgressFile(self.installation, read_only=self.is_log)
+            return self._progress
 
     @property
     def consent(self) -> ConsentStore:
@@ -162,7 +172,7 @@ class Session:
 
     def _note_analytics(self) -> None:
         now_ns = self._providers.now_ns()
-        self.installation.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": timestamp(now_ns)})
+        self.progress.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": timestamp(now_ns)})
 
     def has_outbox(self) -> bool:
         """Tell whether there is an outbox, without making one."""
