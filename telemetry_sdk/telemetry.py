@@ -412,7 +412,7 @@ class Telemetry:
         session, decision = self._engine.right()
         if decision.level < Level.FULL:
             return _suppressed(decision.reason)
-        if session.installation.read().install_ping_sent_at:
+        if session.progress.read().install_ping_sent_at:
             return Receipt(Outcome.SUPPRESSED, reason="the install ping was delivered already")
         return self._engine.pipeline.event(session, decision, INSTALL)
 

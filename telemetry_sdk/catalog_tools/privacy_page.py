@@ -12,7 +12,7 @@ from telemetry_sdk.analytics.catalog import OWN_EVENTS
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog_tools.events_page import base_table, code, event_blocks, plain, table
 from telemetry_sdk.consent.policy import switch_prefix
-from telemetry_sdk.identity.schema import State
+from telemetry_sdk.identity.schema import Progress, State
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, Limits
 
 if TYPE_CHECKING:
@@ -20,22 +20,27 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics.catalog import Catalog
 
-__all__ = ["KEPT", "render"]
+__all__ = ["DONE", "KEPT", "render"]
 
-# What each key of installation.json is for. A test compares it with the file's keys.
+# What each key of installation.json and of progress.json is for. A test compares them with the files' keys.
 KEPT: Final = {
     "install_id": "the random id; never made from the machine, its name or the user",
     "first_seen_at": "when it was made",
-    "first_seen_sent_at": "when the sink confirmed the first record",
-    "last_heartbeat_on": "day of the newest daily record",
     "telemetry_enabled": "the user's decision: true, false, or not there while undecided",
     "consent_decided_at": "when it was made",
     "consent_catalog_version": "the version of the list of events it is about",
-    "install_ping_sent_at": "when the sink confirmed the install ping",
-    "analytics_sent_at": "when detailed analytics were first sent, so that their deletion can be asked for",
     "notice_version_shown": "the newest first-run notice that was shown",
     "user_id_secret": "a random key that makes user ids unreadable; never sent",
     "heartbeat_phase_s": "this install's moment of the day for the daily record",
+}
+DONE: Final = {
+    "first_seen_sent_at": "when the sink confirmed the first record",
+    "last_heartbeat_on": "day of the newest daily record",
+    "last_seen_at": "the moment of the newest base record that the sink confirmed",
+    "install_ping_sent_at": "when the sink confirmed the install ping",
+    "analytics_sent_at": "when detailed analytics were first sent, so that their deletion can be asked for",
+    "sink_host": "where the program sends to",
+    "app_version": "the version of the program that ran last",
 }
 
 
@@ -123,10 +128,13 @@ def _how_long() -> Iterator[str]:
                 f"the newest {limits.sent_log_requests} requests, at most {limits.sent_log_bytes // 2**20} MiB",
             ),
             ("decision and id", code("installation.json"), "until you have them deleted"),
+            ("what the program did", code("progress.json"), "until then, or until a reset"),
         ),
     )
     yield "In `installation.json`, which you may read and edit:"
     yield table(("key", "what"), ((code(key), KEPT[key]) for key in State._fields if key in KEPT))
+    yield "In `progress.json`, beside the `install_id` it is about; it decides nothing:"
+    yield table(("key", "what"), ((code(key), DONE[key]) for key in Progress._fields))
 
 
 def _control(prefix: str) -> Iterator[str]:

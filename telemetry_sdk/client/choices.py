@@ -68,10 +68,10 @@ class Choices:
         def renew(state: State) -> dict[str, object]:
             if state.install_id is None:
                 return {}
-            gone = ("install_id", "first_seen_at", "first_seen_sent_at", "last_heartbeat_on", "install_ping_sent_at")
-            return dict.fromkeys((*gone, "analytics_sent_at", "heartbeat_phase_s", "user_id_secret"))
+            return dict.fromkeys(("install_id", "first_seen_at", "heartbeat_phase_s", "user_id_secret"))
 
         session.installation.update(renew)
+        session.progress.erase()
         if session.has_outbox():
             session.outbox.purge("identity reset")
         if session.gate.right().level is Level.OFF:
@@ -100,10 +100,11 @@ class Choices:
             certain = session.is_withdrawn() and certain
         except StoreError as error:
             certain, request = False, str(error)
-        return session.installation.erase(declined=state.telemetry_enabled is False) and certain, request
+        erased = session.installation.erase(declined=state.telemetry_enabled is False)
+        return session.progress.erase() and erased and certain, request
 
     def _deletion_request(self, session: Session, state: State) -> Record | str:
-        if state.install_id is None or not (state.analytics_sent_at or state.install_ping_sent_at):
+        if state.install_id is None or not session.has_sent_analytics():
             return _NOTHING_SENT
         if session.gate.is_switched_off() or session.sink is None:
             # The id is gone with everything else, and it is all that he could name to the sink's owner.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.client.pipeline import Draft, Pipeline
     from telemetry_sdk.client.session import Session
-    from telemetry_sdk.identity.schema import State
+    from telemetry_sdk.identity.schema import Progress, State
     from telemetry_sdk.model import Circuit, Record
     from telemetry_sdk.outbox.tables import Pending
 
@@ -105,11 +105,12 @@ def _look_ahead(
 ) -> Preview:
     """Return what would be sent now, by layer, *shown* with it. Makes no id, no file and no request."""
     decision, state, now_ns = session.gate.right(), session.installation.read(), providers.now_ns()
+    done = session.progress.read()
     waiting, batch = _waiting(session, decision.grants, now_ns)
     base: list[Pending | Record] = [r for r in waiting if r.layer is Layer.BASE]
-    base += _base_due(waiting, pipeline, state, now_ns)
+    base += _base_due(waiting, pipeline, state, done, now_ns)
     events: list[Pending | Record] = [r for r in waiting if r.layer is Layer.ANALYTICS]
-    if state.install_ping_sent_at is None and INSTALL not in {record.name for record in waiting}:
+    if done.install_ping_sent_at is None and INSTALL not in {record.name for record in waiting}:
         events.append(pipeline.draft(INSTALL, lambda: state.install_id or NO_ID).record)
     events += [shown.record] if shown and not shown.withheld else []
 
@@ -138,13 +139,15 @@ def _waiting(session: Session, grants: frozenset[str], now_ns: int) -> tuple[Seq
         return (), ()
 
 
-def _base_due(waiting: Sequence[Pending], pipeline: Pipeline, state: State, now_ns: int) -> Iterable[Record]:
+def _base_due(
+    waiting: Sequence[Pending], pipeline: Pipeline, state: State, done: Progress, now_ns: int
+) -> Iterable[Record]:
     """Make the base records that are due and not stored yet, without storing them."""
     named = {record.name for record in waiting}
     me = known_identity(state) or Identity(NO_ID, timestamp(now_ns), 0.0)
-    if state.first_seen_sent_at is None and FIRST_SEEN not in named:
+    if done.first_seen_sent_at is None and FIRST_SEEN not in named:
         yield pipeline.maker.base(FIRST_SEEN, me, now_ns)
-    if is_due(now_ns / NANOSECONDS, state.last_heartbeat_on) and HEARTBEAT not in named:
+    if is_due(now_ns / NANOSECONDS, done.last_heartbeat_on) and HEARTBEAT not in named:
         yield pipeline.maker.base(HEARTBEAT, me, now_ns)
 
 

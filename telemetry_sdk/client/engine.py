@@ -133,6 +133,7 @@ class Engine:
         if self._log is not None:
             self._log.outbox.forget("forgotten", None)
             self._log.installation.erase(declined=False)
+            self._log.progress.erase()
         if isinstance(request, str):
             return certain, Receipt(Outcome.SUPPRESSED, reason=request)
         if self.session.is_log:

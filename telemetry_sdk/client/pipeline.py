@@ -86,11 +86,13 @@ class Pipeline:
         if (decision := session.gate.right()).level < Level.BASE:
             return Receipt(Outcome.SUPPRESSED, reason=decision.reason)
         now_ns = self._providers.now_ns()
-        state = session.installation.read()
+        done = session.progress.read()
         is_heartbeat = name == HEARTBEAT
-        if is_heartbeat and not is_due(now_ns / NANOSECONDS, state.last_heartbeat_on):
+        if is_heartbeat and not is_due(now_ns / NANOSECONDS, done.last_heartbeat_on):
+            facts = self._program(session)
+            session.progress.update(lambda it: facts if facts.items() - it._asdict().items() else {})
             return Receipt(Outcome.SUPPRESSED, reason="today's heartbeat was made already")
-        if not is_heartbeat and state.first_seen_sent_at is not None:
+        if not is_heartbeat and done.first_seen_sent_at is not None:
             return Receipt(Outcome.SUPPRESSED, reason="first_seen was delivered already")
         me = self._ensure(session, now_ns)
         try:
@@ -104,10 +106,15 @@ class Pipeline:
         self._remember_base(session, name, receipt, now_ns)
         return self.dispatch(session, receipt) if now else receipt
 
+    def _program(self, session: Session) -> dict[str, object]:
+        """Return what a tool without the program must know to tell the truth about it."""
+        return {"sink_host": session.sink.host if session.sink else None, "app_version": self._config.version}
+
     def _remember_base(self, session: Session, name: str, receipt: Receipt, now_ns: int) -> None:
         if name == HEARTBEAT and receipt.outcome is not Outcome.DROPPED:
             day = utc_day(now_ns / NANOSECONDS)
-            session.installation.update(lambda it: {} if it.last_heartbeat_on == day else {"last_heartbeat_on": day})
+            changes = {"last_heartbeat_on": day, **self._program(session)}
+            session.progress.update(lambda it: {} if it.last_heartbeat_on == day else changes)
         elif receipt.outcome is Outcome.SUPPRESSED and receipt.uid and session.outbox.is_done(receipt.uid):
             session.note_delivered(name)
 

@@ -17,8 +17,9 @@ from telemetry_sdk.delivery.deliver import Delivery, Tally
 from telemetry_sdk.host.files import ProcessLock
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
-from telemetry_sdk.model import FIRST_SEEN, INSTALL, NANOSECONDS, timestamp
-from telemetry_sdk.outbox.queue import Outbox
+from telemetry_sdk.identity.progress import ProgressFile
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, timestamp
+from telemetry_sdk.outbox.queue import Outbox, StoreError
 from telemetry_sdk.sender.endpoint import Sink
 from telemetry_sdk.sender.file import FileSender, LogSender
 from telemetry_sdk.sender.http import HttpSender
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.identity.schema import Progress
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
@@ -76,6 +78,7 @@ class Session:
         self._state_dir = state_dir
         self._lock = threading.RLock()
         self._installation: Installation | None = None
+        self._progress: ProgressFile | None = None
         self._consent: ConsentStore | None = None
         self._outbox: Outbox | None = None
         self._delivery: Delivery | None = None
@@ -92,6 +95,14 @@ class Session:
                 directory = locate(self._config.app, self._prefix, self._providers.environ, self._state_dir)
                 self._installation = Installation(directory, read_only=self.is_log)
             return self._installation
+
+    @property
+    def progress(self) -> ProgressFile:
+        """What the program itself did."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = ProgressFile(self.installation, read_only=self.is_log)
+            return self._progress
 
     @property
     def consent(self) -> ConsentStore:
@@ -154,7 +165,7 @@ class Session:
         return ProcessLock(directory / "delivery.lock" if directory and self.installation.check_writable() else None)
 
     def deliver(self, budget: float, *, force: bool = False, waits: bool = False) -> Tally:
-        """Deliver what waits; see `Delivery.deliver`. Notes in the state file what left, where it keeps account."""
+        """Deliver what waits; see `Delivery.deliver`. Notes in progress.json what left, where that keeps account."""
         tally = self.delivery.deliver(budget, force=force, waits=waits)
         self._note_all(tally)
         return tally
@@ -166,19 +177,37 @@ class Session:
         return fate, reason
 
     def _note_all(self, tally: Tally) -> None:
-        for name in tally.once:
-            self.note_delivered(name)
+        for name, made_ns in tally.once:
+            self.note_delivered(name, made_ns)
         if tally.has_analytics:
-            self._note("analytics_sent_at")
+            self.progress.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": self._now()})
 
-    def note_delivered(self, name: str) -> None:
-        """Write into the state file that the record *name* was delivered, for those of which it keeps account."""
-        if key := _NOTES.get(name):
-            self._note(key)
+    def note_delivered(self, name: str, made_ns: int | None = None) -> None:
+        """Note that the record *name*, made at *made_ns*, was delivered, as far as that is kept account of."""
+        key = _NOTES.get(name)
+        seen = timestamp(made_ns) if made_ns is not None and name in (FIRST_SEEN, HEARTBEAT) else ""
 
-    def _note(self, key: str) -> None:
-        now_ns = self._providers.now_ns()
-        self.installation.update(lambda state: {} if getattr(state, key) else {key: timestamp(now_ns)})
+        def change(done: Progress) -> dict[str, object]:
+            changes: dict[str, object] = {key: self._now()} if key and not getattr(done, key) else {}
+            return changes | ({"last_seen_at": seen} if seen > (done.last_seen_at or "") else {})
+
+        self.progress.update(change)
+
+    def _now(self) -> str:
+        return timestamp(self._providers.now_ns())
+
+    def has_sent_analytics(self) -> bool:
+        """Tell whether a request with analytics was begun, as far as is known: noted, or still in the sent log.
+
+        The log knows of one that a kill kept from being noted.
+        """
+        done = self.progress.read()
+        if done.analytics_sent_at or done.install_ping_sent_at:
+            return True
+        try:
+            return self.outbox.is_there() and self.outbox.has_sent_analytics()
+        except StoreError:
+            return True  # nobody can tell
 
     def is_withdrawn(self) -> bool:
         """Tell whether, after a withdrawal was written, no request with analytics is under way; waits for that.

@@ -245,7 +245,6 @@ class Delivery:
             return present, Judgement(Verdict.DELIVERED), circuit
         budget, began = min(config.timeout, tally.left()), time.monotonic()
         grants = frozenset({record.grant for record in present if record.grant is not None})
-        tally.has_analytics = tally.has_analytics or bool(grants)
         permit = Permit(self.right, grants)
         if tally.is_up():
             permit.refusal = _TIME_UP
@@ -254,6 +253,7 @@ class Delivery:
             answer = make_attempt(self._worker, self._sender, body, permit, budget)
         tally.note_attempt(time.monotonic() - began)
         self.withheld = "" if permit.cancelled else permit.refusal
+        tally.has_analytics = tally.has_analytics or bool(grants and not self.withheld)
         if self.withheld:
             why, patience = permit.refusal, tally.left()
             self._outbox.settle(
@@ -325,7 +325,7 @@ class Delivery:
             why = reason or ("the sink rejected it" if end == "rejected" else "")
             for uid in self._awaited.keys() & {record.uid for record in records} if self._awaited else ():
                 self._awaited[uid] = ("kept" if end == "put off" else end, why)
-            tally.once += [record.name for record in records if record.derived and end == "delivered"]
+            tally.once += [(it.name, it.made_ns) for it in records if it.derived and end == "delivered"]
 
     def _now(self) -> float:
         return self._clock() / NANOSECONDS
@@ -359,8 +359,8 @@ class Tally:
         self.delivered = 0
         self.rejected = 0
         self.reason = reason
-        self.once: list[str] = []  # names of delivered records of which there is one an install, or one a day
-        self.has_analytics = False  # whether a request with analytics was begun
+        self.once: list[tuple[str, int]] = []  # names and moments of delivered records with a derived uid
+        self.has_analytics = False  # whether a request with analytics may have left
         self._deadline = time.monotonic() + budget
         self._least = 0.0
 

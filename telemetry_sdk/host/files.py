@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import filelock
@@ -239,10 +239,13 @@ def _try_lock_on_windows(descriptor: int) -> bool:
     return True
 
 
-def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
+def replace_file(
+    path: Path, data: bytes, *, synced: bool = True, before_rename: Callable[[], None] | None = None
+) -> None:
     """Write *data* to *path* in one step, with mode 0600: a temporary file beside it, then a rename.
 
     A kill leaves the old content or the new one. *synced*: a power cut too, for both file and directory are synced.
+    *before_rename* has the last word: if it raises an OSError, that ends it.
 
     Raises:
         OSError: It could not be written; the old content is there still.
@@ -260,6 +263,8 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
             if synced:
                 os.fsync(file.fileno())
         _give_to_owner(temporary)
+        if before_rename is not None:
+            before_rename()
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -54,8 +54,7 @@ def ensure_identity(
     def complete(state: State) -> dict[str, object]:
         changes: dict[str, object] = {}
         if state.install_id is None:
-            changes = {"install_id": new_id(), "first_seen_at": timestamp(now_ns), "first_seen_sent_at": None}
-            changes |= {"last_heartbeat_on": None, "install_ping_sent_at": None}
+            changes = {"install_id": new_id(), "first_seen_at": timestamp(now_ns)}
         elif state.first_seen_at is None:
             changes["first_seen_at"] = timestamp(now_ns)
         if state.heartbeat_phase_s is None:

@@ -1,9 +1,14 @@
-"""installation.json: what this install knows about itself, shared by all processes and readable by people.
+"""installation.json: who this install is and what the user decided, shared by all processes and readable by people.
+
+It is written only when an id or a secret is made, the user decides, or a notice was shown. What the program itself did
+is `progress`'s.
 
 Rules:
 
 1. A write takes the lock, reads the file again, changes only the changed keys and replaces the file in one step, so
-   a process can never write back a stale copy (that is how revoked consent comes back).
+   a process can never write back a stale copy (that is how revoked consent comes back). An editor takes no lock: so
+   right before the rename the file is looked at again, and if it is not the one that was read all begins anew. A yes
+   is not written over a no that came after the call began. What is left are the microseconds from look to rename.
 2. Unknown keys are kept. A file of a newer ``schema`` is read and never rewritten.
 3. A corrupt file is kept aside as ``installation.json.corrupt-…``; until somebody decides again, consent counts as no.
 4. What cannot be written holds for this process only, and `problem` says why.
@@ -14,8 +19,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host.files import (
@@ -28,6 +33,7 @@ from telemetry_sdk.host.files import (
     sync_file,
 )
 from telemetry_sdk.identity.schema import SCHEMA, State, known, parse, serialize
+from telemetry_sdk.identity.state_file import LARGEST, LOCK_WAIT, content_of, is_as_read, seen_of, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -36,10 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "Installation", "State"]
 
 FILE_NAME: Final = "installation.json"
-LOCK_WAIT: Final = 1.0
 _LOCK_AVOIDED_S: Final = 10.0
+_MOST_TRIES: Final = 5
 
-_LARGEST: Final = 1024 * 1024
 _FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DEEPEST: Final = 100  # what is not nested deeper is not the reason why a stack overflows
 _CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
@@ -142,15 +147,19 @@ class Installation:
         if self._read_only or self.directory is None:
             return self._hold_here(change, self.read()) if hold_here or self._read_only else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
-        before = self.read()
+        on_disk = self._read_disk()
+        before = on_disk._replace(**self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
         if not self._overlay and not change(before):
             return before
+        checked = partial(_without_late_yes, on_disk)
         try:
             prepare_directory(self.directory)
             with self._locked(self.directory, must_lock=must_lock) as locked:
                 if locked:
-                    _sweep(self.directory)
-                changes = _rewrite(self.directory / FILE_NAME, change, in_place=not must_lock)
+                    sweep(self.directory / FILE_NAME)
+                changes = _rewrite(
+                    self.directory / FILE_NAME, lambda state: checked(state, change(state)), in_place=not must_lock
+                )
             if not locked:
                 self.problem = "installation.json was written without its lock"
                 return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
@@ -161,7 +170,8 @@ class Installation:
         except OSError as error:
             self.problem = f"installation.json cannot be written ({type(error).__name__})"
         # A withdrawal that could not be synced may be on disk already, and then there is nothing left to change.
-        return self._hold_here(change, self.read() if must_lock else before) if hold_here else self.read()
+        state = self.read() if must_lock else before
+        return self._hold_here(lambda it: checked(self._read_disk(), change(it)), state) if hold_here else self.read()
 
     def erase(self, *, declined: bool) -> bool:
         """Delete the file and every copy that was set aside; of it all, only a no of the user stays.
@@ -244,66 +254,78 @@ def _is_fresh(age: int, stamp: int) -> bool:
     )
 
 
-def _read_raw(path: Path) -> tuple[dict[str, object], bool]:
-    """Return the file's object, and whether the file is there but corrupt; a corrupt one declines consent.
+def _without_late_yes(before: State, now: State, changes: Mapping[str, object]) -> Mapping[str, object]:
+    """Return *changes* without their yes if a no was written after the call saw *before* on disk."""
+    is_late = before.telemetry_enabled is not False and now.telemetry_enabled is False
+    if not is_late or changes.get("telemetry_enabled") is not True:
+        return changes
+    return {key: value for key, value in changes.items() if key not in _CONSENT_KEYS}
+
+
+def _read_raw(path: Path) -> tuple[dict[str, object], bool, bytes | None]:
+    """Return the file's object, whether it is there but corrupt, and its bytes; a corrupt one declines consent.
 
     Raises:
-        OSError: It cannot be read (no right to, a bad disk, no free descriptor), which says nothing about it.
+        OSError: It cannot be read, which says nothing about it.
     """
     data: bytes | None = b""
     try:
-        data = _content(path)
-        if data is None or len(data) > _LARGEST:
-            return {"telemetry_enabled": False}, True
-        return parse(data), False
+        data = content_of(path)
+        if data is None or len(data) > LARGEST:
+            return {"telemetry_enabled": False}, True, data
+        return parse(data), False, data
     except (FileNotFoundError, NotADirectoryError):
-        return {}, False
+        return {}, False, data
     except RecursionError:
         if data and data.count(b"[") + data.count(b"{") > _DEEPEST:
-            return {"telemetry_enabled": False}, True
+            return {"telemetry_enabled": False}, True, data
         raise StateError("the caller's stack is too deep to read the state") from None
     except ValueError:
-        return {"telemetry_enabled": False}, True
-
-
-def _content(path: Path) -> bytes | None:
-    """Return what a regular file holds, cut at the limit; None for anything else, which is not waited for."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    with open(descriptor, "rb") as file:
-        return file.read(_LARGEST + 1)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote; the caller holds the lock."""
-    for leftover in directory.glob(f"{FILE_NAME}.*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+        return {"telemetry_enabled": False}, True, data
 
 
 def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool) -> Mapping[str, object]:
-    """Apply *change* to the file as it is now; the caller holds the lock.
+    """Apply *change* to the file as it is now; the caller holds the lock. Begin anew if somebody else changed it.
 
-    *in_place* where there is no room for a second file: a kill then may leave a corrupt one, which counts as a no.
+    *in_place* where there is no room for a second file, and over an editor who never rests: for a withdrawal.
     """
-    raw, corrupt = _read_raw(path)
+    for left in reversed(range(_MOST_TRIES)):
+        with contextlib.suppress(_ChangedError):
+            return _try_to_rewrite(path, change, in_place=in_place, looks_again=not in_place or left > 0)
+    raise StateError(f"{FILE_NAME} is being changed by another program")
+
+
+class _ChangedError(StateError):
+    """The file is not the one that was read."""
+
+
+def _try_to_rewrite(
+    path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool, looks_again: bool
+) -> Mapping[str, object]:
+    """Apply *change* once. Where there is no room, a kill may leave a corrupt file, which counts as a no."""
+    seen = seen_of(path)
+    raw, corrupt, data = _read_raw(path)
     changes = change(known(raw))
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
         raise StateError(f"{FILE_NAME} was written by a newer version and is not changed by this one")
+
+    def look_again() -> None:
+        if looks_again and not is_as_read(path, seen, data):
+            raise _ChangedError(f"{FILE_NAME} was changed")
+
     if corrupt:
+        look_again()
         os.replace(path, path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}"))
+        seen = None
     if changes or corrupt:
-        data = serialize({"schema": SCHEMA, **raw, **changes})
+        content = serialize({"schema": SCHEMA, **raw, **changes})
         try:
-            replace_file(path, data)
+            replace_file(path, content, before_rename=look_again)
         except OSError as error:
             if corrupt or not in_place or error.errno not in _FULL:
                 raise
-            overwrite_file(path, data)
+            overwrite_file(path, content)
     elif in_place:
         sync_file(path)  # written by a call that could not sync it
     return changes

@@ -1,4 +1,4 @@
-"""What installation.json says, and how it is written. Pure: the file itself is `installation`'s."""
+"""What installation.json and progress.json say, and how it is written. Pure: the files themselves are elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from telemetry_sdk.model import DAY_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SCHEMA", "State", "known", "parse", "serialize"]
+__all__ = ["SCHEMA", "Progress", "State", "known", "known_progress", "parse", "serialize"]
 
 SCHEMA: Final = 1
 
@@ -21,18 +21,14 @@ _UUID: Final = lazy(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 
 
 class State(NamedTuple):
-    """The content of installation.json. Times are RFC 3339 UTC, days ISO dates; None means not yet or unknown.
+    """Who this install is and what the user decided: installation.json. Times are RFC 3339 UTC; None means not yet.
 
     Attributes:
         install_id: The random id of this install.
         first_seen_at: When the identity was made.
-        first_seen_sent_at: When the sink acknowledged first_seen.
-        last_heartbeat_on: UTC day of the newest heartbeat.
         telemetry_enabled: The user's decision on detailed analytics; None while undecided.
         consent_decided_at: When it was made.
         consent_catalog_version: The catalogue version it was made for.
-        install_ping_sent_at: When the install ping was accepted.
-        analytics_sent_at: When the first request with analytics was begun.
         notice_version_shown: The newest first-run notice that was shown.
         user_id_secret: The local secret under which user ids are hashed; never sent.
         heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
@@ -41,17 +37,35 @@ class State(NamedTuple):
 
     install_id: str | None = None
     first_seen_at: str | None = None
-    first_seen_sent_at: str | None = None
-    last_heartbeat_on: str | None = None
     telemetry_enabled: bool | None = None
     consent_decided_at: str | None = None
     consent_catalog_version: str | None = None
-    install_ping_sent_at: str | None = None
-    analytics_sent_at: str | None = None
     notice_version_shown: str | None = None
     user_id_secret: str | None = None
     heartbeat_phase_s: float | None = None
     is_readable: bool = True
+
+
+class Progress(NamedTuple):
+    """What the program itself did: progress.json. Times are RFC 3339 UTC, days ISO dates; None means not yet.
+
+    Attributes:
+        first_seen_sent_at: When the sink acknowledged first_seen.
+        last_heartbeat_on: UTC day of the newest heartbeat.
+        last_seen_at: The moment of the newest base record that the sink acknowledged.
+        install_ping_sent_at: When the install ping was accepted.
+        analytics_sent_at: When the first request with analytics was begun.
+        sink_host: Where the program sends to.
+        app_version: The version of the program that ran last.
+    """
+
+    first_seen_sent_at: str | None = None
+    last_heartbeat_on: str | None = None
+    last_seen_at: str | None = None
+    install_ping_sent_at: str | None = None
+    analytics_sent_at: str | None = None
+    sink_host: str | None = None
+    app_version: str | None = None
 
 
 _TEXT_KEYS: Final = frozenset(State._fields) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}
@@ -83,6 +97,11 @@ def known(raw: Mapping[str, object]) -> State:
     if isinstance(phase, (int, float)) and not isinstance(phase, bool) and 0 <= phase < DAY_SECONDS:
         found["heartbeat_phase_s"] = float(phase)
     return State(**found)  # type: ignore[arg-type]
+
+
+def known_progress(raw: Mapping[str, object]) -> Progress:
+    """Return the known keys of *raw*; a value that is no text counts as missing."""
+    return Progress(**{key: raw[key] for key in Progress._fields if _is_text(raw.get(key))})  # type: ignore[arg-type]
 
 
 def _is_text(value: object) -> bool:

@@ -230,6 +230,11 @@ class Outbox:
         """Return how long the sink is to be left alone."""
         return self._database.run(sent_log.read_circuit, write=False, patience=patience)
 
+    def has_sent_analytics(self) -> bool:
+        """Tell whether the sent log has a request with analytics that may have left."""
+        query = "SELECT 1 FROM sent WHERE analytics AND verdict <> 'withheld'"
+        return self._database.run(lambda db: tables.has_row(db, query), write=False)
+
     def has_analytics_in_flight(self, since_ns: int, lock: str) -> bool:
         """Tell whether a request with analytics may be under way that the holder of *lock* keeps from nothing."""
         look = partial(sent_log.has_analytics_in_flight, since_ns=since_ns, lock=lock)

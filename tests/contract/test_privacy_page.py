@@ -10,7 +10,7 @@ from telemetry_sdk.analytics.catalog.file import load
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog_tools import privacy_page
 from telemetry_sdk.cli import program
-from telemetry_sdk.identity.schema import State
+from telemetry_sdk.identity.schema import Progress, State
 from telemetry_sdk.model import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,8 @@ def test_every_field_and_every_key_is_on_it():
 
     assert all(f"| `{field.name}` | {field.meaning} |" in page for field in FIELDS)
     assert set(privacy_page.KEPT) == {*State._fields} - {"is_readable"}
-    assert all(f"| `{key}` |" in page for key in privacy_page.KEPT)
+    assert set(privacy_page.DONE) == {*Progress._fields}
+    assert all(f"| `{key}` |" in page for key in (*privacy_page.KEPT, *privacy_page.DONE))
     assert f"{Limits().age_days:g} days" in page
 
 

@@ -271,20 +271,20 @@ def test_work_that_outlives_its_request_is_not_about_it(scope: Scope) -> None:
 
 def test_a_scope_lets_go_of_the_request(scope: Scope) -> None:
     """What a request held is not kept alive by a context that was copied from it."""
-    bound = scope.request(NOTES)
-    with bound:
+    request = scope.request(NOTES)
+    with request:
         left = contextvars.copy_context()
         scope.bind_user("ada")
 
-    assert (bound.over, bound.user, bound._source) == (True, None, None)
+    assert (request.over, request.user, request._source) == (True, None, None)
     assert left.run(scope.attributes) == {}
 
 
 def test_a_scope_may_be_entered_again(scope: Scope) -> None:
     """A block within the block of the same scope ends nothing; the outer one does."""
-    with scope.request("/notes") as bound:
+    with scope.request("/notes") as request:
         scope.bind_user("ada")
-        with bound:
+        with request:
             assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
         assert (user(scope), scope.attributes()["path"]) == ("ada", "/notes")
 
@@ -293,10 +293,10 @@ def test_a_scope_may_be_entered_again(scope: Scope) -> None:
 
 def test_leaving_in_another_context(scope: Scope) -> None:
     """A block that is left elsewhere, as a generator's may be, is over in the context it was entered in too."""
-    bound = scope.request("/notes")
-    bound.__enter__()
+    request = scope.request("/notes")
+    request.__enter__()
     scope.bind_user("ada")
-    contextvars.Context().run(bound.__exit__, None, None, None)
+    contextvars.Context().run(request.__exit__, None, None, None)
 
     assert (user(scope), scope.attributes()) == (None, {})
 
@@ -311,18 +311,18 @@ def test_leaving_what_was_not_entered(scope: Scope) -> None:
 def test_run_binds_for_one_call(scope: Scope) -> None:
     """`run` binds for the call alone, keeps the user from one call to the next, and lets exceptions through."""
     scope.bind_user("ada")
-    bound = scope.request(WsgiRequest({"PATH_INFO": "/notes"}))
+    request = scope.request(WsgiRequest({"PATH_INFO": "/notes"}))
 
-    bound.run(scope.bind_user, "bob")
+    request.run(scope.bind_user, "bob")
     assert (user(scope), scope.attributes()) == ("ada", {})
-    assert bound.run(user, scope) == "bob"
-    assert in_thread(lambda: bound.run(user, scope)) == "bob"
-    assert bound.run(scope.attributes, path="/x")["path"] == "/x"
+    assert request.run(user, scope) == "bob"
+    assert in_thread(lambda: request.run(user, scope)) == "bob"
+    assert request.run(scope.attributes, path="/x")["path"] == "/x"
     with pytest.raises(ZeroDivisionError):
-        bound.run(divmod, 1, 0)
+        request.run(divmod, 1, 0)
     assert user(scope) == "ada"
-    bound.end()
-    assert bound.run(user, scope) is None
+    request.end()
+    assert request.run(user, scope) is None
 
 
 def test_many_threads_and_requests(scope: Scope) -> None:

@@ -13,6 +13,8 @@ from process_tools import Program
 
 from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity
 from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
+from telemetry_sdk.identity.progress import ProgressFile
+from telemetry_sdk.identity.schema import Progress
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
 OTHER = "3bc3916d-a51f-4ac8-80ee-45ac31a28092"
@@ -56,23 +58,28 @@ def test_identity_is_made_and_kept(state_dir):
 def test_a_new_identity_starts_afresh(state_dir):
     """A new id forgets what was sent under the old one, and keeps the user's decision."""
     installation = Installation(state_dir)
-    sent = {"first_seen_sent_at": NOW, "last_heartbeat_on": "2026-05-28", "install_ping_sent_at": NOW}
+    progress = ProgressFile(installation)
+    installation.update(lambda _: {"install_id": OTHER})
+    progress.update(lambda _: {"first_seen_sent_at": NOW, "last_heartbeat_on": "2026-05-28"})
     kept = {"telemetry_enabled": True, "consent_decided_at": NOW, "notice_version_shown": "1"}
-    installation.update(lambda _: {**sent, **kept})
+    installation.update(lambda _: {"install_id": None, **kept})
 
     identity = make(installation, new_id=lambda: ID)
 
     assert installation.read() == State(install_id=ID, first_seen_at=NOW, heartbeat_phase_s=21_600.0, **kept)
     assert identity == known_identity(installation.read())
+    assert progress.read() == ProgressFile(Installation(state_dir)).read() == Progress()
 
 
 def test_an_incomplete_identity_is_completed_and_not_replaced(state_dir):
     """Where only moment or phase are missing the id stays, and what was sent stays sent."""
     installation = Installation(state_dir)
-    installation.update(lambda _: {"install_id": ID, "first_seen_sent_at": NOW, "last_heartbeat_on": "2026-05-28"})
+    installation.update(lambda _: {"install_id": ID})
+    sent = {"first_seen_sent_at": NOW, "last_heartbeat_on": "2026-05-28"}
+    ProgressFile(installation).update(lambda _: sent)
 
     assert make(installation, new_id=never) == Identity(ID, NOW, 21_600.0)
-    assert (installation.read().first_seen_sent_at, installation.read().last_heartbeat_on) == (NOW, "2026-05-28")
+    assert ProgressFile(installation).read() == Progress(**sent)
 
 
 def test_a_valid_moment_and_phase_are_kept_when_the_other_is_missing(state_dir):

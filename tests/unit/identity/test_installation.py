@@ -6,7 +6,10 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -15,6 +18,7 @@ from process_tools import Program
 
 from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.identity import installation as module
+from telemetry_sdk.identity import state_file
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
 from telemetry_sdk.model import ConfigError
@@ -141,9 +145,9 @@ def test_update_changes_only_the_changed_keys(state_dir):
     stale.read()
 
     fresh.update(setting(**NO))
-    stale.update(setting(last_heartbeat_on="2026-05-30"))
+    stale.update(setting(notice_version_shown="2"))
 
-    assert Installation(state_dir).read() == State(install_id=ID, last_heartbeat_on="2026-05-30", **NO)
+    assert Installation(state_dir).read() == State(install_id=ID, notice_version_shown="2", **NO)
 
 
 def test_change_is_given_the_newest_state(state_dir):
@@ -234,7 +238,7 @@ def test_a_kill_while_writing_leaves_the_old_state_whole(tmp_path, state_dir):
 
     later = Installation(state_dir)
     assert later.read() == State(**YES)
-    assert later.update(setting(last_heartbeat_on="2026-05-30")) == State(last_heartbeat_on="2026-05-30", **YES)
+    assert later.update(setting(notice_version_shown="2")) == State(notice_version_shown="2", **YES)
     assert later.problem == ""
 
 
@@ -327,10 +331,10 @@ def test_a_passing_obstacle_neither_costs_the_file_nor_stays(installation, path,
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", no_descriptor)
         assert installation.read() == State(is_readable=False)
-        installation.update(setting(last_heartbeat_on="2026-05-30"))
+        installation.update(setting(notice_version_shown="2"))
         assert "cannot be written" in installation.problem
 
-    assert installation.read() == State(install_id=ID, last_heartbeat_on="2026-05-30", **YES)
+    assert installation.read() == State(install_id=ID, notice_version_shown="2", **YES)
     assert Installation(path.parent).read() == State(install_id=ID, **YES)
     assert not list(path.parent.glob("*corrupt*"))
 
@@ -568,7 +572,7 @@ def test_a_decision_takes_back_one_that_could_not_be_written(installation, state
 
 def test_a_no_on_disk_ends_a_yes_in_memory(installation, state_dir, monkeypatch):
     """A yes that could not be written ends when somebody else decides on disk; a no in memory stays."""
-    installation.update(setting(last_heartbeat_on="2026-05-30"))
+    installation.update(setting(notice_version_shown="2"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
         installation.update(setting(**YES))
@@ -576,7 +580,7 @@ def test_a_no_on_disk_ends_a_yes_in_memory(installation, state_dir, monkeypatch)
 
     Installation(state_dir).update(setting(**NO))
 
-    assert installation.read() == State(last_heartbeat_on="2026-05-30", **NO)
+    assert installation.read() == State(notice_version_shown="2", **NO)
 
 
 def test_a_yes_on_disk_does_not_end_a_no_in_memory(installation, state_dir, monkeypatch):
@@ -588,6 +592,160 @@ def test_a_yes_on_disk_does_not_end_a_no_in_memory(installation, state_dir, monk
     Installation(state_dir).update(setting(**YES))
 
     assert installation.read().telemetry_enabled is False
+
+
+# -- an editor takes no lock
+
+
+def by_hand(path: Path, *, in_place: bool = False, **changes: object) -> None:
+    """What an editor does: read, change, write, without a lock."""
+    text = json.dumps(json.loads(path.read_text()) | changes)
+    target = path if in_place else path.with_name("edited")
+    target.write_text(text)
+    if not in_place:
+        target.replace(path)
+
+
+def when_synced(monkeypatch: pytest.MonkeyPatch, *edits: Callable[[], object]) -> None:
+    """Have each edit happen once, when a new content is written and not yet in place."""
+    real, left = os.fsync, list(edits)
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        if left and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            left.pop(0)()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["replaced", "in place"])
+def test_a_no_by_hand_is_not_written_over(installation, path, monkeypatch, in_place):
+    """What is not about consent is written beside a no that came while it was being written."""
+    installation.update(setting(install_id=ID, **YES))
+    when_synced(monkeypatch, lambda: by_hand(path, in_place=in_place, telemetry_enabled=False, mine=1))
+
+    state = installation.update(setting(notice_version_shown="2"))
+
+    assert (state.telemetry_enabled, state.notice_version_shown) == (False, "2")
+    assert json.loads(path.read_text())["telemetry_enabled"] is False
+    assert json.loads(path.read_text())["mine"] == 1
+    assert installation.problem == ""
+
+
+def test_an_edit_of_the_same_moment_and_size_is_seen(installation, path, monkeypatch):
+    """A file that has the same size and times as the one that was read is still compared."""
+    installation.update(setting(install_id=ID, telemetry_enabled=True))
+    path.write_text(path.read_text().replace("true", "true "))
+    monkeypatch.setattr(state_file, "seen_of", lambda _: (1,))
+    monkeypatch.setattr(module, "seen_of", lambda _: (1,))
+    when_synced(monkeypatch, lambda: path.write_text(path.read_text().replace("true ", "false")))
+
+    assert installation.update(setting(notice_version_shown="2")).telemetry_enabled is False
+
+
+@pytest.mark.parametrize("before", [{}, YES, {"telemetry_enabled": None}], ids=["undecided", "yes", "null"])
+def test_a_yes_is_not_written_over_a_later_no(installation, path, monkeypatch, before):
+    """A yes that was decided on an older content yields to the no, on disk and in this process."""
+    put(path, **before)
+    when_synced(monkeypatch, lambda: by_hand(path, telemetry_enabled=False))
+
+    state = installation.update(setting(telemetry_enabled=True, consent_decided_at="x", notice_version_shown="2"))
+
+    assert (state.telemetry_enabled, state.notice_version_shown) == (False, "2")
+    assert installation.read().telemetry_enabled is Installation(path.parent).read().telemetry_enabled is False
+    assert state.consent_decided_at == before.get("consent_decided_at")
+
+
+def test_a_yes_replaces_an_earlier_no(installation, path, monkeypatch):
+    """Whoever says yes after a no, and after another edit in the middle, has said yes."""
+    put(path, **NO)
+    when_synced(monkeypatch, lambda: by_hand(path, mine=1))
+
+    assert installation.update(setting(**YES)) == State(**YES)
+    assert json.loads(path.read_text())["mine"] == 1
+
+
+def test_an_editor_who_never_rests_is_not_waited_for(installation, path, monkeypatch):
+    """After some tries the change holds for this process only, without its yes if there is a no by now."""
+    put(path)
+    edits = [lambda n=n: by_hand(path, telemetry_enabled=False, mine=n) for n in range(9)]
+    when_synced(monkeypatch, *edits)
+
+    state = installation.update(setting(notice_version_shown="2", **YES))
+
+    assert installation.problem == "installation.json is being changed by another program"
+    assert (state.telemetry_enabled, state.notice_version_shown) == (False, "2")
+    assert not installation.is_kept("notice_version_shown")
+    assert "notice_version_shown" not in json.loads(path.read_text())
+    assert names(path.parent) == [FILE_NAME, "installation.lock"]
+
+
+def test_a_no_is_written_whoever_else_writes(installation, path, monkeypatch):
+    """A withdrawal has the last word over an editor who never rests."""
+    put(path, **YES)
+    when_synced(monkeypatch, *(lambda n=n: by_hand(path, mine=n) for n in range(4)))
+
+    installation.update(setting(**NO), must_lock=False)
+
+    assert Installation(path.parent).read() == State(**NO)
+    assert installation.problem == ""
+
+
+def test_a_file_mended_by_hand_is_not_set_aside(installation, path, monkeypatch):
+    """A corrupt file that somebody mends while it is about to be set aside is read again."""
+    path.write_bytes(b"{")
+    real = module.parse
+
+    def parse(data: bytes) -> dict[str, object]:
+        if data == b"{":
+            put(path, install_id=ID)
+        return real(data)
+
+    monkeypatch.setattr(module, "parse", parse)
+
+    assert installation.update(setting(notice_version_shown="2")) == State(install_id=ID, notice_version_shown="2")
+    assert not list(path.parent.glob("*corrupt*"))
+
+
+HAND = """
+path = Path(SETTINGS["state_dir"]) / "installation.json"
+say("ready")
+for n, _ in enumerate(sys.stdin):
+    text = json.dumps(json.loads(path.read_text()) | {"telemetry_enabled": False, "edit": n})
+    new = path.with_name("by hand") if n % 2 else path
+    new.write_text(text)
+    if n % 2:
+        os.replace(new, path)
+    say(n)
+"""
+
+
+def test_no_no_by_hand_is_lost(tmp_path, path, installation, monkeypatch):
+    """Three hundred noes of another process, each between our reading and our writing, are there afterwards.
+
+    Whether we were about to write a yes or something else, and whether the editor replaces the file or writes into it.
+    """
+    editor = Program(HAND, tmp_path, state_dir=path.parent)
+    editor.wait_for("ready")
+    lost = []
+
+    def edited(n: int) -> None:
+        editor.process.stdin.write("\n")
+        editor.process.stdin.flush()
+        editor.wait_for(str(n))
+
+    for n in range(300):
+        put(path, **({} if n % 3 else YES), install_id=ID)
+        change = {"notice_version_shown": str(n)} | (YES if n % 3 else {})
+        with monkeypatch.context() as patch:
+            when_synced(patch, partial(edited, n))
+            installation.update(setting(**change))
+        found = json.loads(path.read_text())
+        if (found["telemetry_enabled"], found["edit"], found["notice_version_shown"]) != (False, n, str(n)):
+            lost.append(n)
+    editor.finish()
+
+    assert lost == []
 
 
 # -- the lock

@@ -7,6 +7,8 @@ import json
 import pytest
 from sink_server import Reply, attributes
 
+from telemetry_sdk import Outcome
+
 DOWN = Reply(503)
 
 
@@ -52,6 +54,16 @@ def test_a_reset_under_a_switch_makes_no_new_id(make, state_dir):
     assert telemetry.reset_install_id() is None
 
     assert make().status().install_id is None
+
+
+def test_what_was_sent_is_known_though_a_kill_kept_it_from_being_noted(make, sink, state_dir):
+    """The sent log alone, without the note in progress.json, is enough to ask the sink's owner to delete."""
+    telemetry = make()
+    telemetry.opt_in()
+    assert telemetry.track_event("timer.started").outcome is Outcome.DELIVERED
+    (state_dir / "progress.json").unlink()
+
+    assert make().forget().deletion_request
 
 
 @pytest.mark.parametrize("mode", ["sync", "background", "manual"])
