@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli import show
-from telemetry_sdk.cli.checks import PROBLEM
-from telemetry_sdk.cli.doctor import examine
+from telemetry_sdk.cli.doctor import PROBLEM, examine
 from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, progress, safe, without_home
 from telemetry_sdk.host import terminal
 from telemetry_sdk.model import InvalidEventError, Level, Outcome

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.cli.checks import GOOD, PROBLEM, WARNING
+from telemetry_sdk.cli.doctor import GOOD, PROBLEM, WARNING
 from telemetry_sdk.client.diagnostics import NO_ID
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from telemetry_sdk.cli.checks import Check
+    from telemetry_sdk.cli.doctor import Check
     from telemetry_sdk.model import Preview, SentRequest, Status
 
 __all__ = [

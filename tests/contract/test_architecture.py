@@ -64,8 +64,8 @@ ONE_DOOR = {
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
     "ctypes": {"base_payload.platform", "outbox.store_file"},
-    "socket": {"sender.http", "cli.sink_checks", "receiver.server"},
-    "ssl": {"cli.sink_checks"},
+    "socket": {"sender.http", "receiver.server"},
+    "ssl": set(),
     "tomllib": {"analytics.catalog.format"},
     "http": {"sender.http", "receiver.server"},
     "socketserver": {"receiver.server"},
@@ -81,7 +81,7 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output", "cli.receive"},
-    "threading.Thread": {"delivery.worker", "host.background", "cli.sink_checks", "cli.output", "receiver.server"},
+    "threading.Thread": {"delivery.worker", "host.background", "cli.output", "receiver.server"},
     "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override"},
     "uuid.uuid4": {"client.override"},
