@@ -1,12 +1,12 @@
 """The command line: of a host's program (`add_telemetry_commands`), and ``python -m telemetry_sdk``.
 
-The only package that prints. One module builds the parser of a command and names the function that runs it.
+The only package that prints.
 
 Exit codes: 0 it did what was asked, 1 it could not, 2 it was not asked properly.
 """
 
 from __future__ import annotations
 
-from telemetry_sdk.cli.host import add_telemetry_commands
+from telemetry_sdk.cli.commands import add_telemetry_commands
 
 __all__ = ["add_telemetry_commands"]

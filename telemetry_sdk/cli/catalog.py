@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
 from telemetry_sdk.catalog_tools import events_page, privacy_page
-from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, fail, put, safe
+from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, counted, fail, put, safe
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for it, warns in zip(found, is_warning, strict=True):
             place = safe(f"{it.path}:{it.line}" if it.line else it.path, WIDTH)
             output.line(f"{place}: {'warning' if warns else 'error'}: {safe(it.message, WIDTH)} [{it.kind}]")
-        output.line(f"{_counted(is_warning.count(False), 'error')}, {_counted(is_warning.count(True), 'warning')}")
+        output.line(f"{counted(is_warning.count(False), 'error')}, {counted(is_warning.count(True), 'warning')}")
     return FAILED if any(arguments.strict or not warns for warns in is_warning) else OK
 
 
@@ -97,10 +97,6 @@ def _unmarked(catalog: Catalog, released: Catalog) -> Iterator[str]:
     yield from (problem for _, problem in unmarked(catalog, released))
     if catalog.version < released.version:
         yield f"version {catalog.version} is older than the released {released.version}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 _PRIVACY_PAGE: Final = "privacy.md"

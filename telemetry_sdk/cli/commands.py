@@ -1,25 +1,159 @@
-"""What a user may ask of telemetry, as commands: each prints, and returns its exit code."""
+"""What a user may ask of telemetry: nine commands for an argparse parser, of a host's program or our own.
+
+Each command prints, and returns its exit code.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import math
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli import show
 from telemetry_sdk.cli.doctor import PROBLEM, examine
-from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, progress, safe, without_home
+from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, fail, safe, without_home
 from telemetry_sdk.host import terminal
-from telemetry_sdk.model import InvalidEventError, Level, Outcome
+from telemetry_sdk.model import ConfigError, InvalidEventError, Level, Outcome
+from telemetry_sdk.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from telemetry_sdk.model import Forgotten, Preview, Status
-    from telemetry_sdk.telemetry import Telemetry
 
-__all__ = ["doctor", "flush", "forget", "log", "off", "on", "preview", "reset", "status"]
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Command = Callable[[Telemetry, argparse.Namespace], int]
+
+__all__ = ["EXIT_CODES", "add_each", "add_telemetry_commands"]
+
+EXIT_CODES: Final = "Exit codes: 0 it did what was asked, 1 it could not, 2 it was not asked properly."
+_DOCTOR_CODES: Final = "Exit codes: 0 there is no problem, 1 there is one, 2 it was not asked properly."
+_MORE_JSON: Final = {
+    "preview": "print JSON; 'base', 'analytics' and 'next_request' are the exact bodies of requests",
+    "log": "print JSON; each 'body' is the exact body of a request",
+}
+
+
+def add_telemetry_commands(
+    parser: argparse.ArgumentParser | Commands,
+    telemetry: Telemetry | Callable[[], Telemetry],
+    *,
+    name: str = "telemetry",
+    dest: str = "run_telemetry",
+) -> None:
+    """Add ``telemetry status|on|off|preview|log|flush|reset|forget|doctor`` to a program's commands.
+
+    After parsing, ``arguments.run_telemetry(arguments)`` runs the chosen one and returns its exit code: 0 it did what
+    was asked, 1 it could not, 2 it was not asked properly. It prints, and raises nothing but what *telemetry* does.
+    Nothing is made, read or sent before that. All else that is added to *arguments* begins with ``telemetry_``.
+
+    Args:
+        parser: What ``parser.add_subparsers()`` returned; or a parser that has no commands yet, to which the nine are
+            added themselves.
+        telemetry: The program's `Telemetry`, or a function without arguments that makes it when a command runs. It
+            need not be started.
+        name: The command's name.
+        dest: The attribute under which the function is found: a program that calls ``arguments.func(arguments)`` says
+            ``func``.
+    """
+    if isinstance(parser, argparse.ArgumentParser):
+        own = parser
+    else:
+        own = parser.add_parser(name, help="what this program reports, and your say in it")
+    own.epilog = own.epilog or EXIT_CODES
+    nine = own.add_subparsers(title="commands", dest="telemetry_command", metavar="COMMAND", required=True)
+    add_each(nine, partial(_make, telemetry), dest=dest)
+    for command in nine.choices.values():
+        command.set_defaults(telemetry_prog=own.prog, telemetry_alone=False)
+
+
+def _make(telemetry: Telemetry | Callable[[], Telemetry], _: argparse.Namespace) -> Telemetry:
+    return telemetry if isinstance(telemetry, Telemetry) else telemetry()
+
+
+def add_each(nine: Commands, make: Callable[[argparse.Namespace], Telemetry], *, dest: str) -> None:
+    """Add the nine commands to *nine*; the chosen one works on what *make* returns for the arguments."""
+    parsers: dict[str, argparse.ArgumentParser] = {}
+    for name, (command, text) in _COMMANDS.items():
+        epilog = _DOCTOR_CODES if name == "doctor" else EXIT_CODES
+        parsers[name] = nine.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog)
+        parsers[name].set_defaults(**{dest: partial(_run, command, make)})
+    for name in ("status", "preview", "log", "doctor"):
+        text = _MORE_JSON.get(name, "print JSON")
+        parsers[name].add_argument("--json", dest="telemetry_json", action="store_true", help=text)
+    _add_options(parsers)
+
+
+def _add_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    add = parsers["preview"].add_argument
+    add("--event", dest="telemetry_event", metavar="NAME", help="show this event too, for example timer.started")
+    add(
+        *("--property", "-p"),
+        dest="telemetry_properties",
+        metavar="KEY=VALUE",
+        type=_property,
+        action="append",
+        default=[],
+        help="a property of the event; a VALUE that is JSON is taken as such, any other as text",
+    )
+    add("--layer", dest="telemetry_layer", choices=["base", "analytics"], help="show this layer only")
+    add = parsers["log"].add_argument
+    add("--limit", dest="telemetry_limit", metavar="N", type=_count, default=100, help="show the newest N requests")
+    add("--bodies", dest="telemetry_bodies", action="store_true", help="show the bodies of the requests too")
+    parsers["flush"].add_argument(
+        "--timeout",
+        dest="telemetry_timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=30.0,
+        help="give up after this time (default: %(default)g)",
+    )
+    parsers["forget"].add_argument("--yes", dest="telemetry_yes", action="store_true", help="do not ask")
+    parsers["doctor"].add_argument(
+        "--no-request", dest="telemetry_no_request", action="store_true", help="ask nobody: look at this machine only"
+    )
+
+
+def _run(command: Command, make: Callable[[argparse.Namespace], Telemetry], arguments: argparse.Namespace) -> int:
+    try:
+        return command(make(arguments), arguments)
+    except ConfigError as error:
+        complain(f"error: {error}")
+        return MISUSED
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return FAILED
+
+
+def _property(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError("write it as KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError("not a number above zero")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise argparse.ArgumentTypeError("not a number of seconds")
+    return seconds
+
 
 _LONGEST_LINE: Final = 64 * 1024
 
@@ -42,7 +176,7 @@ def _tell_json(value: object) -> None:
     Output().line(show.as_json(value))
 
 
-def status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show what holds and who decided it. Makes nothing and sends nothing."""
     found = telemetry.status()
     if arguments.telemetry_json:
@@ -52,7 +186,7 @@ def status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     return OK
 
 
-def on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Store that the user agrees to detailed analytics; fails when it is not on disk."""
     receipt = telemetry.opt_in()
     found, session = telemetry.status(), telemetry._engine.session
@@ -75,7 +209,7 @@ def on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     return OK
 
 
-def off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Store that the user declines detailed analytics, and destroy what waits; fails when that is not certain."""
     certain = telemetry.opt_out()
     found = telemetry.status()
@@ -102,11 +236,10 @@ def _since(found: Status) -> str:
 
 
 def _could_not(reason: str) -> int:
-    complain(f"error: it could not be done: {reason or 'see doctor'}")
-    return FAILED
+    return fail(f"it could not be done: {reason or 'see doctor'}")
 
 
-def preview(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _preview(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show what would be sent, before anybody agreed to anything. Makes nothing and sends nothing."""
     properties = dict(arguments.telemetry_properties)
     try:
@@ -130,7 +263,7 @@ def _is_refused(telemetry: Telemetry, found: Preview) -> bool:
     return not found.analytics and found.reason != telemetry.preview().reason
 
 
-def log(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _log(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show the newest requests and how each ended. Makes nothing and sends nothing."""
     newest = telemetry.sent_log()[-arguments.telemetry_limit :]
     if arguments.telemetry_json:
@@ -144,10 +277,9 @@ def log(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     return OK
 
 
-def flush(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _flush(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Send what waits, now; fails unless all of it was delivered."""
-    with progress(telemetry):
-        report = telemetry.flush(arguments.telemetry_timeout)
+    report = telemetry.flush(arguments.telemetry_timeout)
     names = ("delivered", "kept", "rejected", "dropped")
     lines = [", ".join(f"{getattr(report, name)} {name}" for name in names)]
     if report.reason:
@@ -156,7 +288,7 @@ def flush(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     return OK if report else FAILED
 
 
-def reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as all commands
+def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as all commands
     """Begin as a new install; fails when the old id may still be there."""
     install_id = telemetry.reset_install_id()
     if install_id is not None:
@@ -177,7 +309,7 @@ def reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: 
     return OK
 
 
-def forget(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _forget(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Delete everything on this machine and ask the sink's owner to delete too; asks first, unless told not to."""
     if not arguments.telemetry_yes:
         if not (sys.stdin is not None and sys.stdin.isatty() and terminal.is_terminal()):
@@ -208,7 +340,7 @@ def _forgotten_lines(forgotten: Forgotten, found: Status) -> Iterable[str]:
         yield f"Nobody else was asked to delete: {request.reason}."
 
 
-def doctor(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+def _doctor(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Check everything telemetry needs, and say what to do; fails when there is a problem."""
     checks = examine(telemetry, ask=not arguments.telemetry_no_request)
     if arguments.telemetry_json:
@@ -217,3 +349,16 @@ def doctor(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     else:
         _tell_here(telemetry, show.check_lines(checks))
     return FAILED if any(check.result is PROBLEM for check in checks) else OK
+
+
+_COMMANDS: Final[dict[str, tuple[Command, str]]] = {
+    "status": (_status, "show what is sent, who decided that, and how to turn it off"),
+    "on": (_on, "agree to detailed analytics"),
+    "off": (_off, "decline detailed analytics, and destroy what waits of them"),
+    "preview": (_preview, "show what would be sent, before agreeing to anything"),
+    "log": (_log, "show what was sent, byte for byte, and how it ended"),
+    "flush": (_flush, "send what waits, now"),
+    "reset": (_reset, "begin as a new install, with a new id"),
+    "forget": (_forget, "delete everything from this machine, and ask for deletion elsewhere"),
+    "doctor": (_doctor, "check this machine and the way to the sink, and say what to do"),
+}

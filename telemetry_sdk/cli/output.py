@@ -1,4 +1,4 @@
-"""What commands show: exit codes, text that cannot drive a terminal, generated pages, how far a long flush is.
+"""What commands show: exit codes, text that cannot drive a terminal, generated pages.
 
 The one module of the commands that prints.
 """
@@ -9,17 +9,14 @@ import contextlib
 import difflib
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from telemetry_sdk.telemetry import Telemetry
-
-__all__ = ["FAILED", "MISUSED", "OK", "WIDTH", "Output", "complain", "fail", "progress", "put", "safe", "without_home"]
+__all__ = ["FAILED", "MISUSED", "OK", "WIDTH", "Output", "complain", "counted", "fail", "put", "safe", "without_home"]
 
 OK: Final = 0
 FAILED: Final = 1
@@ -40,6 +37,11 @@ def without_home(text: str, environ: Mapping[str, str]) -> str:
     """Return *text* with ``~`` for the user's home directory, whose name is often the user's."""
     home = (environ.get("HOME") or environ.get("USERPROFILE") or "").rstrip("/\\")
     return text.replace(home, "~") if len(home) > 1 else text
+
+
+def counted(number: int, what: str) -> str:
+    """Return *number* and *what*, in the plural if it is not one."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def complain(text: str) -> None:
@@ -71,15 +73,7 @@ _MOST_LINES: Final = 20
 
 
 def put(page: str, path: str, *, check: bool, source: str, command: str) -> int:
-    """Write *page* to *path*, or with *check* say whether it is there already; return the exit code.
-
-    Args:
-        page: The page.
-        path: The file.
-        check: Whether to compare only.
-        source: What the page is made from, for the message.
-        command: The command that makes it.
-    """
+    """Write *page*, made by *command* from *source*, to *path*, or *check* that it is there; return the exit code."""
     try:
         if check:
             return _compare(page, path, source, command)
@@ -111,39 +105,5 @@ def _compare(page: str, path: str, source: str, command: str) -> int:
 
 def fail(problem: str) -> int:
     """Say on standard error what could not be done, and return the exit code for that."""
-    print(f"error: {safe(problem, 2 * WIDTH)}", file=sys.stderr)
+    complain(f"error: {problem}")
     return FAILED
-
-
-_LARGE: Final = 100
-_BETWEEN_S: Final = 0.2
-
-
-@contextlib.contextmanager
-def progress(telemetry: Telemetry) -> Iterator[None]:
-    """Show on standard error how many records wait, until the block ends: only on a terminal, and if many wait."""
-    if not terminal.is_terminal() or _pending(telemetry) <= _LARGE:
-        yield
-        return
-    over = threading.Event()
-
-    def run() -> None:
-        begun, width = _pending(telemetry), 0
-        while not over.is_set():
-            line = f"sending: {_pending(telemetry)} of {begun} records wait"
-            width = max(width, len(line))
-            terminal.write(f"\r{line:{width}}")
-            over.wait(_BETWEEN_S)
-        terminal.write(f"\r{'':{width}}\r")
-
-    thread = threading.Thread(target=run, name="telemetry-sdk-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _pending(telemetry: Telemetry) -> int:
-    return (telemetry.status().ledger or {}).get("pending", 0)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from telemetry_sdk._version import __version__
 from telemetry_sdk.cli.catalog import add_catalog, add_privacy
-from telemetry_sdk.cli.host import EXIT_CODES, add_each
+from telemetry_sdk.cli.commands import EXIT_CODES, add_each
 from telemetry_sdk.cli.receive import add_receive
 from telemetry_sdk.client import override
 from telemetry_sdk.consent.policy import switch_prefix
@@ -27,9 +27,7 @@ from telemetry_sdk.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from telemetry_sdk.cli.host import Commands
-
-__all__ = ["add_app_options", "add_user_commands", "main"]
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,33 +47,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m telemetry_sdk", description="Privacy-aware telemetry.", epilog=EXIT_CODES
     )
     parser.add_argument("--version", action="version", version=f"telemetry_sdk {__version__}")
-    add_app_options(parser)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_user_commands(commands)
-    add_receive(commands)
-    add_catalog(commands)
-    add_privacy(commands)
-    return parser
-
-
-_NO_VERSION: Final = "unknown"
-
-
-def add_app_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which program it is about."""
     group = parser.add_argument_group("which program (for status, on, off, preview, log, flush, reset, forget, doctor)")
     group.add_argument("--app", metavar="NAME", help="the name it passes to Telemetry, for example acme-notes")
     group.add_argument("--app-version", metavar="VERSION", help="its version, as it passes it to Telemetry")
     group.add_argument("--state-dir", metavar="DIR", help="where it keeps its state, unless in the usual place")
     group.add_argument("--endpoint", metavar="URL", help="its sink, unless the environment names it")
-
-
-def add_user_commands(commands: Commands) -> None:
-    """Add the nine commands to *commands*."""
-    before = set(commands.choices)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_each(commands, _make, dest="run")
-    for name in set(commands.choices) - before:
-        commands.choices[name].set_defaults(telemetry_command=name, telemetry_alone=True)
+    for name, command in commands.choices.items():
+        command.set_defaults(telemetry_command=name, telemetry_alone=True)
+    add_receive(commands)
+    add_catalog(commands)
+    add_privacy(commands)
+    return parser
 
 
 def _make(arguments: argparse.Namespace) -> Telemetry:
@@ -94,7 +78,7 @@ def _make(arguments: argparse.Namespace) -> Telemetry:
     with override.supplied(environ=_without_sink(arguments.app) if command == "on" else os.environ):
         return Telemetry(
             arguments.app,
-            version=arguments.app_version or _NO_VERSION,
+            version=arguments.app_version or "unknown",
             endpoint=arguments.endpoint if command != "on" else None,
             state_dir=arguments.state_dir,
             delivery="sync" if arguments.app_version else "manual",

@@ -7,10 +7,9 @@ import contextlib
 import ipaddress
 import json
 import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.cli.output import FAILED, OK, Output, safe
+from telemetry_sdk.cli.output import OK, Output, complain, fail, safe
 from telemetry_sdk.receiver import ReceivedRecord, Receiver
 
 if TYPE_CHECKING:
@@ -54,14 +53,13 @@ def _receive(arguments: argparse.Namespace) -> int:
     try:
         receiver = Receiver(arguments.host, arguments.port, arguments.file, lambda told: output.line(_line(told)))
     except OSError as error:
-        print(f"error: {_what_failed(error, arguments)}", file=sys.stderr)
-        return FAILED
+        return fail(_what_failed(error, arguments))
     # Started before signals may interrupt: a thread half started could not be stopped.
     receiver.start()
     with _signals_interrupt():
         with contextlib.suppress(KeyboardInterrupt), contextlib.closing(receiver):
             if not _is_loopback(arguments.host):
-                print("warning: not a loopback address, so other machines can send records here", file=sys.stderr)
+                complain("warning: not a loopback address, so other machines can send records here")
             output.line(f"listening on {receiver.url}")
             receiver.serve_forever()
         done = receiver.counts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.cli.doctor import GOOD, PROBLEM, WARNING
+from telemetry_sdk.cli.output import counted
 from telemetry_sdk.client.diagnostics import NO_ID
 from telemetry_sdk.model import Level
 
@@ -18,20 +19,8 @@ if TYPE_CHECKING:
     from telemetry_sdk.cli.doctor import Check
     from telemetry_sdk.model import Preview, SentRequest, Status
 
-__all__ = [
-    "as_json",
-    "body_text",
-    "check_lines",
-    "checks_value",
-    "log_lines",
-    "log_value",
-    "preview_lines",
-    "preview_value",
-    "status_lines",
-    "status_value",
-    "turn_off_lines",
-    "variable_of",
-]
+__all__ = ["as_json", "check_lines", "checks_value", "log_lines", "log_value", "preview_lines", "preview_value"]
+__all__ += ["status_lines", "status_value", "variable_of"]
 
 _LEVELS: Final = {
     Level.OFF: "nothing is sent",
@@ -52,7 +41,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2)
 
 
-def body_text(body: bytes) -> str:
+def _body_text(body: bytes) -> str:
     """Return a request's body as text, from which ``text.encode("utf-8", "surrogateescape")`` makes the same bytes."""
     return body.decode("utf-8", "surrogateescape")
 
@@ -97,26 +86,25 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
         if problem:
             yield f"Note         {problem}"
     yield ""
-    yield from turn_off_lines(status, command)
+    yield from _turn_off_lines(status, command)
 
 
 def _queue_lines(status: Status) -> Iterator[str]:
     ledger = dict(status.ledger or {})
     pending = ledger.pop("pending", 0) + ledger.pop("spilled", 0)
     kept = "kept on this machine" if status.durable else "in memory, gone with the program"
-    yield f"Waiting      {_count(pending, 'record')}{f', {kept}' if pending else ''}"
+    yield f"Waiting      {counted(pending, 'record')}{f', {kept}' if pending else ''}"
     yield f"So far       {', '.join(f'{number} {what}' for what, number in ledger.items())}"
     if status.last_attempt_at:
         answer = f"HTTP {status.last_status}" if status.last_status else "no answer"
-        row = f", {_count(status.failures, 'failure')} in a row" if status.failures else ""
+        row = f", {counted(status.failures, 'failure')} in a row" if status.failures else ""
         yield f"Last try     {status.last_attempt_at}, {status.last_outcome or answer}{row}"
     if status.waiting:
         until = f", until {status.next_attempt_at}" if status.next_attempt_at else ""
         yield f"Held back    {status.waiting}{until}"
 
 
-def turn_off_lines(status: Status, command: str) -> Iterator[str]:
-    """Return how to turn it off, a line for each way."""
+def _turn_off_lines(status: Status, command: str) -> Iterator[str]:
     ways = {
         f"{command} off": "no detailed analytics",
         f"{variable_of(status)}=off": "nothing at all from this program",
@@ -129,12 +117,12 @@ def turn_off_lines(status: Status, command: str) -> Iterator[str]:
 
 def preview_value(preview: Preview, layers: Sequence[str]) -> dict[str, Any]:
     """Return the *layers* of *preview* for JSON, each with the exact body of a request."""
-    bodies = {layer: body_text(getattr(preview, layer)) for layer in layers}
+    bodies = {layer: _body_text(getattr(preview, layer)) for layer in layers}
     return {
         "level": preview.level.name,
         "reason": preview.reason,
         **bodies,
-        "next_request": body_text(preview.next_request),
+        "next_request": _body_text(preview.next_request),
         "removed": dict(preview.removed),
         "left_out": list(preview.left_out),
     }
@@ -195,8 +183,8 @@ def _plain(value: Mapping[str, Any]) -> object:
 
 
 def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
-    """Return *log* for JSON; each body holds the exact bytes of its request (`body_text`)."""
-    return [{**request.as_dict(), "body": body_text(request.body)} for request in log]
+    """Return *log* for JSON; each body holds the exact bytes of its request ."""
+    return [{**request.as_dict(), "body": _body_text(request.body)} for request in log]
 
 
 def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
@@ -205,9 +193,9 @@ def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
         status = f"HTTP {request.status}" if request.status else "no answer"
         reason = f": {request.reason}" if request.reason else ""
         head = f"{request.at}  {request.sink}  {request.verdict}, {status}{reason}"
-        yield f"{head}  {_count(request.records, 'record')}: {_names(request.body)}"
+        yield f"{head}  {counted(request.records, 'record')}: {_names(request.body)}"
         if bodies:
-            yield body_text(request.body)
+            yield _body_text(request.body)
 
 
 def _names(body: bytes) -> str:
@@ -237,13 +225,9 @@ def check_lines(checks: Sequence[Check]) -> Iterator[str]:
     if _worst(checks) is GOOD:
         yield "All is well."
     else:
-        yield f"{_count(count[PROBLEM], 'problem')}, {_count(count[WARNING], 'warning')}."
+        yield f"{counted(count[PROBLEM], 'problem')}, {counted(count[WARNING], 'warning')}."
 
 
 def _worst(checks: Sequence[Check]) -> str:
     found = {check.result for check in checks}
     return next((result for result in (PROBLEM, WARNING) if result in found), GOOD)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

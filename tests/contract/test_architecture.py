@@ -70,7 +70,7 @@ ONE_DOOR = {
     "http": {"sender.http", "receiver.server"},
     "socketserver": {"receiver.server"},
     "atexit": {"host.lifecycle"},
-    "argparse": {"cli.host", "cli.program", "cli.receive"},
+    "argparse": {"cli.commands", "cli.program", "cli.receive"},
     "signal": {"delivery.worker", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.captures", "testing.stage"},
     "pytest": {"testing.plugin"},
@@ -80,8 +80,8 @@ ONE_DOOR = {
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}
 # ... and what is called or read. Clock, ids, randomness and environment enter at the facade.
 ONE_DOOR_BY_NAME = {
-    "print": {"cli.output", "cli.receive"},
-    "threading.Thread": {"delivery.worker", "host.background", "cli.output", "receiver.server"},
+    "print": {"cli.output"},
+    "threading.Thread": {"delivery.worker", "host.background", "receiver.server"},
     "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override"},
     "uuid.uuid4": {"client.override"},
