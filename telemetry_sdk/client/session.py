@@ -162,7 +162,8 @@ class Session:
     def _delivery_lock(self) -> ProcessLock:
         """Return the lock under which one process of this machine delivers at a time."""
         directory = None if self.is_log else self.installation.directory
-        return ProcessLock(directory / "delivery.lock" if directory and self.installation.check_writable() else None)
+        path = directory / "delivery.lock" if directory and self.installation.check_writable() else None
+        return ProcessLock(path, f"{'log of ' if self.is_log else ''}{self._config.app}")
 
     def deliver(self, budget: float, *, force: bool = False, waits: bool = False) -> Tally:
         """Deliver what waits; see `Delivery.deliver`. Notes in progress.json what left, where that keeps account."""

@@ -111,16 +111,16 @@ class ProcessLock:
     It dies with its process, even if a child that was forked meanwhile lives: POSIX gives such a lock to a process and
     to none of its children. What it would give to all threads of a process is kept from them by a mutex for each path.
     Never used over a fork: a child begins with none. Where the file system has no locks (see `is_shared`), or there is
-    no *path*, threads of this process alone exclude each other.
+    no *path*, threads of this process alone exclude each other; without a path those that use the same *name*.
     """
 
     _mutexes: dict[str, Any] = {}  # noqa: RUF012 - shared by all, that is what it is for
     _open: set[int] = set()  # noqa: RUF012
     _pid = 0
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, name: str = "") -> None:
         self._path = path
-        self._name = os.path.realpath(path) if path else f"memory:{id(self)}"
+        self._name = os.path.realpath(path) if path else f"without a file: {name}"
         self._descriptor: int | None = None
         self._owner: tuple[int, int] = (0, 0)
         self.problem = ""  # why it could not be had, the newest time it was asked for
@@ -178,6 +178,7 @@ class ProcessLock:
 
     def _lock_file(self, path: Path, deadline: float) -> bool:
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._descriptor = None  # a parent's, if any: its number may be another file's here
         try:
             make_file(path)
             self._descriptor = os.open(path, flags)

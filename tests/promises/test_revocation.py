@@ -7,7 +7,7 @@ import sqlite3
 import threading
 
 import pytest
-from process_tools import Program
+from process_tools import GUARD, Program
 from sink_server import Reply
 
 TRACK = """
@@ -137,3 +137,37 @@ def test_file_edited_by_hand_stops_a_running_background_program(tmp_path, sink, 
     program.finish()
 
     assert sink.names == ["analytics.install"]
+
+
+@pytest.mark.parametrize("kept", ["on disk", "in memory"])
+def test_opt_out_of_another_object_waits_for_the_request_in_flight(make, sink, tmp_path, kept):
+    """Also where no state can be kept, and from another object of the process: no true before the request is over."""
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    state = {} if kept == "on disk" else {"state_dir": file / "no-directory"}
+    begun, go = threading.Event(), threading.Event()
+    one = make(timeout=GUARD, **state)
+    other = one if kept == "in memory" else make(timeout=GUARD, **state)
+    one.opt_in()
+
+    def answer(_):
+        begun.set()
+        assert go.wait(GUARD)
+        return Reply()
+
+    sink.reply = answer
+    tracking = threading.Thread(target=one.track_event, args=("timer.started",))
+    tracking.start()
+    assert begun.wait(GUARD)
+    answers = []
+    withdrawing = threading.Thread(target=lambda: answers.append(other.opt_out()))
+    withdrawing.start()
+    withdrawing.join(0.3)  # it would be over by then if it did not wait
+    assert answers == []
+    go.set()
+    tracking.join(GUARD)
+    withdrawing.join(GUARD)
+
+    assert answers == [kept == "on disk"]  # what holds for this process only is not certain
+    assert sink.names.count("timer.started") == 1
+    assert not one.track_event("timer.started")

@@ -24,7 +24,7 @@ assert lock.take(1)
 @pytest.fixture(params=["file", "process"])
 def lock(request: pytest.FixtureRequest, tmp_path: Path) -> ProcessLock:
     """A lock of all processes, or, without a directory, of this process."""
-    return ProcessLock(tmp_path / "delivery.lock" if request.param == "file" else None)
+    return ProcessLock(tmp_path / "delivery.lock" if request.param == "file" else None, "acme-notes")
 
 
 def in_thread(work: Any, *arguments: Any) -> Any:
@@ -73,6 +73,18 @@ def test_two_objects_of_one_path_exclude_each_other(tmp_path: Path) -> None:
     first, second = ProcessLock(tmp_path / "delivery.lock"), ProcessLock(tmp_path / "here" / ".." / "delivery.lock")
     assert first.take(0.0)
     assert in_thread(take_and_give, second) is False
+
+    first.give()
+
+    assert take_and_give(second)
+
+
+def test_without_a_file_the_name_counts() -> None:
+    """Where nothing can be kept, the objects of one program exclude each other all the same, those of two do not."""
+    first, second, other = (ProcessLock(None, name) for name in ("acme-notes", "acme-notes", "acme-other"))
+    assert first.take(0.0)
+    assert in_thread(take_and_give, second) is False
+    assert in_thread(take_and_give, other) is True
 
     first.give()
 
