@@ -203,7 +203,7 @@ class _Comparison:
         """Tell whether a loop or an inner function gives a name other values, or a subclass a member."""
         if isinstance(node, nodes.Name):
             loops = [it for it in node.node_ancestors() if isinstance(it, (nodes.For, nodes.While))]
-            later = [it for it in node.scope().locals.get(node.name, ()) if it.lineno > node.lineno]
+            later = [it for it in node.scope().locals.get(node.name, ()) if (it.lineno or 0) > node.lineno]
             return node.name in self._rebound or any(loop.parent_of(it) for loop in loops for it in later)
         owners = [it for it in node.node_ancestors() if isinstance(it, nodes.ClassDef)][:1]
         heirs = self._members[_last(node)] if _last(getattr(node, "expr", None)) in ("self", "cls") else ()
