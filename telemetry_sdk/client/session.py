@@ -229,7 +229,12 @@ class Session:
                     return False
                 time.sleep(_LOOK_AGAIN)
         finally:
-            lock.give()
+            try:
+                lock.close_file()
+            except OSError:
+                pass  # the program closed it
+            finally:
+                lock.release()
         return lock.is_shared
 
     def _since(self, seconds: float) -> int:

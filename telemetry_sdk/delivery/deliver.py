@@ -181,7 +181,12 @@ class Delivery:
             try:
                 goes_on = self._deliver_batch(tally, force=force)
             finally:
-                self._lock.give()
+                try:
+                    self._lock.close_file()
+                except OSError:
+                    pass  # the program closed it
+                finally:
+                    self._lock.release()
             force = False
 
     def _deliver_batch(self, tally: Tally, *, force: bool) -> bool:

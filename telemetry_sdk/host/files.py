@@ -9,8 +9,9 @@ import os
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.host.background import Mutex
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -106,107 +107,113 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, err
 
 
 class ProcessLock:
-    """A lock file that one thread of one process of this machine holds, from `take` to `give`.
+    """A lock file that one thread of one process of this machine holds. It is given back in two steps.
 
     It dies with its process, even if a child that was forked meanwhile lives: POSIX gives such a lock to a process and
     to none of its children. What it would give to all threads of a process is kept from them by a mutex for each path.
     Never used over a fork: a child begins with none. Where the file system has no locks (see `is_shared`), or there is
     no *path*, threads of this process alone exclude each other; without a path those that use the same *name*.
+
+    A Ctrl-C must not leave it taken. Whoever has it gives it back like this, with nothing before the first ``try``::
+
+        if lock.take(wait_s):
+            try:
+                ...
+            finally:
+                try:
+                    lock.close_file()
+                except OSError:
+                    pass  # the program closed it
+                finally:
+                    lock.release()
+
+    Both are calls of C, which an interrupt finds either not begun, and then the ``finally`` makes them, or done.
     """
 
-    _mutexes: dict[str, Any] = {}  # noqa: RUF012 - shared by all, that is what it is for
-    _open: set[int] = set()  # noqa: RUF012
+    _mutexes: dict[str, Mutex] = {}  # noqa: RUF012 - shared by all, that is what it is for
     _pid = 0
+
+    close_file: Callable[[], object]
+    """Give the file back to other processes. The first step."""
+    release: Callable[[], None]
+    """Give the mutex back to other threads. The second step."""
 
     def __init__(self, path: Path | None, name: str = "") -> None:
         self._path = path
         self._name = os.path.realpath(path) if path else f"without a file: {name}"
-        self._descriptor: int | None = None
-        self._owner: tuple[int, int] = (0, 0)
+        self._file_id = ""
         self.problem = ""  # why it could not be had, the newest time it was asked for
         self.is_shared = True  # False once it was seen that the file system has no locks
 
     @property
     def file_id(self) -> str:
-        """Which file it is that is held: another one under the same name is another lock. Empty without a file."""
-        if self._descriptor is None:
-            return ""
-        found = os.fstat(self._descriptor)
-        return f"{found.st_dev}:{found.st_ino}"
+        """Which file it was that was taken: another one under the same name is another lock. Empty without a file."""
+        return self._file_id
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds it."""
-        return self._owner == (os.getpid(), threading.get_ident())
+        return self._mutex().is_mine()
 
     def take(self, wait_s: float) -> bool:
         """Take it, waiting at most *wait_s* seconds, and tell whether that succeeded; not twice by one thread."""
         deadline = time.monotonic() + max(wait_s, 0.0)
         mutex = self._mutex()
-        if self.is_mine:
+        if mutex.is_mine():
             self.problem = "this thread is sending already"
             return False
-        if not mutex.acquire(timeout=max(wait_s, 0.0)):
-            self.problem = "another thread is sending"
-            return False
-        taken = False
+        self.problem, self.release = "another thread is sending", mutex.give
+        had = False
+        if not mutex.take(wait_s):
+            return had
         try:
-            taken = self._path is None or self._lock_file(self._path, deadline)
-            if taken:
-                self._owner = (os.getpid(), threading.get_ident())
+            had = self._lock_file(deadline)
         finally:
-            if not taken:
-                mutex.release()
-        return taken
+            if not had:
+                mutex.give()
+        return had
 
-    def give(self) -> None:
-        """Give it back; nothing happens where this thread has not got it."""
-        if not self.is_mine:
-            return
-        self._owner = (0, 0)
-        self._close()
-        self._mutex().release()
-
-    def _mutex(self) -> Any:
+    def _mutex(self) -> Mutex:
         cls = ProcessLock
-        if cls._pid != os.getpid():  # another process: the parent's mutexes and descriptors mean nothing here
-            for descriptor in cls._open:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-            cls._pid, cls._mutexes, cls._open = os.getpid(), {}, set()
-        return cls._mutexes.setdefault(self._name, threading.Lock())
+        if cls._pid != os.getpid():  # another process: the parent's mutexes mean nothing here
+            cls._pid, cls._mutexes = os.getpid(), {}
+        return cls._mutexes.setdefault(self._name, Mutex())
 
-    def _lock_file(self, path: Path, deadline: float) -> bool:
+    def _lock_file(self, deadline: float) -> bool:
+        self.close_file = bool  # does nothing
+        if self._path is None:
+            return True
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = None  # a parent's, if any: its number may be another file's here
         try:
-            make_file(path)
-            self._descriptor = os.open(path, flags)
-            ProcessLock._open.add(self._descriptor)
-            while not _try_lock(self._descriptor):
+            make_file(self._path)
+            descriptor = os.open(self._path, flags)
+        except OSError as error:
+            self.problem = f"{self._path.name} cannot be used ({type(error).__name__})"
+            return False
+        close_file = functools.partial(os.close, descriptor)
+        had = False
+        try:
+            found = os.fstat(descriptor)
+            self._file_id = f"{found.st_dev}:{found.st_ino}"
+            had = self._lock_open_file(descriptor, deadline)
+        finally:
+            if not had:
+                close_file()
+        self.close_file = close_file
+        return had
+
+    def _lock_open_file(self, descriptor: int, deadline: float) -> bool:
+        try:
+            while not _try_lock(descriptor):
                 if time.monotonic() >= deadline:
                     self.problem = "another process is sending"
-                    self._close()
                     return False
                 time.sleep(_POLL)
         except OSError as error:
-            if error.errno in _NO_LOCKS:
-                self.is_shared = False
-                return True
-            self.problem = f"{path.name} cannot be used ({type(error).__name__})"
-            self._close()
-            return False
-        except BaseException:
-            self._close()
-            raise
+            self.is_shared = error.errno not in _NO_LOCKS
+            self.problem = f"the delivery lock cannot be used ({type(error).__name__})"
+            return not self.is_shared
         return True
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            ProcessLock._open.discard(descriptor)
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

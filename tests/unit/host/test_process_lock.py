@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import textwrap
 import threading
 from pathlib import Path
@@ -36,9 +37,14 @@ def in_thread(work: Any, *arguments: Any) -> Any:
     return found[0]
 
 
+def give(lock: ProcessLock) -> None:
+    lock.close_file()
+    lock.release()
+
+
 def take_and_give(lock: ProcessLock, wait_s: float = 0.0) -> bool:
-    taken = lock.take(wait_s)
-    lock.give()
+    if taken := lock.take(wait_s):
+        give(lock)
     return taken
 
 
@@ -49,21 +55,20 @@ def test_one_thread_holds_it(lock: ProcessLock, wait_s: float) -> None:
     assert lock.is_mine
     assert in_thread(take_and_give, lock, wait_s) is False
     assert lock.problem == "another thread is sending"
-    lock.give()
+    give(lock)
 
     assert not lock.is_mine
     assert in_thread(take_and_give, lock) is True
 
 
 def test_the_same_thread_does_not_take_it_twice(lock: ProcessLock) -> None:
-    """A signal handler that interrupts its holder is told so at once, and gives nothing back."""
+    """A signal handler that interrupts its holder is told so at once."""
     assert lock.take(0.0)
 
     assert not lock.take(GUARD)
     assert lock.problem == "this thread is sending already"
     assert lock.is_mine
-    lock.give()
-    lock.give()
+    give(lock)
     assert in_thread(take_and_give, lock) is True
 
 
@@ -74,7 +79,7 @@ def test_two_objects_of_one_path_exclude_each_other(tmp_path: Path) -> None:
     assert first.take(0.0)
     assert in_thread(take_and_give, second) is False
 
-    first.give()
+    give(first)
 
     assert take_and_give(second)
 
@@ -86,7 +91,7 @@ def test_without_a_file_the_name_counts() -> None:
     assert in_thread(take_and_give, second) is False
     assert in_thread(take_and_give, other) is True
 
-    first.give()
+    give(first)
 
     assert take_and_give(second)
 
@@ -135,19 +140,20 @@ def test_it_dies_with_its_process_though_a_child_lives(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_begins_with_none(tmp_path: Path) -> None:
-    """A child of the holder does not hold it, cannot give it back for its parent, and takes it when it is free."""
+    """A child of the holder does not hold it, and takes it when it is free."""
     source = """
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        lock.give()
+        assert not lock.is_mine
         early = lock.take(0.05)
         os.write(writer, b"1" if early else b"0")
         late = lock.take(60)
         os.write(writer, b"1" if late else b"0")
         os._exit(0)
     first = os.read(reader, 1)
-    lock.give()
+    lock.close_file()
+    lock.release()
     say("answers", first, os.read(reader, 1))
     os.waitpid(child, 0)
     """
@@ -170,7 +176,7 @@ def test_a_file_system_without_locks_is_known(tmp_path: Path, monkeypatch: pytes
     assert lock.is_shared
     assert lock.take(0.0)
     assert in_thread(take_and_give, lock) is False
-    lock.give()
+    give(lock)
 
     assert not lock.is_shared
 
@@ -198,3 +204,50 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
         assert take_and_give(lock)
 
     assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_ctrl_c_at_any_moment_leaves_it_free(tmp_path: Path) -> None:
+    """After hundreds of interrupts while it is taken, held and given back, other threads and processes get it."""
+    source = """
+    import signal
+    from telemetry_sdk.host.files import ProcessLock
+    lock = ProcessLock(Path(ARGUMENT))
+    interrupts, inside = 0, False
+    def interrupt(*_):
+        global inside
+        if inside:
+            inside = False
+            raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.00037)
+    while interrupts < 1000:
+        try:
+            inside = True
+            if lock.take(0.01):
+                try:
+                    len("held")
+                finally:
+                    try:
+                        lock.close_file()
+                    except OSError:
+                        pass
+                    finally:
+                        lock.release()
+            inside = False
+        except KeyboardInterrupt:
+            interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(lock.take(5) and (lock.close_file(), lock.release())))
+    thread.start()
+    thread.join()
+    say("free", bool(answers[0]))
+    time.sleep(600)
+    """
+    path = tmp_path / "delivery.lock"
+    program = Program(textwrap.dedent(source), tmp_path, measured=False, argument=str(path))
+
+    assert program.wait_for("free") == "free True"
+    assert take_and_give(ProcessLock(path), GUARD)
+    program.kill()
