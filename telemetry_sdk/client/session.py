@@ -230,11 +230,16 @@ class Session:
                 time.sleep(_LOOK_AGAIN)
         finally:
             try:
-                lock.close_file()
+                lock.unlock_file()
             except OSError:
                 pass  # the program closed it
             finally:
-                lock.release()
+                try:
+                    lock.close_file()
+                except OSError:
+                    pass
+                finally:
+                    lock.release()
         return lock.is_shared
 
     def _since(self, seconds: float) -> int:

@@ -182,11 +182,16 @@ class Delivery:
                 goes_on = self._deliver_batch(tally, force=force)
             finally:
                 try:
-                    self._lock.close_file()
+                    self._lock.unlock_file()
                 except OSError:
                     pass  # the program closed it
                 finally:
-                    self._lock.release()
+                    try:
+                        self._lock.close_file()
+                    except OSError:
+                        pass
+                    finally:
+                        self._lock.release()
             force = False
 
     def _deliver_batch(self, tally: Tally, *, force: bool) -> bool:

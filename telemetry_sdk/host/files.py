@@ -9,6 +9,7 @@ import os
 import stat
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host.background import Mutex
@@ -106,13 +107,17 @@ _POLL: Final = 0.005
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
-class ProcessLock:
-    """A lock file that one thread of one process of this machine holds. It is given back in two steps.
+_locks: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
-    It dies with its process, even if a child that was forked meanwhile lives: POSIX gives such a lock to a process and
-    to none of its children. What it would give to all threads of a process is kept from them by a mutex for each path.
-    Never used over a fork: a child begins with none. Where the file system has no locks (see `is_shared`), or there is
-    no *path*, threads of this process alone exclude each other; without a path those that use the same *name*.
+
+class ProcessLock:
+    """A lock file that one thread of one process of this machine holds. It is given back in three steps.
+
+    It dies with its process: a child that is forked meanwhile closes the descriptor it shares, and begins with none.
+    It is given back explicitly, so that a child which no hook of Python's told of the fork does not keep it. Nobody
+    loses it by opening and closing the file, as a program does that copies its data directory. Threads of a process
+    exclude each other by a mutex for each path. Where the file system has no locks (see `is_shared`), or there is no
+    *path*, threads of this process alone do; without a path those that use the same *name*.
 
     A Ctrl-C must not leave it taken. Whoever has it gives it back like this, with nothing before the first ``try``::
 
@@ -121,29 +126,38 @@ class ProcessLock:
                 ...
             finally:
                 try:
-                    lock.close_file()
+                    lock.unlock_file()
                 except OSError:
                     pass  # the program closed it
                 finally:
-                    lock.release()
+                    try:
+                        lock.close_file()
+                    except OSError:
+                        pass
+                    finally:
+                        lock.release()
 
-    Both are calls of C, which an interrupt finds either not begun, and then the ``finally`` makes them, or done.
+    All three are calls of C, which an interrupt finds either not begun, and then the ``finally`` makes them, or done.
     """
 
     _mutexes: dict[str, Mutex] = {}  # noqa: RUF012 - shared by all, that is what it is for
     _pid = 0
 
-    close_file: Callable[[], object]
+    unlock_file: Callable[[], object]
     """Give the file back to other processes. The first step."""
+    close_file: Callable[[], object]
+    """Close it. The second step."""
     release: Callable[[], None]
-    """Give the mutex back to other threads. The second step."""
+    """Give the mutex back to other threads. The third step."""
 
     def __init__(self, path: Path | None, name: str = "") -> None:
         self._path = path
         self._name = os.path.realpath(path) if path else f"without a file: {name}"
         self._file_id = ""
+        self._descriptor = -1
         self.problem = ""  # why it could not be had, the newest time it was asked for
         self.is_shared = True  # False once it was seen that the file system has no locks
+        _locks.add(self)
 
     @property
     def file_id(self) -> str:
@@ -180,7 +194,7 @@ class ProcessLock:
         return cls._mutexes.setdefault(self._name, Mutex())
 
     def _lock_file(self, deadline: float) -> bool:
-        self.close_file = bool  # does nothing
+        self.unlock_file = self.close_file = bool  # which does nothing
         if self._path is None:
             return True
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -195,12 +209,22 @@ class ProcessLock:
         try:
             found = os.fstat(descriptor)
             self._file_id = f"{found.st_dev}:{found.st_ino}"
+            unlock_file = _unlocking(descriptor)
+            self._descriptor = descriptor
             had = self._lock_open_file(descriptor, deadline)
         finally:
             if not had:
                 close_file()
-        self.close_file = close_file
+        self.unlock_file, self.close_file = (unlock_file if self.is_shared else bool), close_file
         return had
+
+    def forget_parents(self) -> None:
+        """Close, in a forked child, what the parent may hold, if it is still the lock file that has this number."""
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):
+            found = os.fstat(descriptor)
+            if f"{found.st_dev}:{found.st_ino}" == self._file_id:
+                os.close(descriptor)
 
     def _lock_open_file(self, descriptor: int, deadline: float) -> bool:
         try:
@@ -227,12 +251,28 @@ def _try_lock(descriptor: int) -> bool:
     except ImportError:
         return _try_lock_on_windows(descriptor)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            return False
-        raise
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True
+
+
+def _unlocking(descriptor: int) -> Callable[[], object]:
+    """Return what unlocks the open file, by one call of C."""
+    try:
+        import fcntl
+    except ImportError:
+        return bool  # closing it does
+    return functools.partial(fcntl.flock, descriptor, fcntl.LOCK_UN)
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_locks):
+        lock.forget_parents()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _try_lock_on_windows(descriptor: int) -> bool:

@@ -891,7 +891,6 @@ def test_file_system_without_locks(make, sink, state_dir, monkeypatch, code, whe
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", failing)
-        patch.setattr(fcntl, "lockf", failing)
         exercise(telemetry)
         assert when == "later" or "cannot lock" in problem_of(telemetry)
         assert telemetry.opt_out() is False

@@ -38,6 +38,7 @@ def in_thread(work: Any, *arguments: Any) -> Any:
 
 
 def give(lock: ProcessLock) -> None:
+    lock.unlock_file()
     lock.close_file()
     lock.release()
 
@@ -96,6 +97,21 @@ def test_without_a_file_the_name_counts() -> None:
     assert take_and_give(second)
 
 
+def test_who_copies_the_files_does_not_lose_it(tmp_path: Path) -> None:
+    """The holder may open, read and close the lock file, as a program does that copies its data: it is held still."""
+    path = tmp_path / "delivery.lock"
+    source = """
+    Path(ARGUMENT).read_bytes()
+    say("copied")
+    time.sleep(600)
+    """
+    program = Program(HOLDER + textwrap.dedent(source), tmp_path, argument=str(path))
+    program.wait_for("copied")
+
+    assert not ProcessLock(path).take(0.05)
+    program.kill()
+
+
 def test_another_process_waits_its_time_and_gets_it_when_the_holder_is_killed(tmp_path: Path) -> None:
     """A living holder keeps it, a killed one does not, though nobody gave it back."""
     path = tmp_path / "delivery.lock"
@@ -152,6 +168,7 @@ def test_a_child_begins_with_none(tmp_path: Path) -> None:
         os.write(writer, b"1" if late else b"0")
         os._exit(0)
     first = os.read(reader, 1)
+    lock.unlock_file()
     lock.close_file()
     lock.release()
     say("answers", first, os.read(reader, 1))
@@ -171,7 +188,7 @@ def test_a_file_system_without_locks_is_known(tmp_path: Path, monkeypatch: pytes
     def no_locks(*_: object) -> None:
         raise OSError(code, "no locks")
 
-    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     lock = ProcessLock(tmp_path / "delivery.lock")
     assert lock.is_shared
     assert lock.take(0.0)
@@ -229,17 +246,18 @@ def test_a_ctrl_c_at_any_moment_leaves_it_free(tmp_path: Path) -> None:
                     len("held")
                 finally:
                     try:
-                        lock.close_file()
-                    except OSError:
-                        pass
+                        lock.unlock_file()
                     finally:
-                        lock.release()
+                        try:
+                            lock.close_file()
+                        finally:
+                            lock.release()
             inside = False
         except KeyboardInterrupt:
             interrupts += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(lock.take(5) and (lock.close_file(), lock.release())))
+    thread = threading.Thread(target=lambda: answers.append(lock.take(5) and (lock.unlock_file(), lock.close_file(), lock.release())))
     thread.start()
     thread.join()
     say("free", bool(answers[0]))
