@@ -87,13 +87,22 @@ ONE_DOOR_BY_NAME = {
     "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"client.override", "identity.installation", "outbox.store_file", "cli.catalog"},
-    "os.register_at_fork": {"host.lifecycle"},
+    "os.register_at_fork": {"host.lifecycle", "host.files"},  # the delivery lock closes what a child shares
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }
 NOBODY_USES = {
     *("input", "eval", "exec", "breakpoint", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"),
     *("date.today", "os.getenv", "os.getlogin", "os.system", "uuid.uuid1", "uuid.getnode", "socket.gethostname"),
-    *("platform.node", "Path.home", "os.path.expanduser", "logging.basicConfig", "warnings.warn", "sys.excepthook"),
+    *(
+        "platform.node",
+        "urllib.request",
+        "urllib.request.urlopen",
+        "Path.home",
+        "os.path.expanduser",
+        "logging.basicConfig",
+        "warnings.warn",
+        "sys.excepthook",
+    ),
 }
 EFFECTS = {
     *("os", "io", "pathlib", "shutil", "tempfile", "time", "sys", "random", "secrets", "socket", "ssl", "http"),
