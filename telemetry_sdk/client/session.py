@@ -213,8 +213,9 @@ class Session:
     def is_withdrawn(self) -> bool:
         """Tell whether, after a withdrawal was written, no request with analytics is under way; waits for that.
 
-        Certain with the delivery lock, and once the sent log shows none that was begun under another lock file and has
-        not ended: should somebody have deleted that file, such a request is over after its own time limit.
+        Certain with the delivery lock. Should somebody have deleted its file, the sent log shows what was begun under
+        another one and has not ended; that is waited for while it is younger than this program's ``timeout``, so that
+        one of a program with a longer ``timeout`` may go on unseen.
 
         Raises:
             StoreError: The sent log cannot be read.
