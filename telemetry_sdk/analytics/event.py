@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from telemetry_sdk.analytics.route import clean_route
-from telemetry_sdk.analytics.scrub import ROUTE
+from telemetry_sdk.analytics.scrub.names import ROUTE
 from telemetry_sdk.analytics.values import (
     Converter,
     UnencodableError,
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics.scrub import Scrubber, Tally
     from telemetry_sdk.model import Limits
-
-__all__ = [
-    "Event",
-    "build",
-    "check_name",
-    "hashed_identity",
-    "identity_of",
-    "request_context",
-]
 
 _EVENT_NAME: Final = lazy(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128

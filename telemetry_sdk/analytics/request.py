@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Source = Callable[[], Mapping[str, str]]
 
-__all__ = ["ROUTE_KEY", "AsgiRequest", "RequestContext", "WsgiRequest", "source_of"]
-
 ROUTE_KEY: Final = "telemetry_sdk.route"
 _DEEPEST: Final = 8  # applications mounted in one another; a table that contains itself has an end
 

@@ -22,8 +22,6 @@ from typing import Final
 
 from telemetry_sdk.host.patterns import lazy
 
-__all__ = ["PLACEHOLDER", "clean_route"]
-
 PLACEHOLDER: Final = "{id}"
 
 _LONGEST: Final = 512

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-__all__ = ["RequestScope", "Scope"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -14,8 +14,6 @@ import functools
 import re
 from typing import Final
 
-__all__ = ["DEVICES", "UNKNOWN", "browser_family", "device_family", "family_name", "load"]
-
 UNKNOWN: Final = "unknown"
 DEVICES: Final = ("desktop", "mobile", "tablet", "tv", "console", "bot", UNKNOWN)
 

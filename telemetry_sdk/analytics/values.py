@@ -33,18 +33,18 @@ from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from telemetry_sdk.analytics.scrub import CUT_MARK, LONGEST_TEXT, NO_RULE, REMOVED, Tally
+from telemetry_sdk.analytics.scrub import CUT_MARK, LONGEST_TEXT, REMOVED, Tally
+from telemetry_sdk.analytics.scrub.names import NO_RULE
 from telemetry_sdk.host.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from telemetry_sdk.analytics.scrub import NameRule, Scrubber
+    from telemetry_sdk.analytics.scrub import Scrubber
+    from telemetry_sdk.analytics.scrub.names import NameRule
     from telemetry_sdk.model import Limits
 
     _Conversions = tuple[tuple[type, Callable[[Any], str | float]], ...]
-
-__all__ = ["INT64", "Converter", "UnencodableError", "is_reserved", "plain", "property_name", "safe_text", "shown"]
 
 _PROPERTY_NAME: Final = lazy(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _MOST_NAMES: Final = 512

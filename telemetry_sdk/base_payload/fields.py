@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 
 from telemetry_sdk.model import FIRST_SEEN, timestamp
 
-__all__ = ["FIELDS", "UNKNOWN", "Facts", "Field", "build"]
-
 UNKNOWN: Final = "unknown"
 _LONGEST: Final = 128
 

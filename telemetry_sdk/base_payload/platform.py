@@ -20,8 +20,6 @@ from telemetry_sdk.host.quiet import quiet_logs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["detect", "detect_deployment", "own_words"]
-
 # The values of OpenTelemetry's os.type and host.arch; what is not listed is passed on in lower case.
 _PLATFORMS: Final = {"sunos": "solaris", "cygwin": "windows", "msys": "windows", "hp-ux": "hpux"}
 _ARCHITECTURES: Final = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
-from telemetry_sdk.outbox.queue import StoreError
+from telemetry_sdk.outbox.store_errors import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
-
-__all__ = ["Choices"]
-
 
 _NOTHING_SENT: Final = "no detailed analytics had been sent"
 

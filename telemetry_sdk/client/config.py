@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.catalog import Catalog
     from telemetry_sdk.consent.notice import Notice
 
-__all__ = ["Config", "DeliveryMode", "Late", "check"]
-
 DeliveryMode: TypeAlias = Literal["background", "sync", "manual"]
 Late: TypeAlias = Literal["restamp", "preserve"]
 

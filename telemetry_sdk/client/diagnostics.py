@@ -24,7 +24,7 @@ from telemetry_sdk.model import (
     is_due,
     timestamp,
 )
-from telemetry_sdk.outbox.queue import StoreError
+from telemetry_sdk.outbox.store_errors import StoreError
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import Progress, State
     from telemetry_sdk.model import Circuit, Record
     from telemetry_sdk.outbox.tables import Pending
-
-__all__ = ["Diagnostics"]
 
 # Stands where the id will be: none is made for looking.
 NO_ID: Final = "00000000-0000-4000-8000-000000000000"

@@ -23,7 +23,7 @@ from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
-from telemetry_sdk.outbox.queue import StoreError
+from telemetry_sdk.outbox.store_errors import StoreError
 
 if TYPE_CHECKING:
     import os
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.model import Decision
     from telemetry_sdk.sender.endpoint import Settings
-
-__all__ = ["Engine"]
 
 _AFTER_A_BUG: Final = 60.0
 _AFTER_ANOTHER: Final = 1.0  # it has what this process stored, unless it had just ended

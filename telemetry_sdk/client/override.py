@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["Overridable", "Providers", "Setup", "current", "engine_of", "providers", "redirect", "supplied", "watch"]
-
 E_co = TypeVar("E_co", covariant=True)
 
 _MILLISECOND: Final = 1_000_000

@@ -25,7 +25,8 @@ from telemetry_sdk.model import (
     is_due,
     utc_day,
 )
-from telemetry_sdk.outbox.queue import Put, StoreError
+from telemetry_sdk.outbox.enqueue import Put
+from telemetry_sdk.outbox.store_errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
-
-__all__ = ["SPILLED", "Draft", "Pipeline"]
 
 SPILLED: Final = "spilled to a file of its own while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.identity.install_id import Identity
 
-__all__ = ["RecordMaker"]
-
 
 class _Uids:
     """Makes the uids of events. Neighbours differ in their last four digits alone, which halves what they compress to.

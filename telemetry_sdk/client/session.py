@@ -19,7 +19,8 @@ from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.identity.progress import ProgressFile
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, timestamp
-from telemetry_sdk.outbox.queue import Outbox, StoreError
+from telemetry_sdk.outbox.queue import Outbox
+from telemetry_sdk.outbox.store_errors import StoreError
 from telemetry_sdk.sender.endpoint import Sink
 from telemetry_sdk.sender.file import FileSender, LogSender
 from telemetry_sdk.sender.http import HttpSender
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import Progress
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
-
-__all__ = ["Session"]
 
 _NOTES: Final = {FIRST_SEEN: "first_seen_sent_at", INSTALL: "install_ping_sent_at"}
 _LOOK_AGAIN: Final = 0.02

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision
 
-__all__ = ["Gate"]
-
 
 class Gate:
     """Says what may leave now. Looks at the state file only when no switch says OFF already.

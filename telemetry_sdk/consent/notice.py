@@ -9,8 +9,6 @@ from telemetry_sdk.host import terminal
 from telemetry_sdk.host.arguments import text_of
 from telemetry_sdk.model import ConfigError
 
-__all__ = ["Notice"]
-
 
 @dataclass(frozen=True, slots=True)
 class Notice:

@@ -27,16 +27,6 @@ from telemetry_sdk.model import OPERATOR_GRANT, Decision, Level
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "Inputs",
-    "decide",
-    "is_known_switch",
-    "is_switched_off",
-    "read_switches",
-    "switch_names",
-    "switch_prefix",
-]
-
 _NOT_TRACKING: Final = frozenset({"", "0", "false", "no", "off"})
 _OFF_WORDS: Final = frozenset({"off", "0", "false", "no", "disabled"})
 _NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})

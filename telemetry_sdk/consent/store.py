@@ -9,9 +9,8 @@ from telemetry_sdk.model import timestamp
 
 if TYPE_CHECKING:
     from telemetry_sdk.analytics.catalog import Catalog
-    from telemetry_sdk.identity.installation import Installation, State
-
-__all__ = ["ConsentStore"]
+    from telemetry_sdk.identity.installation import Installation
+    from telemetry_sdk.identity.schema import State
 
 
 class ConsentStore:

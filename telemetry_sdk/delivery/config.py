@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Answer, Circuit
     from telemetry_sdk.sender.endpoint import Sink
 
-__all__ = ["DeliveryConfig", "make_config"]
-
 
 class DeliveryConfig(NamedTuple):
     """How one app's records are delivered.

@@ -19,8 +19,8 @@ from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import batch
-from telemetry_sdk.outbox.queue import Batch, StoreError, Terms
-from telemetry_sdk.outbox.store_errors import LockedError
+from telemetry_sdk.outbox.batch import Batch, Terms
+from telemetry_sdk.outbox.store_errors import LockedError, StoreError
 from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.outbox.queue import Outbox
     from telemetry_sdk.outbox.tables import Pending
     from telemetry_sdk.sender.wire_gate import Sender
-
-__all__ = ["BUSY", "Delivery", "OutageLog", "Tally", "fates"]
 
 BUSY: Final = "another process is sending"
 _TIME_UP: Final = "the time was up"

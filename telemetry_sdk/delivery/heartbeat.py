@@ -10,8 +10,6 @@ from telemetry_sdk.model import DAY_SECONDS, seconds_until_phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["heartbeat_step"]
-
 
 def heartbeat_step(now: float, phase_s: float, beat: Callable[[], object]) -> float:
     """Beat if this install's moment of the UTC day has come, and return the seconds to sleep.

@@ -26,26 +26,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from telemetry_sdk.model import Answer, Circuit
 
-__all__ = [
-    "HOLD_SECONDS",
-    "MAX_WAIT",
-    "MIN_WAIT",
-    "SKEW_IGNORED",
-    "STOPPED",
-    "Judgement",
-    "Verdict",
-    "blocked",
-    "clock_skew",
-    "explain",
-    "forgive_clock",
-    "http_date",
-    "judge",
-    "known_skew",
-    "next_circuit",
-    "retry_after_seconds",
-    "wait_seconds",
-]
-
 MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Decision
     from telemetry_sdk.sender.wire_gate import Sender
 
-__all__ = ["NoThreadError", "Permit", "Worker", "make_attempt"]
-
 
 class Permit:
     """Entered when the first byte of one request is to be written: the last look at the right to send it.

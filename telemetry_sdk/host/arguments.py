@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-__all__ = ["is_a", "number_of", "pairs_of", "path_of", "text_of"]
-
 
 def is_a(value: object, kind: type) -> TypeGuard[Any]:
     """Tell whether *value* is of *kind*, without asking it."""

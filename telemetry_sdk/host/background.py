@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-__all__ = ["FORK_WAIT", "GATHERING", "LONGEST_SLEEP", "REST", "Mutex", "Ticker"]
-
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
 GATHERING: Final = 0.05  # before a delivery in the background: what a short program tracks leaves together

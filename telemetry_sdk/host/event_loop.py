@@ -6,8 +6,6 @@ import sys
 
 from telemetry_sdk.host.quiet import logger
 
-__all__ = ["LoopWarning", "is_loop_running"]
-
 
 def is_loop_running() -> bool:
     """Tell whether this thread runs an event loop now: whoever waits here holds up all of its tasks."""

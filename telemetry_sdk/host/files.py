@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 
     import filelock
 
-__all__ = [
-    "LockTimeoutError",
-    "ProcessLock",
-    "StateError",
-    "file_lock",
-    "identity_of",
-    "make_file",
-    "overwrite_file",
-    "prepare_directory",
-    "replace_file",
-    "sync_file",
-]
-
 
 class StateError(OSError):
     """The state directory cannot be used the way it was asked for."""

@@ -11,8 +11,6 @@ from telemetry_sdk.model import InvalidEventError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HasStrict", "guarded"]
-
 
 class HasStrict(Protocol):
     """An object that says whether its bugs may be seen."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from threading import Thread
 
-__all__ = ["RESERVE", "Living", "end", "is_there", "loading", "wait_first", "watch"]
-
 RESERVE: Final = 0.2
 _LONGEST_LOADING: Final = 1.0
 _LONGEST_VANISHING: Final = 0.1

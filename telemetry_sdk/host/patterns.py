@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import cast
 
-__all__ = ["lazy"]
-
 
 class _Pattern:
     """Stands for a compiled pattern; after its first use it costs no more than that one."""

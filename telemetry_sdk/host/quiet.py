@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
-__all__ = ["logger", "quiet_logs", "quiet_warnings"]
-
 _LOGGERS: Final = (
     *("filelock", "tzlocal", "charset_normalizer", "urllib3.connection", "urllib3.connectionpool"),
     *("urllib3.poolmanager", "urllib3.response", "urllib3.util.retry"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["is_terminal", "write"]
-
 
 def is_terminal() -> bool:
     """Tell whether somebody can read standard error now."""

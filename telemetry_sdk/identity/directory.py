@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["absolute", "locate"]
-
 
 def absolute(argument: object) -> str:
     """Return the path of a directory, given as text or a `pathlib.Path`, as it is wherever the program goes.

@@ -10,9 +10,8 @@ from telemetry_sdk.model import DAY_SECONDS, timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from telemetry_sdk.identity.installation import Installation, State
-
-__all__ = ["Identity", "derived_uid", "ensure_identity", "known_identity"]
+    from telemetry_sdk.identity.installation import Installation
+    from telemetry_sdk.identity.schema import State
 
 
 class Identity(NamedTuple):

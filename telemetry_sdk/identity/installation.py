@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["FILE_NAME", "Installation", "State"]
-
 FILE_NAME: Final = "installation.json"
 _LOCK_AVOIDED_S: Final = 10.0
 _MOST_TRIES: Final = 5

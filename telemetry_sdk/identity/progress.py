@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.identity.installation import Installation
 
-__all__ = ["PROGRESS_NAME", "ProgressFile"]
-
 PROGRESS_NAME: Final = "progress.json"
 _LOCK_NAME: Final = "progress.lock"
 

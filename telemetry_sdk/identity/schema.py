@@ -12,8 +12,6 @@ from telemetry_sdk.model import DAY_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SCHEMA", "Progress", "State", "known", "known_progress", "parse", "serialize"]
-
 SCHEMA: Final = 1
 
 _SURROGATE: Final = lazy("[\ud800-\udfff]")

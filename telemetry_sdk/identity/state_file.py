@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LARGEST", "LOCK_WAIT", "content_of", "is_as_read", "seen_of", "sweep"]
-
 LARGEST: Final = 1024 * 1024
 LOCK_WAIT: Final = 1.0
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Circuit
     from telemetry_sdk.outbox.tables import Pending
 
-__all__ = ["Batch", "Terms", "encode", "fitting", "retimed"]
-
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:
     """Return the first of *records*, oldest first, that fit into one request of *limit* bytes, in order of time."""

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Database"]
-
 T = TypeVar("T")
 _inherited: list[object] = []
 

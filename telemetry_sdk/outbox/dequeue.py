@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.outbox.database import Database
 
-__all__ = ["all_rows", "checked", "has_some", "read", "rows_waiting"]
-
 _LONGEST_PUT_OFF: Final = 2 * 86_400.0
 _LAYERS: Final = {layer.value: layer for layer in Layer}
 _WHOLE: Final = "SELECT seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, checksum FROM records"

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Limits, Record
     from telemetry_sdk.outbox.database import Database
 
-__all__ = ["Enqueuer", "Put"]
-
 
 class Put(enum.Enum):
     """Where a record went: the outbox, a spill file until the outbox is free, or nowhere, for it is known."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
     from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
-__all__ = ["Batch", "Outbox", "Put", "StoreError", "Terms"]
-
 FILE_NAME: Final = "outbox.sqlite3"
 _MOST_ROUNDS: Final = 10
 _SETTLING: Final = 0.25

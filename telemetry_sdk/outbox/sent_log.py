@@ -16,16 +16,6 @@ from telemetry_sdk.sender import otlp
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = [
-    "end_request",
-    "has_analytics_in_flight",
-    "log_request",
-    "read_circuit",
-    "read_log",
-    "trim_log",
-    "write_circuit",
-]
-
 
 def log_request(
     db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int, has_analytics: bool, lock: str

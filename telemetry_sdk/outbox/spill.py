@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["MOST_ASIDE", "Spill", "uid_of"]
-
 MOST_ASIDE: Final = 1000
 _FOLDER: Final = "spill"
 _NAME: Final = re.compile(r"[0-9]{20}-(?P<uid>.+)\.json")

@@ -10,19 +10,6 @@ from telemetry_sdk.host.files import StateError
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = [
-    "DamagedError",
-    "InterruptedStoreError",
-    "LockedError",
-    "StoreError",
-    "explain",
-    "is_damage",
-    "is_expected",
-    "is_locked",
-    "is_passing",
-    "reason",
-]
-
 # Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
 # what this package wrote.
 _DAMAGE: Final = frozenset({11, 18, 19, 20, 26})

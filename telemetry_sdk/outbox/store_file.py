@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-__all__ = ["CUT_OFF", "StoreFile"]
-
 CUT_OFF: Final = "the program closed the outbox's file descriptors"
 
 _LOCK_WAIT: Final = 1.0

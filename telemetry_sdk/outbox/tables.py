@@ -21,37 +21,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Record
 
-__all__ = [
-    "SCHEMA",
-    "VERSION",
-    "Counts",
-    "Fate",
-    "Pending",
-    "check_count",
-    "checksum",
-    "delete",
-    "drop",
-    "envelope_id",
-    "expire",
-    "foreign",
-    "has_newest",
-    "has_row",
-    "insert",
-    "insert_if_room",
-    "is_known",
-    "ledger",
-    "make_room",
-    "mark_done",
-    "note_taken_in",
-    "one",
-    "present",
-    "put_off",
-    "replace_bodies",
-    "still_waiting",
-    "taken_in",
-    "totals",
-]
-
 _MOST_DONE: Final = 10_000  # 27 years of heartbeats: a first_seen that was delivered must not be forgotten
 _TAKEN_IN: Final = -1  # the moment of what was not delivered but taken in
 # Numbered in the statement that stores it, and counted by its trigger.

@@ -28,8 +28,6 @@ from telemetry_sdk.model import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Settings", "Sink", "authorization", "is_loopback", "parse_endpoint", "parse_header_list", "resolve"]
-
 _TOKEN_CHARACTERS: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _HEADER_NAME: Final = lazy(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.sender.endpoint import Sink
 
-__all__ = ["FileSender", "LogSender"]
-
 _LOOKS: Final = 5
 _BETWEEN_LOOKS: Final = 0.005
 

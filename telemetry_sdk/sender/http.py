@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.sender.endpoint import Sink
 
-__all__ = ["ANSWER_LIMIT", "HttpSender"]
-
 ANSWER_LIMIT: Final = 64 * 1024
 _AT_ONCE: Final = 256  # a read returns when it has all of that, so the time is looked at this often
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"

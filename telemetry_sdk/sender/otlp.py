@@ -26,22 +26,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Answer
 
-__all__ = [
-    "FUTURE_NS",
-    "as_late",
-    "encode_envelope",
-    "encode_record",
-    "encode_request",
-    "is_late",
-    "is_packed",
-    "is_timely",
-    "packed",
-    "read_success",
-    "request_size",
-    "timed",
-    "unpacked",
-]
-
 _INFO: Final = 9
 _OPENING: Final = b'{"resourceLogs":['
 _CLOSING: Final = b"]}"

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.model import Answer
 
-__all__ = ["NotPermittedError", "Sender"]
-
 
 class NotPermittedError(Exception):
     """The permit says that this request may not leave."""

@@ -23,20 +23,6 @@ from telemetry_sdk.model import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = [
-    "LATEST_VERSION",
-    "OWN_EVENTS",
-    "SCALARS",
-    "TYPES",
-    "Admission",
-    "Catalog",
-    "EventSpec",
-    "PropertySpec",
-    "consented_version",
-    "unmarked",
-    "version_to_store",
-]
-
 SCALARS: Final = ("string", "bool", "int", "float")
 TYPES: Final = (*SCALARS, "list", "map")
 LATEST_VERSION: Final = 999_999_999

@@ -12,8 +12,6 @@ from telemetry_sdk.model import ConfigError
 if TYPE_CHECKING:
     import os
 
-__all__ = ["load", "read"]
-
 _SETTING: Final = "catalog"
 
 

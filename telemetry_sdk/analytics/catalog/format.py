@@ -23,8 +23,6 @@ from telemetry_sdk.model import IDENTIFY, PAGE_VIEW, ConfigError, InvalidEventEr
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LARGEST", "parse"]
-
 LARGEST: Final = 1024 * 1024
 
 _DECLARABLE: Final = (PAGE_VIEW, IDENTIFY)

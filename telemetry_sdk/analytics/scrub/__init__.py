@@ -26,13 +26,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.scrub import locations, shapes, tokens
-from telemetry_sdk.analytics.scrub.names import NO_RULE, QUANTITY, ROUTE, VERSION, NameRule, name_rule
+from telemetry_sdk.analytics.scrub.names import QUANTITY, ROUTE, VERSION, NameRule, name_rule
 from telemetry_sdk.host.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-__all__ = ["CUT_MARK", "LONGEST_TEXT", "NO_RULE", "REMOVED", "ROUTE", "NameRule", "Scrubber", "Tally"]
 
 REMOVED: Final = "[removed]"
 CUT_MARK: Final = "…[cut]"

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-__all__ = ["without_file_paths", "without_ids", "without_queries", "without_urls"]
-
 # URLs
 
 _URL: Final = lazy(r"(?::(?://|\\/\\/)|%3[Aa]%2[Ff]%2[Ff])([^\s\"'<>`]*)")

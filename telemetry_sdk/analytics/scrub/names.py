@@ -24,8 +24,6 @@ from typing import Final, NamedTuple
 
 from telemetry_sdk.host.patterns import lazy
 
-__all__ = ["NO_RULE", "QUANTITY", "ROUTE", "VERSION", "NameRule", "name_rule"]
-
 VERSION: Final = "version"
 ROUTE: Final = "route"
 QUANTITY: Final = "quantity"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-__all__ = ["is_card_number", "without_emails", "without_ips", "without_numbers"]
-
 # E-mail. What a local part cannot hold ends it; everything else, of any script, may stand in it.
 
 _AT: Final = r"@\uff20"

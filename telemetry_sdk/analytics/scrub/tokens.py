@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
-__all__ = ["SHORTEST_RANDOM", "without_assigned", "without_known", "without_random"]
-
 # Said to be one
 
 _PEM: Final = lazy(r"-----BEGIN [^-\n]{1,64}-----(?:[^-]++|-(?!----END ))*+(?:-----END [^-\n]{1,64}-----)?")
