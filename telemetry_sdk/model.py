@@ -203,6 +203,8 @@ class Record(NamedTuple):
         derived: True when the uid is derived from the install (first_seen, heartbeat, install ping), so that a
             second record with this uid must never be accepted.
         grant: The consent it was made under; None for base records.
+        chain: Which records name their predecessor in time in ``last_seen_at``: heartbeats, those of their install.
+        seen_ns: For one of a chain: the moment of its predecessor as far as is known without the outbox; zero if none.
     """
 
     uid: str
@@ -213,6 +215,8 @@ class Record(NamedTuple):
     body: bytes
     derived: bool = False
     grant: str | None = None
+    chain: str | None = None
+    seen_ns: int = 0
 
 
 class Decision(NamedTuple):
@@ -280,6 +284,7 @@ class Circuit(NamedTuple):
         last_at: When the newest attempt ended.
         last_reason: What went wrong in it; empty when nothing did.
         skew: Seconds the sink's clock is ahead of ours, where that is too much to ignore; else zero.
+        failing_since: When the first of these failures was that might be the records' doing; zero if none.
     """
 
     failures: int = 0
@@ -291,6 +296,7 @@ class Circuit(NamedTuple):
     last_at: float = 0.0
     last_reason: str = ""
     skew: float = 0.0
+    failing_since: float = 0.0
 
 
 class Limits(Value):
@@ -376,17 +382,23 @@ def utc_day(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
+def moment_of(text: str | None) -> int:
+    """Return the moment that `timestamp` wrote, in nanoseconds since 1970; zero when *text* is none."""
+    from datetime import datetime
+
+    try:
+        return int(datetime.fromisoformat(text or "").timestamp()) * NANOSECONDS
+    except (ValueError, OverflowError, OSError):
+        return 0
+
+
 def is_due(now: float, last_day: str | None) -> bool:
     """Tell whether a heartbeat is still to be made on the UTC day of *now*.
 
-    *last_day* is the day of the newest heartbeat. A day that lies just ahead is a clock stepped back over midnight
-    and is believed; one further ahead was written by a broken clock and is not, or it would silence the install.
+    *last_day* is the day of the newest heartbeat. One up to two days ahead is believed, for the moments of an install
+    never go backwards; one further ahead was written by a broken clock and is not, or it would silence the install.
     """
-    from datetime import UTC, datetime, timedelta
-
-    today = utc_day(now)
-    tomorrow = (datetime.fromtimestamp(now, UTC).date() + timedelta(days=1)).isoformat()
-    return last_day not in (today, tomorrow)
+    return last_day not in [utc_day(now + days * DAY_SECONDS) for days in (0, 1, 2)]
 
 
 def seconds_until_phase(now: float, phase_s: float) -> float:

@@ -44,7 +44,12 @@ FIELDS: Final = (
     Field("locale", "language and region of the system", "en-US", "decide which translations to make"),
     Field("timezone", "IANA name of the time zone", "Europe/Vienna", "know where in the world it is used, coarsely"),
     Field("first_seen_at", "when this install was first seen", "2026-01-31T09:30:00Z", "tell new installs from old"),
-    Field("last_seen_at", "when this record was made", "2026-03-01T07:12:45Z", "tell active installs from lapsed"),
+    Field(
+        "last_seen_at",
+        "moment of the heartbeat before this one; of this one itself where there is none",
+        "2026-02-28T18:40:02Z",
+        "count each install once in any period, by a sum",
+    ),
     Field("heartbeat_at", "moment of the heartbeat", "2026-03-01T07:12:45Z", "count active installs per day"),
     Field("release_channel", "channel the release came from", "stable", "compare stable and preview releases"),
     Field("deployment_type", "how it is run", "docker", "decide which kinds of deployment to support"),
@@ -80,13 +85,14 @@ def build(
         app_version: The program's version.
         facts: The platform, and the kind of deployment.
         first_seen_at: Fixed when the identity was made, RFC 3339.
-        now_ns: The record's moment, nanoseconds since 1970 UTC.
+        now_ns: The record's moment, nanoseconds since 1970 UTC. It stands for the moment of the heartbeat before, too,
+            until that is known: when the record leaves (see `sender.otlp.with_last_seen`).
         release_channel: The release channel.
 
     Returns:
         One value for every field of `FIELDS`, in that order; an empty one becomes ``"unknown"``.
     """
-    now = timestamp(now_ns)
+    moment = first_seen_at if name == FIRST_SEEN else timestamp(now_ns)
     values = {
         "install_id": install_id,
         "app_version": app_version,
@@ -96,8 +102,8 @@ def build(
         "locale": facts.locale,
         "timezone": facts.timezone,
         "first_seen_at": first_seen_at,
-        "last_seen_at": now,
-        "heartbeat_at": first_seen_at if name == FIRST_SEEN else now,
+        "last_seen_at": moment,
+        "heartbeat_at": moment,
         "release_channel": release_channel,
         "deployment_type": facts.deployment_type,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
-from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.outbox.database import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
@@ -48,7 +48,7 @@ class Choices:
         """
         stored = self._decline(session)
         try:
-            if session.has_outbox():
+            if session.outbox.is_there():
                 session.outbox.destroy_withdrawn(lambda: session.gate.right().grants - {OPERATOR_GRANT})
             # On a full disk there may be room only now.
             stored = stored or self._decline(session)
@@ -69,7 +69,7 @@ class Choices:
 
         session.installation.update(renew)
         session.progress.erase()
-        if session.has_outbox():
+        if session.outbox.is_there():
             session.outbox.purge("identity reset")
         if session.gate.right().level is Level.OFF:
             return None
@@ -92,7 +92,7 @@ class Choices:
         request = self._deletion_request(session, state)
         certain = not state.telemetry_enabled or self._decline(session)
         try:
-            if session.has_outbox() or not isinstance(request, str):
+            if session.outbox.is_there() or not isinstance(request, str):
                 session.outbox.forget("forgotten", None if isinstance(request, str) else request)
             certain = session.is_withdrawn() and certain
         except StoreError as error:

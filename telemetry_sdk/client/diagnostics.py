@@ -24,8 +24,9 @@ from telemetry_sdk.model import (
     is_due,
     timestamp,
 )
-from telemetry_sdk.outbox.store_errors import StoreError
-from telemetry_sdk.sender import otlp
+from telemetry_sdk.outbox import batch
+from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox.tables import as_pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,14 +66,13 @@ class Diagnostics:
         except StoreError as error:
             return FlushReport(reason=str(error))
         dropped = sum(after.dropped.values()) - before
-        kept = after.pending + session.outbox.spilled_count()
-        reason = (tally.reason or "the records may not leave now") if kept else ""
-        return FlushReport(tally.delivered, kept, tally.rejected, dropped, reason)
+        reason = (tally.reason or "the records may not leave now") if after.pending else ""
+        return FlushReport(tally.delivered, after.pending, tally.rejected, dropped, reason)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests; see `Telemetry.sent_log`."""
         session = self._engine.session
-        if session.gate.is_switched_off() or not session.has_outbox():
+        if session.gate.is_switched_off() or not session.outbox.is_there():
             return []
         try:
             return session.outbox.sent_log()
@@ -104,32 +104,31 @@ def _look_ahead(
     """Return what would be sent now, by layer, *shown* with it. Makes no id, no file and no request."""
     decision, state, now_ns = session.gate.right(), session.installation.read(), providers.now_ns()
     done = session.progress.read()
-    waiting, batch = _waiting(session, decision.grants, now_ns)
-    base: list[Pending | Record] = [r for r in waiting if r.layer is Layer.BASE]
-    base += _base_due(waiting, pipeline, state, done, now_ns)
-    events: list[Pending | Record] = [r for r in waiting if r.layer is Layer.ANALYTICS]
+    waiting, first = _waiting(session, decision.grants, now_ns)
+    base = [record for record in waiting if record.layer is Layer.BASE]
+    base += map(as_pending, _base_due(waiting, pipeline, state, done, now_ns))
+    events = [record for record in waiting if record.layer is Layer.ANALYTICS]
     if done.install_ping_sent_at is None and INSTALL not in {record.name for record in waiting}:
-        events.append(pipeline.draft(INSTALL, lambda: state.install_id or NO_ID).record)
-    events += [shown.record] if shown and not shown.withheld else []
+        events.append(as_pending(pipeline.draft(INSTALL, lambda: state.install_id or NO_ID).record))
+    events += [as_pending(shown.record)] if shown and not shown.withheld else []
 
-    def body(records: Sequence[Pending | Record]) -> bytes:
-        late_ns = config.late_ns
-        times = ((r.envelope, otlp.timed(r.body, r.made_ns, now_ns, late_ns=late_ns)) for r in records)
-        return otlp.encode_request(times) if records else b""
+    def body(records: Sequence[Pending]) -> bytes:
+        sent, _ = batch.as_sent(records, now_ns, late_ns=config.late_ns)
+        return batch.encode(sent, packs=False) if records else b""
 
     return Preview(
         level=decision.level,
         reason=(shown.withheld if shown else "") or decision.hold or decision.reason,
         base=body(base),
         analytics=body(events),
-        next_request=body(batch) if decision.level and not decision.hold else b"",
+        next_request=body(batch.in_order(first)) if decision.level and not decision.hold else b"",
         removed=shown.event.scrubbed if shown else {},
         left_out=shown.event.dropped if shown else (),
     )
 
 
 def _waiting(session: Session, grants: frozenset[str], now_ns: int) -> tuple[Sequence[Pending], Sequence[Pending]]:
-    if not session.has_outbox():
+    if not session.outbox.is_there():
         return (), ()
     try:
         return session.outbox.peek(grants, now_ns / NANOSECONDS)
@@ -198,7 +197,7 @@ def _agreement(engine: Engine, state: State) -> dict[str, object]:
 
 
 def _queue(engine: Engine, session: Session) -> dict[str, object]:
-    if not session.has_outbox():
+    if not session.outbox.is_there():
         return {}
     try:
         counts, circuit = session.outbox.counts(), session.outbox.circuit()
@@ -206,8 +205,8 @@ def _queue(engine: Engine, session: Session) -> dict[str, object]:
         return {"waiting": str(error)}
     ledger = {name: getattr(counts, name) for name in ("accepted", "delivered", "rejected", "pending")}
     ledger |= {f"dropped: {reason}": number for reason, number in counts.dropped.items()}
-    if spilled := session.outbox.spilled_count():
-        ledger["spilled"] = spilled
+    if counts.torn:
+        ledger["torn"] = counts.torn
     database = session.outbox.database
     withheld = session.delivery.withheld if counts.pending else ""
     return {

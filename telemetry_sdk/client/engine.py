@@ -23,7 +23,7 @@ from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import HEARTBEAT, NANOSECONDS, Level, Outcome, Receipt
-from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.outbox.database import StoreError
 
 if TYPE_CHECKING:
     import os
@@ -177,7 +177,7 @@ class Engine:
             self._heartbeat.start()
         if self.config.delivery == "background":
             self._wake()
-        elif self.config.delivery == "sync" and session.has_waiting():
+        elif self.config.delivery == "sync" and session.outbox.has_waiting():
             self.pipeline.warn_of_loop(session)
             session.deliver(self.config.timeout)
 
@@ -209,7 +209,11 @@ class Engine:
     def drain(self, timeout: float) -> None:
         """Deliver what waits, unless the mode is manual."""
         session = self.session
-        if self.config.delivery != "manual" and session.gate.right().level is not Level.OFF and session.has_waiting():
+        if (
+            self.config.delivery != "manual"
+            and session.gate.right().level is not Level.OFF
+            and session.outbox.has_waiting()
+        ):
             session.deliver(timeout)
 
     @guarded(lambda _: None)
@@ -256,10 +260,10 @@ class Engine:
         session = self.session
         if (decision := session.gate.right()).level is Level.OFF or decision.hold:
             return None
-        if not session.has_waiting():
+        if not session.outbox.has_waiting():
             return None
         tally = session.deliver(LONGEST_SLEEP)
-        if not session.has_waiting():
+        if not session.outbox.has_waiting():
             return None
         if not tally.reason and (tally.delivered or tally.rejected):
             return 0.0  # stored during the request
@@ -269,8 +273,6 @@ class Engine:
             return self.config.timeout
         if tally.reason == BUSY:
             return _AFTER_ANOTHER
-        if session.outbox.spilled_count():
-            return self.config.timeout
         wait = max(circuit.not_before, circuit.held_until) - self.providers.now_ns() / NANOSECONDS
         if wait <= 0 and tally.reason and not session.delivery.is_stopped():
             return self.config.timeout  # what stood in the way is none of the sink's doing, and passes

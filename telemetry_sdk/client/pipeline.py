@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,13 +22,14 @@ from telemetry_sdk.model import (
     Outcome,
     Receipt,
     is_due,
+    moment_of,
     utc_day,
 )
-from telemetry_sdk.outbox.enqueue import Put
-from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox.queue import Put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from telemetry_sdk.analytics.event import Event
     from telemetry_sdk.client.config import Config
@@ -39,8 +39,14 @@ if TYPE_CHECKING:
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision, Record
 
-SPILLED: Final = "spilled to a file of its own while the outbox cannot be used"
+_SPOOLED: Final = "spooled while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
+
+
+def _receipt(uid: str, where: Put) -> Receipt:
+    if where is Put.KNOWN:
+        return Receipt(Outcome.SUPPRESSED, uid, "it was accepted before")
+    return Receipt(Outcome.QUEUED, uid, _SPOOLED if where is Put.SPOOLED else "")
 
 
 class Draft(NamedTuple):
@@ -101,9 +107,15 @@ class Pipeline:
         if me is None or problem:
             problem = problem or session.installation.problem
             return Receipt(Outcome.SUPPRESSED, reason=f"base telemetry must be able to keep its state: {problem}")
-        receipt = self._store(session, self.maker.base(name, me, now_ns), replaces=is_heartbeat)
-        self._remember_base(session, name, receipt, now_ns)
-        return self.dispatch(session, receipt) if now else receipt
+        # The first heartbeat is made with first_seen, of one moment: who counts installs by heartbeats counts this one.
+        names = (
+            [name] if is_heartbeat or not is_due(now_ns / NANOSECONDS, done.last_heartbeat_on) else [name, HEARTBEAT]
+        )
+        records = [self.maker.base(it, me, now_ns, seen_ns=moment_of(done.last_seen_at)) for it in names]
+        receipts = self._put(session, records)
+        for it, receipt in zip(names, receipts, strict=True):
+            self._remember_base(session, it, receipt, now_ns)
+        return self.dispatch(session, receipts[0]) if now else receipts[0]
 
     def _program(self, session: Session) -> dict[str, object]:
         """Return what a tool without the program must know to tell the truth about it."""
@@ -235,25 +247,31 @@ class Pipeline:
         return catalog.covered(state.consent_catalog_version)
 
     def _accept(self, session: Session, record: Record) -> Receipt:
-        receipt = self._store(session, record)
-        if receipt and record.grant not in session.gate.right().grants:
-            # Withdrawn between the first look and the write; whoever withdrew may have purged before our write.
-            with contextlib.suppress(StoreError):  # its consent is gone all the same, so it stays here
-                session.outbox.withdraw(record.uid, "consent withdrawn")
-            return Receipt(Outcome.SUPPRESSED, reason="consent was withdrawn")
-        return self.dispatch(session, receipt)
+        """Store an event by the door of its delivery mode, and dispatch it.
 
-    def _store(self, session: Session, record: Record, *, replaces: bool = False) -> Receipt:
+        The consent is not looked at again here: what is stored under one that is gone meanwhile is destroyed by the
+        next take, and does not leave.
+        """
+        if self._config.delivery == "sync" or record.derived:
+            return self.dispatch(session, self._put(session, [record])[0])
+        if session.delivery.is_stopped(looks=False):
+            return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
+        self._on_stored()
+        try:
+            session.outbox.append(record)
+        except StoreError as error:
+            return Receipt(Outcome.DROPPED, record.uid, str(error))
+        return self.dispatch(session, Receipt(Outcome.QUEUED, record.uid))
+
+    def _put(self, session: Session, records: Sequence[Record]) -> list[Receipt]:
         self._on_stored()
         try:
             if session.delivery.is_stopped():
-                return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
-            put = session.outbox.put(record, replaces=replaces)
+                return [Receipt(Outcome.SUPPRESSED, reason=STOPPED) for _ in records]
+            put = session.outbox.put(records)
         except StoreError as error:
-            return Receipt(Outcome.DROPPED, record.uid, str(error))
-        if put is Put.KNOWN:
-            return Receipt(Outcome.SUPPRESSED, record.uid, "it was accepted before")
-        return Receipt(Outcome.QUEUED, record.uid, SPILLED if put is Put.SPILLED else "")
+            return [Receipt(Outcome.DROPPED, record.uid, str(error)) for record in records]
+        return [_receipt(record.uid, where) for record, where in zip(records, put, strict=True)]
 
     def warn_of_loop(self, session: Session) -> None:
         """Log, once, that this call is about to wait within an event loop, if it is."""
@@ -264,7 +282,7 @@ class Pipeline:
         """Let a stored record leave as the delivery mode says, and return what became of it."""
         if not receipt or receipt.uid is None or self._config.delivery == "manual":
             return receipt
-        if self._config.delivery != "background" and receipt.reason == SPILLED:
+        if self._config.delivery != "background" and receipt.reason == _SPOOLED:
             return receipt
         fate, reason = self._let_go(session, receipt.uid)
         return Receipt(_FATES[fate], receipt.uid, reason or receipt.reason)

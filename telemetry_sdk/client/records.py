@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from telemetry_sdk.base_payload import fields, platform
 from telemetry_sdk.identity.install_id import derived_uid
-from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, INSTALL, NANOSECONDS, Layer, Record, utc_day
+from telemetry_sdk.model import DELETION_REQUESTED, FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, Layer, Record, utc_day
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ class RecordMaker:
         self._deployment = config.deployment_type or ""
         self._envelopes: dict[Layer, bytes] = {}
 
-    def base(self, name: str, me: Identity, now_ns: int) -> Record:
-        """Return the base record *name* of this moment. Its uid is derived: two processes make the same one."""
+    def base(self, name: str, me: Identity, now_ns: int, *, seen_ns: int = 0) -> Record:
+        """Return the base record *name* of this moment. Its uid is derived: two processes make the same one.
+
+        *seen_ns* is the moment of the newest heartbeat before it that was acknowledged, as far as is known.
+        """
         facts = self._facts = self._facts or platform.detect(self._providers.environ, self._config.deployment_type)
         payload = fields.build(
             name,
@@ -66,7 +69,10 @@ class RecordMaker:
         day = utc_day(now_ns / NANOSECONDS)
         uid = derived_uid(me.install_id, "first_seen" if name == FIRST_SEEN else f"heartbeat/{day}")
         body = otlp.encode_record(name=name, uid=uid, identity=me.install_id, made_ns=now_ns, payload=payload)
-        return Record(uid, Layer.BASE, name, now_ns, self._envelope(Layer.BASE), body, derived=True)
+        chain = me.install_id if name == HEARTBEAT else None
+        return Record(
+            uid, Layer.BASE, name, now_ns, self._envelope(Layer.BASE), body, True, chain=chain, seen_ns=seen_ns
+        )
 
     def analytics(self, name: str, event: Event, install_id: str, user: str | None, grant: str | None) -> Record:
         """Return the analytics record of *event*, made now under the consent *grant*."""

@@ -18,9 +18,9 @@ from telemetry_sdk.host.files import ProcessLock
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.identity.progress import ProgressFile
-from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, NANOSECONDS, timestamp
+from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, timestamp
+from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import Outbox
-from telemetry_sdk.outbox.store_errors import StoreError
 from telemetry_sdk.sender.endpoint import Sink
 from telemetry_sdk.sender.file import FileSender, LogSender
 from telemetry_sdk.sender.http import HttpSender
@@ -81,7 +81,6 @@ class Session:
         self._consent: ConsentStore | None = None
         self._outbox: Outbox | None = None
         self._delivery: Delivery | None = None
-        self._is_held = False
 
     @property
     def installation(self) -> Installation:
@@ -185,7 +184,7 @@ class Session:
     def note_delivered(self, name: str, made_ns: int | None = None) -> None:
         """Note that the record *name*, made at *made_ns*, was delivered, as far as that is kept account of."""
         key = _NOTES.get(name)
-        seen = timestamp(made_ns) if made_ns is not None and name in (FIRST_SEEN, HEARTBEAT) else ""
+        seen = timestamp(made_ns) if made_ns is not None and name == HEARTBEAT else ""
 
         def change(done: Progress) -> dict[str, object]:
             changes: dict[str, object] = {key: self._now()} if key and not getattr(done, key) else {}
@@ -213,8 +212,7 @@ class Session:
         """Tell whether, after a withdrawal was written, no request with analytics is under way; waits for that.
 
         Certain with the delivery lock. Should somebody have deleted its file, the sent log shows what was begun under
-        another one and has not ended; that is waited for while it is younger than this program's ``timeout``, so that
-        one of a program with a longer ``timeout`` may go on unseen.
+        another one and has not ended; that is waited for until its time is up.
 
         Raises:
             StoreError: The sent log cannot be read.
@@ -224,7 +222,9 @@ class Session:
         if not lock.take(timeout):
             return False
         try:
-            while self.outbox.is_there() and self.outbox.has_analytics_in_flight(self._since(timeout), lock.file_id):
+            while self.outbox.is_there() and self.outbox.has_analytics_in_flight(
+                self._providers.moment_ns(), lock.file_id
+            ):
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(_LOOK_AGAIN)
@@ -241,17 +241,6 @@ class Session:
                 finally:
                     lock.release()
         return lock.is_shared
-
-    def _since(self, seconds: float) -> int:
-        return self._providers.moment_ns() - int(seconds * NANOSECONDS)
-
-    def has_outbox(self) -> bool:
-        """Tell whether there is an outbox, without making one."""
-        return self.outbox.is_there() or self.outbox.spilled_count() > 0
-
-    def has_waiting(self) -> bool:
-        """Tell whether records wait, without making an outbox."""
-        return self.has_outbox() and self.outbox.has_waiting()
 
     def why_not_kept(self) -> str:
         """Return why the state file or the outbox does not survive this process; empty when both do, or need not."""
@@ -278,12 +267,13 @@ class Session:
         """Close what must not be carried into a child."""
         if self._delivery is not None:
             self._delivery.before_fork()
-        self._is_held = self._outbox.database.before_fork() if self._outbox is not None else False
+        if self._outbox is not None:
+            self._outbox.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         if self._outbox is not None:
-            self._outbox.database.after_fork_in_parent(held=self._is_held)
+            self._outbox.after_fork_in_parent()
         if self._delivery is not None:
             self._delivery.after_fork_in_parent()
 
@@ -293,7 +283,7 @@ class Session:
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:
-            self._outbox.after_fork()
+            self._outbox.after_fork_in_child()
         if self._delivery is not None:
             self._delivery.after_fork_in_child()
 

@@ -20,7 +20,8 @@ from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, Answer, Circuit, Level
 from telemetry_sdk.outbox import batch
 from telemetry_sdk.outbox.batch import Batch, Terms
-from telemetry_sdk.outbox.store_errors import LockedError, StoreError
+from telemetry_sdk.outbox.database import LockedError, StoreError
+from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp
 
@@ -143,9 +144,12 @@ class Delivery:
             self._mutex.give()
         return tally
 
-    def is_stopped(self) -> bool:
-        """Tell whether the sink told this version to stop. Looked up once; then each delivery says."""
-        if self._stopped is None:
+    def is_stopped(self, *, looks: bool = True) -> bool:
+        """Tell whether the sink told this version to stop. Looked up once; then each delivery says.
+
+        With *looks* False nothing is looked up: as far as this process knows.
+        """
+        if self._stopped is None and looks:
             with contextlib.suppress(LockedError):  # then the next delivery knows
                 self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.config.app_version
         return bool(self._stopped)
@@ -196,7 +200,7 @@ class Delivery:
         """Take, send and settle one batch; return whether there is more, and use in going on."""
         taken = self._take_batch(tally.left(), force=force)
         tally.reason = taken.blocked
-        return bool(taken.records) and self._send_all(taken, tally) and taken.has_more
+        return bool(taken.records) and self._send_all(taken, tally)
 
     def _take_batch(self, patience: float, *, force: bool) -> Batch:
         now = self._now()
@@ -209,12 +213,12 @@ class Delivery:
                 self._unsettled, now=now, force=force
             )
             blocked = decision.reason if decision.level is Level.OFF else decision.hold or closed
-            return Terms(decision.grants, decision.destroys_others, blocked)
+            return Terms(decision.grants, decision.destroys_others, blocked, blocked == STOPPED)
 
-        return self._outbox.take(terms, now=now, patience=patience)
+        return self._outbox.take(terms, now=now, lock=self._lock.file_id, patience=patience)
 
     def _send_all(self, taken: Batch, tally: Tally) -> bool:
-        """Send the records of a batch, halving what the sink finds faulty; False when there is no use in going on."""
+        """Send the records of a batch, halving what the sink finds faulty; return whether there is more to send now."""
         parts: list[Sequence[Pending]] = [taken.records]
         circuit = taken.circuit
         while parts:
@@ -229,31 +233,26 @@ class Delivery:
             elif judgement.verdict not in (Verdict.DELIVERED, Verdict.REJECTED):
                 tally.reason = judgement.reason
                 return False
-        return True
+            elif judgement.verdict is Verdict.REJECTED and any(it.before_ns is not None for it in part):
+                return True  # to be taken anew, for what comes after it in its chain must not name it
+        return taken.has_more
 
     def _request(
         self, part: Sequence[Pending], circuit: Circuit, tally: Tally
     ) -> tuple[Sequence[Pending], Judgement, Circuit]:
         """Make one request and write down how it ended; return the records as they were sent too."""
-        config = self.config
-        now_ns = self._clock()
+        config, now_ns = self.config, self._clock()
         skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
-        records, fresh = batch.retimed(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
+        records, fresh = batch.as_sent(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
+        budget, began = min(config.timeout, tally.left()), time.monotonic()
+        request = Request(now_ns, now_ns + int(budget * NANOSECONDS), config.sink, self._lock.file_id)
         encode = partial(batch.encode, packs=self._packs)
         present, body, number = self._outbox.begin(
-            records,
-            encode,
-            fresh=fresh,
-            sink=config.sink,
-            now=now_ns / NANOSECONDS,
-            lock=self._lock.file_id,
-            patience=tally.left(),
+            batch.in_order(records), fresh, encode, request, patience=tally.left()
         )
         if not present:
             return present, Judgement(Verdict.DELIVERED), circuit
-        budget, began = min(config.timeout, tally.left()), time.monotonic()
-        grants = frozenset({record.grant for record in present if record.grant is not None})
-        permit = Permit(self.right, grants)
+        permit = Permit(self.right, frozenset({record.grant for record in present if record.grant is not None}))
         if tally.is_up():
             permit.refusal = _TIME_UP
             answer = Answer(None)
@@ -261,24 +260,39 @@ class Delivery:
             answer = make_attempt(self._worker, self._sender, body, permit, budget)
         tally.note_attempt(time.monotonic() - began)
         self.withheld = "" if permit.cancelled else permit.refusal
-        tally.has_analytics = tally.has_analytics or bool(grants and not self.withheld)
+        tally.has_analytics = tally.has_analytics or bool(permit.grants and permit.was_entered)
+        changed = {record.seq for record in fresh}
+        unsent = () if permit.was_entered else [Fate([it for it in part if it.seq in changed], "unsent")]
         if self.withheld:
             why, patience = permit.refusal, tally.left()
             self._outbox.settle(
-                number, (), status=None, verdict="withheld", reason=why, circuit=circuit, patience=patience
+                number, unsent, status=None, verdict="withheld", reason=why, circuit=circuit, patience=patience
             )
             return present, Judgement(Verdict.RETRY, permit.refusal), circuit
-        return present, *self._conclude(number, present, answer, circuit, tally)
+        return present, *self._conclude(number, present, unsent, answer, circuit, tally)
 
     def _conclude(
-        self, number: int, records: Sequence[Pending], answer: Answer, circuit: Circuit, tally: Tally
+        self,
+        number: int,
+        records: Sequence[Pending],
+        unsent: Sequence[Fate],
+        answer: Answer,
+        circuit: Circuit,
+        tally: Tally,
     ) -> tuple[Judgement, Circuit]:
         """Judge an answer and write down what follows; if that fails, leave the sink alone for a while too."""
         try:
             acknowledged, rejected, message = otlp.read_success(answer)
-            judgement = retry.judge(answer, records=len(records), acknowledged=acknowledged, rejected=rejected)
+            judgement = retry.judge(
+                answer,
+                records=len(records),
+                acknowledged=acknowledged,
+                rejected=rejected,
+                failing_s=retry.failing_seconds(circuit, self._now()),
+            )
             judgement = retry.forgive_clock(circuit, judgement, answer, self._now())
-            after = self._settle(number, records, answer, judgement, circuit, message, tally)
+            fates = unsent or fates_of(records, judgement, answer, self._now())
+            after = self._settle(number, fates, answer, judgement, circuit, message, tally)
         except Exception as error:
             failed = Judgement(Verdict.RETRY, f"its answer could not be written down ({type(error).__name__})")
             before = max(circuit, self._unsettled, key=lambda it: it.failures)
@@ -294,22 +308,18 @@ class Delivery:
     def _settle(
         self,
         number: int,
-        records: Sequence[Pending],
+        fates: Sequence[Fate],
         answer: Answer,
         judgement: Judgement,
         circuit: Circuit,
         message: str,
         tally: Tally,
     ) -> Circuit:
-        now = self._now()
-        refused = judgement.rejected == len(records)  # all, so this one is known; of some, which is not
-        judged = Verdict.REJECTED if refused else judgement.verdict
-        settled = fates(records, judged, now)
-        rejected = 0 if refused else judgement.rejected
-        after = self.config.next_circuit(circuit, judgement, answer, now=now, draw=self._draw())
+        after = self.config.next_circuit(circuit, judgement, answer, now=self._now(), draw=self._draw())
+        rejected = judgement.rejected if fates and fates[0].fate == "delivered" else 0
         self._outbox.settle(
             number,
-            settled,
+            fates,
             status=answer.status,
             verdict=judgement.verdict.value,
             reason=retry.explain(judgement, answer, message),
@@ -321,7 +331,7 @@ class Delivery:
             self._stopped = True
             self._outbox.purge(STOPPED)
         self._outage.note(judgement, loud=self.config.loud)
-        self._count(settled, rejected, judgement.reason, tally)
+        self._count(fates, rejected, judgement.reason, tally)
         return after
 
     def _count(self, fates: Sequence[Fate], rejected: int, reason: str, tally: Tally) -> None:
@@ -331,8 +341,9 @@ class Delivery:
             tally.delivered += len(records) if end == "delivered" else 0
             tally.rejected += len(records) if end == "rejected" else 0
             why = reason or ("the sink rejected it" if end == "rejected" else "")
+            known = end if end in ("delivered", "rejected") else "kept"
             for uid in self._awaited.keys() & {record.uid for record in records} if self._awaited else ():
-                self._awaited[uid] = ("kept" if end == "put off" else end, why)
+                self._awaited[uid] = (known, why)
             tally.once += [(it.name, it.made_ns) for it in records if it.derived and end == "delivered"]
 
     def _now(self) -> float:
@@ -385,13 +396,17 @@ class Tally:
         self._least = max(2 * took, _LEAST)
 
 
-def fates(records: Sequence[Pending], judged: Verdict, now: float) -> list[Fate]:
-    """Return what becomes of *records*, all judged alike; nothing of those that are to be sent again."""
-    if judged is Verdict.DELIVERED:
-        return [Fate(records, "delivered")]
-    if judged is Verdict.REJECTED:
+def fates_of(records: Sequence[Pending], judgement: Judgement, answer: Answer, now: float) -> list[Fate]:
+    """Return what becomes of *records*, all judged alike."""
+    # All of them rejected, so it is known which; of some it is not.
+    if judgement.verdict is Verdict.REJECTED or judgement.rejected == len(records):
         # A first_seen stays due: it is offered again the next day, under the same uid.
         due = [record for record in records if record.name == FIRST_SEEN]
         gone = [record for record in records if record.name != FIRST_SEEN]
         return [Fate(due, "put off", now + _FIRST_SEEN_WAIT), Fate(gone, "rejected")]
-    return []
+    if judgement.verdict is Verdict.DELIVERED:
+        return [Fate(records, "delivered")]
+    if judgement.verdict is Verdict.SPLIT:
+        return [Fate([record for record in records if record.before_ns is not None], "split")]
+    may_have_arrived = judgement.verdict is Verdict.RETRY and answer.status not in retry.NOT_TAKEN
+    return [Fate(records, "unanswered")] if may_have_arrived else []

@@ -8,6 +8,7 @@ sink can be read on one screen:
 | 2xx (not 260) with an empty or a JSON body               | DELIVERED; partialSuccess counts as rejected        |
 | 2xx with anything else (a captive portal's HTML page)    | RETRY                                               |
 | 429, 502, 503, 504, no answer                            | RETRY                                               |
+| 408, 425, 500, 520 to 527                                | RETRY for a day, then as 400: a gateway's bad hour  |
 | 400, 413, 422                                            | SPLIT while more than one record, else REJECTED     |
 | 401, 403, 404, 405, 3xx, 260                             | HOLD until the configuration changes, or a day      |
 | 410                                                      | STOP: purge, silent until the app version changes   |
@@ -36,6 +37,9 @@ _LAST_DATE: Final = 9_000_000_000.0  # in the year 2255; OTLP's nanoseconds end 
 
 _RETRY: Final = frozenset({429, 502, 503, 504})
 _SPLIT: Final = frozenset({400, 413, 422})
+_BAD_HOUR: Final = frozenset({408, 425, 500, *range(520, 528)})
+_LONGEST_BAD_HOUR: Final = 86_400.0
+NOT_TAKEN: Final = frozenset({400, 425, 429, 503})  # what these answered nobody stored
 _HOLD: Final = frozenset({260, 401, 403, 404, 405})
 
 
@@ -64,7 +68,7 @@ class Judgement(NamedTuple):
     rejected: int = 0
 
 
-def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0) -> Judgement:
+def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0, failing_s: float = 0.0) -> Judgement:
     """Decide the fate of the *records* records of one request.
 
     Args:
@@ -72,6 +76,7 @@ def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0
         records: How many records the request carried.
         acknowledged: Whether the body of a 2xx answer is that of an OTLP receiver (`otlp.read_success`).
         rejected: How many of them that body says were rejected.
+        failing_s: For how many seconds the sink has had a bad hour, see `failing_seconds`.
     """
     status = answer.status
     if status is None:
@@ -82,13 +87,18 @@ def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0
         if not acknowledged:
             return Judgement(Verdict.RETRY, f"HTTP {status} without an OTLP answer")
         return Judgement(Verdict.DELIVERED, rejected=min(max(rejected, 0), records))
-    if status in _RETRY:
+    if status in _RETRY or (status in _BAD_HOUR and failing_s <= _LONGEST_BAD_HOUR):
         return Judgement(Verdict.RETRY, f"HTTP {status}")
     if status == 410:
         return Judgement(Verdict.STOP, "HTTP 410: the sink asked this version to stop")
-    if status in _SPLIT and records > 1:
+    if status in _SPLIT | _BAD_HOUR and records > 1:
         return Judgement(Verdict.SPLIT, f"HTTP {status}")
     return Judgement(Verdict.REJECTED, f"HTTP {status}")
+
+
+def failing_seconds(circuit: Circuit, now: float) -> float:
+    """Return how long ago the first answer of a gateway's bad hour came that nothing better has followed."""
+    return max(now - circuit.failing_since, 0.0) if circuit.failing_since else 0.0
 
 
 def wait_seconds(failures: int, *, retry_after: float | None, draw: float) -> float:
@@ -130,12 +140,14 @@ def next_circuit(
     if judgement.verdict is Verdict.RETRY:
         asked = retry_after_seconds(answer.retry_after, answer.date, now)
         failures = circuit.failures + 1
-        return ended._replace(failures=failures, not_before=now + wait_seconds(failures, retry_after=asked, draw=draw))
+        not_before = now + wait_seconds(failures, retry_after=asked, draw=draw)
+        since = circuit.failing_since or (now if answer.status in _BAD_HOUR else 0.0)
+        return ended._replace(failures=failures, not_before=not_before, failing_since=since)
     if judgement.verdict is Verdict.HOLD:
         return ended._replace(held_until=now + HOLD_SECONDS, held_for=configuration)
     if judgement.verdict is Verdict.STOP:
         return ended._replace(stopped_for=app_version)
-    return ended._replace(failures=0, not_before=0.0, held_until=0.0, held_for="")
+    return ended._replace(failures=0, not_before=0.0, held_until=0.0, held_for="", failing_since=0.0)
 
 
 def blocked(circuit: Circuit, *, now: float, configuration: str, app_version: str, force: bool = False) -> str:

@@ -30,21 +30,24 @@ class Permit:
         right: What may leave now.
         grants: The consents of the analytics records in it; empty for base records alone.
 
-    `refusal` says why the request did not leave, if it did not. `cancelled` is set by the supervisor that gave up.
+    `refusal` says why the request did not leave, if it did not; `was_entered`, that its first byte may have been
+    written; `cancelled` is set by the supervisor that gave up.
     """
 
     def __init__(self, right: Callable[[], Decision], grants: frozenset[str]) -> None:
         self.refusal = ""
+        self.was_entered = False
         self.cancelled = False
+        self.grants = grants
         self._right = right
-        self._grants = grants
 
     def __enter__(self) -> None:
         decision = self._right()
         if self.cancelled:
             self._refuse("its time is up")
-        if decision.level is Level.OFF or decision.hold or not self._grants <= decision.grants:
+        if decision.level is Level.OFF or decision.hold or not self.grants <= decision.grants:
             self._refuse(decision.hold or decision.reason)
+        self.was_entered = True
 
     def __exit__(self, *exception: object) -> None:
         """Do nothing: the request is under way."""

@@ -91,6 +91,7 @@ def _lock_class() -> type[filelock.BaseFileLock]:
 
 
 _POLL: Final = 0.005
+_SHORTEST_POLL: Final = 0.000_02
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -215,11 +216,9 @@ class ProcessLock:
 
     def _lock_open_file(self, descriptor: int, deadline: float) -> bool:
         try:
-            while not _try_lock(descriptor):
-                if time.monotonic() >= deadline:
-                    self.problem = "another process is sending"
-                    return False
-                time.sleep(_POLL)
+            if not lock_open_file(descriptor, deadline - time.monotonic()):
+                self.problem = "another process is sending"
+                return False
         except OSError as error:
             self.is_shared = error.errno not in _NO_LOCKS
             self.problem = f"the delivery lock cannot be used ({type(error).__name__})"
@@ -227,12 +226,36 @@ class ProcessLock:
         return True
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Lock the open file for this process; False when another one has it.
+def lock_open_file(descriptor: int, wait_s: float = 0.0) -> bool:
+    """Lock the open file for this process; False when another one keeps it for longer than *wait_s* seconds.
 
     Raises:
         OSError: The file system has no locks.
     """
+    if _try_lock(descriptor):
+        return True
+    deadline, pause = time.monotonic() + wait_s, _SHORTEST_POLL
+    while time.monotonic() < deadline:
+        time.sleep(pause)
+        if _try_lock(descriptor):
+            return True
+        pause = min(pause * 1.5, _POLL)
+    return False
+
+
+def unlock_open_file(descriptor: int) -> None:
+    """Give back what `lock_open_file` took, explicitly: closing the file does not while a forked child has it open."""
+    with contextlib.suppress(OSError):
+        _unlocking(descriptor)()
+
+
+def close_file(descriptor: int) -> None:
+    """Close *descriptor*, which the program may have closed already."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
     try:
         import fcntl
     except ImportError:

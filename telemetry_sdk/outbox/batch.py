@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from telemetry_sdk.sender import otlp
@@ -17,23 +16,32 @@ if TYPE_CHECKING:
 
 
 def fitting(records: Sequence[Pending], limit: int) -> tuple[Pending, ...]:
-    """Return the first of *records*, oldest first, that fit into one request of *limit* bytes, in order of time."""
+    """Return the first of *records*, oldest first, that fit into one request of *limit* bytes."""
     sizes = itertools.accumulate([len(record.envelope) + len(record.body) + 8 for record in records])
-    count = max(bisect.bisect_right(list(sizes), limit), 1)
-    return tuple(sorted(records[:count], key=attrgetter("made_ns")))
+    return tuple(records[: max(bisect.bisect_right(list(sizes), limit), 1)])
 
 
-def retimed(
-    records: Sequence[Pending], now_ns: int, *, late_ns: int | None, skew_ns: int
-) -> tuple[Sequence[Pending], Sequence[Pending]]:
-    """Return *records*, which are in order of time, as they are to be sent now, and those of them with a new time."""
-    ends = (records[0].made_ns, records[-1].made_ns)
-    if all(otlp.is_timely(made_ns, now_ns, late_ns=late_ns, skew_ns=skew_ns) for made_ns in ends):
-        return records, ()
-    bodies = [otlp.timed(it.body, it.made_ns, now_ns, late_ns=late_ns, skew_ns=skew_ns) for it in records]
-    pairs = list(zip(records, bodies, strict=True))
-    sent = [it if body is it.body else it._replace(body=body) for it, body in pairs]
-    return sent, [new for new, (old, _) in zip(sent, pairs, strict=True) if new is not old]
+def as_sent(
+    records: Sequence[Pending], now_ns: int, *, late_ns: int | None, skew_ns: int = 0
+) -> tuple[list[Pending], list[Pending]]:
+    """Return *records* as they are to be sent now, and those that changed.
+
+    Late ones carry a new time; one of a chain names the one before it, and counts as changed until it has left.
+    """
+    sent, fresh = [], []
+    for it in records:
+        named = it.body if it.before_ns is None else otlp.with_last_seen(it.body, it.before_ns)
+        body = otlp.retimed(named, now_ns, late_ns=late_ns, skew_ns=skew_ns, has_left=it.has_left)
+        if body is not it.body:
+            it = it._replace(body=body)  # noqa: PLW2901
+            fresh.append(it)
+        sent.append(it)
+    return sent, fresh
+
+
+def in_order(records: Sequence[Pending]) -> list[Pending]:
+    """Return *records* in the order of the times they carry: a store may refuse what is older than what it has seen."""
+    return sorted(records, key=lambda record: otlp.time_of(record.body))
 
 
 def encode(records: Sequence[Pending], *, packs: bool) -> bytes:
@@ -47,17 +55,19 @@ class Terms(NamedTuple):
 
     Attributes:
         grants: The consents under which analytics records may leave.
-        destroy_others: Whether records of any other consent are destroyed rather than kept back.
+        destroys_others: Whether records of any other consent are destroyed rather than kept back.
         blocked: Why nothing may be sent at all; empty when something may.
+        destroys_all: Whether all is destroyed then.
     """
 
     grants: frozenset[str]
-    destroy_others: bool = False
+    destroys_others: bool = False
     blocked: str = ""
+    destroys_all: bool = False
 
 
 class Batch(NamedTuple):
-    """Records to send now, ordered by time. For the holder of the delivery lock.
+    """Records to send now, oldest first. For the holder of the delivery lock.
 
     Attributes:
         records: The records.

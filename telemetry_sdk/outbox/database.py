@@ -1,36 +1,34 @@
 """The SQLite file behind the outbox: the one door for sqlite3.
 
-`run` executes one piece of work in one transaction. What it promises:
+`Database.run` executes one piece of work in one transaction. What it promises:
 
 - When `run` returns, the work survives a kill of the process (WAL, ``synchronous=NORMAL``: the write reached the
   operating system). A power cut may undo the newest transactions, never damage the file.
 - No connection crosses a fork, and none is used by two threads at once.
-- A corrupt file is set aside as ``….corrupt-…`` and a new one begun; a file that was deleted is begun anew.
+- A corrupt file is set aside as ``….corrupt-…`` and a new one begun; a file that was deleted is begun anew. It is
+  looked through when it is opened after an end that was not clean.
 - Where the file cannot be used at all, the same tables live in memory and `problem` says why.
+
+SQLite keeps ``-wal`` and ``-shm`` beside the file; whatever happens to one must happen to all three.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from telemetry_sdk.host.background import Mutex
-from telemetry_sdk.host.files import LockTimeoutError, file_lock
-from telemetry_sdk.outbox.store_errors import (
-    DamagedError,
-    InterruptedStoreError,
-    LockedError,
-    StoreError,
-    explain,
-    is_damage,
-    is_expected,
-    is_locked,
-    is_passing,
-    reason,
+from telemetry_sdk.host.files import (
+    LockTimeoutError,
+    StateError,
+    file_lock,
+    identity_of,
+    make_file,
+    prepare_directory,
 )
-from telemetry_sdk.outbox.store_file import CUT_OFF, StoreFile
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-_inherited: list[object] = []
-
 BUSY_WAIT: Final = 2.0
 _ONE_WAIT: Final = 0.25
 _AVOID_S: Final = 1.0
@@ -52,7 +48,202 @@ _PRAGMAS: Final = (
     "PRAGMA journal_size_limit=33554432; PRAGMA busy_timeout=0;"  # see _patiently
 )
 _LOCK_WAIT: Final = 1.0
+_SUFFIXES: Final = ("-wal", "-shm", "")  # the file itself last: without it the others mean nothing
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
+_CUT_OFF: Final = "the program closed the outbox's file descriptors"
+
+# Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
+# what this package wrote.
+_DAMAGE: Final = frozenset({11, 18, 19, 20, 26})
+_SCHEMA_DAMAGE: Final = ("no such", "has no column", "malformed", "columns but", "already exists")
+_PASSING: Final = frozenset({5, 6, 7, 9})
+_SHORT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+_LOCKED: Final = frozenset({5, 6})
+_WORLD: Final = {
+    3: "access denied",
+    5: "the outbox is locked by another program",
+    6: "the outbox is locked by another program",
+    7: "out of memory",
+    8: "the outbox is read-only",
+    9: "interrupted",
+    10: "disk error",
+    13: "the disk is full",
+    14: "the outbox cannot be opened",
+    15: "the file system cannot lock the outbox",
+    22: "the file system cannot hold the outbox",
+}
+_never_closed: Final[list[object]] = []
+_cut_off: Final[set[object]] = set()  # which files
+
+
+class StoreError(Exception):
+    """The outbox could not do what was asked; the message says why, in plain words."""
+
+
+class LockedError(StoreError):
+    """For the moment: another program holds the file, another thread the connection, or this one is inside itself."""
+
+
+class FullError(StoreError):
+    """There is no room for a record beside those that matter more."""
+
+
+class DamagedError(Exception):
+    """The file can be read but does not hold what this package writes. Raised by the work given to `Database.run`."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell whether *error* says that the file's content is not what this package wrote."""
+    if isinstance(error, (DamagedError, UnicodeDecodeError)) or _code(error) in _DAMAGE:
+        return True
+    # The generic code is damage only when the tables are not ours; without a code the error is Python's own, and
+    # damage only when it met a text that is not UTF-8. Anything else is a bug of ours, and must cost no record.
+    words = {1: _SCHEMA_DAMAGE, 0: ("UTF-8",)}.get(_code(error), ())
+    return any(word in str(error) for word in words)
+
+
+def is_locked(error: Exception) -> bool:
+    """Tell whether somebody else holds the file."""
+    return _code(error) in _LOCKED
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether the file itself is usable, only not now."""
+    return _code(error) in _PASSING or getattr(error, "errno", None) in _SHORT_OF
+
+
+def is_expected(error: Exception) -> bool:
+    """Tell whether the world did it; anything else is a bug of ours."""
+    return _code(error) in _WORLD or is_damage(error)
+
+
+def explain(error: sqlite3.Error) -> str:
+    """Return what happened, in plain words."""
+    return _WORLD.get(_code(error), "the outbox is damaged")
+
+
+def reason(error: Exception) -> str:
+    """Return why the file cannot be opened, without its path."""
+    if isinstance(error, (StateError, StoreError)):
+        return str(error)
+    return f"the outbox cannot be opened ({type(error).__name__})"
+
+
+def _code(error: Exception) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+class StoreFile:
+    """One SQLite file on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock_path = path.with_name("outbox.lock")
+        # As text: they are looked at in every transaction.
+        self.name = os.fspath(path)
+        self._log_name = f"{self.name}-wal"
+        self._opened: tuple[int, ...] | None = None
+        self._descriptors: tuple[int, ...] = ()
+        self._log: os.stat_result | None = None
+
+    def make(self) -> None:
+        """Make the directory and an empty file where they are missing.
+
+        Raises:
+            StateError, OSError: That cannot be done.
+        """
+        prepare_directory(self.path.parent)
+        make_file(self.path)
+
+    def note_opened(self) -> None:
+        """Remember which file it is that was opened, and under which descriptors."""
+        self._opened, self._log = identity_of(self.name), None
+        try:
+            found = [int(name) for name in os.listdir("/dev/fd")]
+        except OSError:  # not there, or none is free to look
+            found = []
+        self._descriptors = tuple(number for number in found if self._is_under(number))
+
+    def _is_under(self, descriptor: int) -> bool:
+        try:
+            found = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._opened
+
+    def is_cut_off(self) -> bool:
+        """Tell whether the program closed the descriptors of the file, as daemons close all that they did not open.
+
+        They may be other files by now, the program's own: nobody may write to them any more, nor even close them. Nor
+        does it help to open the file again, for within a process SQLite shares them between all who have it open. So
+        this process leaves it alone; events go into the spool, and other processes deliver them.
+        """
+        if _cut_off and identity_of(self.name) in _cut_off:
+            return True
+        # Any: another object of this process may have had the file open too, and have closed it.
+        return bool(self._descriptors) and not any(map(self._is_under, self._descriptors))
+
+    def close(self, connection: sqlite3.Connection) -> None:
+        """Close *connection*, unless that would close files of the program."""
+        is_cut_off, self._descriptors = self.is_cut_off(), ()
+        if is_cut_off:
+            _cut_off.add(self._opened)
+            _never_closed.append(connection)
+            return
+        with contextlib.suppress(connection.Error):
+            connection.close()
+
+    def has_log(self) -> bool:
+        """Tell whether there is a log with something in it: the last one to close the file would have folded it in."""
+        found = identity_of(self._log_name, sized=True)
+        return found is not None and found[2] > 0
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file and its log are still those that were opened."""
+        if self._opened != identity_of(self.name):
+            return False
+        before = self._log
+        try:
+            now = self._log = os.stat(self._log_name)
+        except OSError:
+            self._log = None
+            return before is None
+        # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
+        return before is None or (
+            now.st_ino == before.st_ino and now.st_size >= before.st_size and now.st_dev == before.st_dev
+        )
+
+    def set_aside(self, *, opened: bool) -> None:
+        """Rename the file, damaged, and its companions: the one that was *opened*, or the one that is there now.
+
+        Nothing happens when another process has put a new one there meanwhile.
+        """
+        found = self._opened if opened else identity_of(self.name)
+        with contextlib.suppress(OSError), file_lock(self.lock_path, _LOCK_WAIT):
+            if found is None or identity_of(self.name) != found:
+                return
+            stamp = time.time_ns()
+            for suffix in _SUFFIXES:
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{self.name}{suffix}", f"{self.name}{suffix}.corrupt-{stamp}")
+
+    def remove_set_aside(self) -> None:
+        """Delete what was set aside."""
+        for leftover in self.path.parent.glob(f"{self.path.name}*.corrupt-*"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
+    def delete(self) -> None:
+        """Delete the file and its companions. Other processes notice and begin a new one.
+
+        Raises:
+            StoreError: It cannot be deleted.
+        """
+        for suffix in _SUFFIXES:
+            try:
+                self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(reason(error)) from None
 
 
 class Database:
@@ -70,7 +261,6 @@ class Database:
         self._in_memory = path is None
         self._locked_until = 0.0
         self._busy = False
-        self._interrupting: deque[Callable[[sqlite3.Connection], object]] = deque()
         self._mutex = Mutex()
 
     @property
@@ -78,14 +268,7 @@ class Database:
         """Whether records survive this process."""
         return not self._in_memory
 
-    def run(
-        self,
-        work: Callable[[sqlite3.Connection], T],
-        *,
-        write: bool = True,
-        alone: bool = False,
-        patience: float | None = None,
-    ) -> T:
+    def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True, patience: float | None = None) -> T:
         """Execute *work* in one transaction and return what it returns.
 
         *work* may be executed again (after a corrupt file or another program's lock): it must have no other effects.
@@ -93,7 +276,6 @@ class Database:
         Args:
             work: What to do.
             write: Whether it changes something.
-            alone: Whether it executes one statement only, which is a transaction of its own then.
             patience: Seconds to wait while another program holds the file, at least a quarter; with 0 once a second.
                 `BUSY_WAIT` unless told.
 
@@ -107,31 +289,10 @@ class Database:
             raise LockedError("the outbox is busy in another thread")
         try:
             if self._busy:
-                raise InterruptedStoreError(_INSIDE)
-            try:
-                return self._guarded(work, "" if alone else "BEGIN IMMEDIATE" if write else "BEGIN", patience)
-            finally:
-                if self._interrupting:
-                    self._catch_up()
+                raise LockedError(_INSIDE)
+            return self._guarded(work, "BEGIN IMMEDIATE" if write else "BEGIN", patience)
         finally:
             self._mutex.give()
-
-    def run_soon(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do as `run`, but wait for another program only a quarter of a second, for the caller has another way.
-
-        From a signal handler that interrupted a transaction, *work* is executed right after that one; returns None.
-        """
-        try:
-            return self.run(work, patience=0.0)
-        except InterruptedStoreError:
-            self._interrupting.append(work)
-            return None
-
-    def _catch_up(self) -> None:
-        while self._interrupting:
-            work = self._interrupting.popleft()
-            with contextlib.suppress(StoreError):
-                self._guarded(work, "BEGIN IMMEDIATE", BUSY_WAIT)
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T], begin: str, patience: float) -> T:
         import sqlite3
@@ -190,7 +351,7 @@ class Database:
         """
         with self._mutex:
             if self._busy:
-                raise InterruptedStoreError(_INSIDE)
+                raise LockedError(_INSIDE)
             self._disconnect()
             self._locked_until = 0.0
             if self._file is not None:
@@ -223,7 +384,7 @@ class Database:
         self._busy = False
         if self._connection is not None:
             # Never closed: closing it here would act on the parent's file.
-            _inherited.append(self._connection)
+            _never_closed.append(self._connection)
             self._connection = None
 
     def shrink(self) -> None:
@@ -242,11 +403,9 @@ class Database:
             if connection.in_transaction:
                 # Left open by an exception from a signal handler, at the one moment nothing could close it.
                 connection.execute("ROLLBACK")
-            if begin:
-                connection.execute(begin)
+            connection.execute(begin)
             result = work(connection)
-            if begin:
-                connection.execute("COMMIT")
+            connection.execute("COMMIT")
             if begin != "BEGIN" and not self._in_memory:
                 self.problem = ""
         except BaseException:
@@ -258,8 +417,8 @@ class Database:
     def _connected(self) -> sqlite3.Connection:
         if not self._in_memory and self._opened_file().is_cut_off():
             self._disconnect()
-            self.problem = CUT_OFF
-            raise LockedError(CUT_OFF)
+            self.problem = _CUT_OFF
+            raise LockedError(_CUT_OFF)
         if self._connection is not None and (self._in_memory or self._opened_file().is_in_place()):
             return self._connection
         return self._reconnect()
@@ -295,8 +454,8 @@ class Database:
         file = self._opened_file()
         file.make()
         try:
-            return self._prepare(file.name)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            return self._prepare(file.name, ended_badly=file.has_log())
+        except (sqlite3.DatabaseError, UnicodeDecodeError, DamagedError) as error:
             if not is_damage(error):
                 raise
         file.set_aside(opened=False)
@@ -307,7 +466,7 @@ class Database:
         assert self._file is not None  # noqa: S101 - _in_memory is true without a path
         return self._file
 
-    def _prepare(self, name: str) -> sqlite3.Connection:
+    def _prepare(self, name: str, *, ended_badly: bool = False) -> sqlite3.Connection:
         import sqlite3
 
         connection = sqlite3.connect(name, timeout=_ONE_WAIT, isolation_level=None, check_same_thread=False)
@@ -318,6 +477,8 @@ class Database:
             if self._written_version(connection) < self._version:
                 self._create(connection)
             connection.executescript(_PRAGMAS)
+            if ended_badly and connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise DamagedError
         except BaseException:
             connection.close()
             raise

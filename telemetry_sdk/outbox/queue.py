@@ -1,5 +1,8 @@
 """The durable queue: records wait here until the sink has them, shared by all threads and processes of the app.
 
+Two doors lead in: `Outbox.append` through the spool, for events, and `Outbox.put` straight into the database. Each
+takes what the other refuses.
+
 The outbox does not know what a record means. It knows
 
 - a closed ledger: accepted = delivered + pending + rejected + dropped, by reason;
@@ -9,16 +12,18 @@ The outbox does not know what a record means. It knows
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.model import NANOSECONDS
-from telemetry_sdk.outbox import batch, dequeue, sent_log, tables
-from telemetry_sdk.outbox.batch import Batch, Terms
-from telemetry_sdk.outbox.database import BUSY_WAIT, Database
-from telemetry_sdk.outbox.enqueue import Enqueuer, Put
-from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.host.background import FORK_WAIT
+from telemetry_sdk.model import NANOSECONDS, Layer
+from telemetry_sdk.outbox import batch, sent_log, tables
+from telemetry_sdk.outbox.batch import Batch
+from telemetry_sdk.outbox.database import BUSY_WAIT, Database, FullError, StoreError
+from telemetry_sdk.outbox.spool import Spool
 from telemetry_sdk.outbox.tables import SCHEMA, VERSION
 
 if TYPE_CHECKING:
@@ -27,117 +32,158 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
+    from telemetry_sdk.outbox.batch import Terms
+    from telemetry_sdk.outbox.sent_log import Request
+    from telemetry_sdk.outbox.spool import Segment
     from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
 FILE_NAME: Final = "outbox.sqlite3"
-_MOST_ROUNDS: Final = 10
 _SETTLING: Final = 0.25
+_LEAST_RECORD: Final = 400  # bytes; the spool holds no more than may wait in all
+
+
+class Put(enum.Enum):
+    """Where a record went: the database, the spool, or nowhere, for it is known."""
+
+    STORED = "stored"
+    SPOOLED = "spooled"
+    KNOWN = "known"
 
 
 class Outbox:
     """The queue of one app. Every method may raise `StoreError` and then has changed nothing."""
 
     def __init__(self, directory: Path | None, limits: Limits) -> None:
-        self._database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
+        self.database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
-        self._enqueuer = Enqueuer(self._database, directory, limits)
+        most = min(limits.bytes // 4, limits.records * _LEAST_RECORD)
+        self._spool = Spool(directory, most, self._put_alone)
+        self._is_held = (False, False)
         self._cleared_for: frozenset[str] | None = None
 
-    @property
-    def database(self) -> Database:
-        """The file, for closing it and for its fate over a fork."""
-        return self._database
+    def append(self, record: Record) -> None:
+        """Store *record* by one append; it is taken in with the next delivery. Through the database if need be.
 
-    def has_waiting(self) -> bool:
-        """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
+        When this returns the record survives a kill of this process; in a signal handler that interrupted the outbox,
+        as soon as the handler has returned.
+        """
+        if not self._spool.append(record):
+            self._insert([record], takes_in=True)  # the spool is full, perhaps
+
+    def put(self, records: Sequence[Record]) -> list[Put]:
+        """Store *records* in one transaction, each unless its derived uid was accepted before; else as `append`.
+
+        Raises:
+            StoreError: They can be stored nowhere; among others, there is no room beside records that matter more.
+        """
         try:
-            return self.spilled_count() > 0 or (self.is_there() and self.counts(patience=0.0).pending > 0)
+            return [Put.STORED if it else Put.KNOWN for it in self._insert(records)]
+        except FullError:
+            raise
         except StoreError:
-            return True
+            if not all(map(self._spool.append, records)):
+                raise
+            return [Put.SPOOLED] * len(records)
 
-    def spilled_count(self) -> int:
-        """Return how many records are spilled until the file is free."""
-        return len(self._enqueuer.spill.names())
+    def _put_alone(self, record: Record) -> None:
+        with contextlib.suppress(StoreError):  # of a signal handler, which cannot be told any more
+            self._insert([record])
 
-    def is_there(self) -> bool:
-        """Tell whether there is a file, or its stand-in in memory, without opening one."""
-        path = self._database.path
-        return self._database.generation > 0 or (path is not None and os.path.exists(path))
+    def _insert(self, records: Sequence[Record], *, takes_in: bool = False) -> list[bool]:
+        limits = self._limits
+        names: list[str] = []
 
-    def is_durable(self) -> bool:
-        """Tell whether records survive this process, opening the file if need be."""
-        self._database.run(lambda _: None, write=False, patience=0.0)
-        return self._database.durable
+        def work(db: sqlite3.Connection) -> list[bool]:
+            names[:] = self._take_in(db) if takes_in else ()
+            were_accepted = tables.insert(db, records)
+            tables.make_room(db, records=limits.records, size=limits.bytes)
+            if were_accepted[-1] and not tables.has_newest(db):
+                raise FullError("there is no room for it")
+            return were_accepted
 
-    def after_fork(self) -> None:
-        """Start afresh in a forked child."""
-        self._database.after_fork_in_child()
+        were_accepted = self.database.run(work, patience=0.0)
+        self._spool.remove(names)
+        return were_accepted
 
-    def put(self, record: Record, *, replaces: bool = False) -> Put:
-        """Store *record*; see there."""
-        return self._enqueuer.put(record, replaces=replaces)
+    def _take_in(self, db: sqlite3.Connection) -> list[str]:
+        """Store what waits in the spool, and return the segments that may be deleted after the transaction.
 
-    def is_done(self, uid: str) -> bool:
-        """Tell whether the record with this derived uid was delivered."""
-        return self._database.run(lambda db: tables.has_row(db, "SELECT 1 FROM done WHERE uid = ?", uid), write=False)
+        Memory is no place for it: there a segment stays until all that was read of it has left.
+        """
+        self._spool.cut()
+        on_disk = self._spool.segments()
+        taken = tables.taken_segments(db)
+        if not on_disk:
+            if taken:
+                tables.note_taken_segments(db, ())
+            return []
+        found = [segment for name in on_disk if name not in taken and (segment := self._spool.read(name)) is not None]
+        is_settled = self.database.durable or not tables.totals(db)[1]
+        for segment in found:
+            tables.insert(db, segment.records)
+            tables.count_torn(db, segment.torn)
+        if found:
+            tables.make_room(db, records=self._limits.records, size=self._limits.bytes)
+        known, fresh = taken & set(on_disk), {segment.name for segment in found}
+        tables.note_taken_segments(db, known | fresh)
+        if not self.database.durable:
+            return sorted(known) if is_settled else []
+        return sorted(known | fresh)
 
-    def take(self, terms: Callable[[Circuit], Terms], *, now: float, patience: float = BUSY_WAIT) -> Batch:
-        """Take the oldest records that may leave now, up to the batch limits. For the holder of the delivery lock.
+    def take(
+        self, terms: Callable[[Circuit], Terms], *, now: float, lock: str = "", patience: float = BUSY_WAIT
+    ) -> Batch:
+        """Take in what was spooled, and take the oldest records that may leave now, up to the batch limits.
+
+        For the holder of the delivery *lock*.
 
         Args:
             terms: Tells what may leave. Asked inside the transaction: a record that is there was stored after its
                 consent was, so terms asked for now know that consent, and terms asked for earlier may not.
             now: Seconds since 1970.
+            lock: Which file it is whose lock the caller holds.
             patience: Seconds to wait while another program holds the file.
         """
-        for _ in range(_MOST_ROUNDS):
-            spilled = self._enqueuer.spill.names()
-            take = partial(self._take, terms, now, spilled)
-            grants, circuit, blocked, self._cleared_for = self._database.run(take, patience=min(patience, BUSY_WAIT))
-            self._enqueuer.spill.remove(spilled)
-            if grants is None:
-                return Batch((), circuit, blocked)
-            if records := dequeue.read(self._database, grants, now=now, limit=self._limits.batch_records):
-                chosen = batch.fitting(records, self._limits.batch_bytes)
-                has_more = len(records) == self._limits.batch_records or len(chosen) < len(records)
-                return Batch(chosen, circuit, has_more=has_more)
-        raise StoreError("the outbox cannot be read")
+        try:
+            work = partial(self._take, terms, now, lock)
+            taken, names, self._cleared_for = self.database.run(work, patience=min(patience, BUSY_WAIT))
+        finally:
+            self._spool.catch_up()
+        self._spool.remove(names)
+        return taken
 
     def _take(
-        self, terms: Callable[[Circuit], Terms], now: float, spilled: Sequence[str], db: sqlite3.Connection
-    ) -> tuple[frozenset[str] | None, Circuit, str, frozenset[str] | None]:
-        """Take in what was spilled, and destroy what may not stay.
-
-        Returns:
-            The consents under which records may leave, or None when there is nothing; the circuit; why nothing may
-            leave; and the consents that all analytics have now.
-        """
-        self._enqueuer.take_in(db, spilled)
+        self, terms: Callable[[Circuit], Terms], now: float, lock: str, db: sqlite3.Connection
+    ) -> tuple[Batch, list[str], frozenset[str] | None]:
+        """Return the batch, the segments that may be deleted, and the consents that all analytics have now."""
+        limits = self._limits
+        names = self._take_in(db)
+        sent_log.end_cut_off(db, lock)
         circuit = sent_log.read_circuit(db)
         agreed = terms(circuit)
-        if agreed.destroy_others and (not agreed.grants or agreed.grants != self._cleared_for or spilled):
+        if agreed.destroys_all:
+            tables.drop_all(db, agreed.blocked)
+        elif agreed.destroys_others and (not agreed.grants or agreed.grants != self._cleared_for or names):
             tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
-        cleared_for = agreed.grants if agreed.destroy_others else None
+        cleared_for = agreed.grants if agreed.destroys_others else None
         if agreed.blocked:
-            return None, circuit, agreed.blocked, cleared_for
-        tables.expire(db, made_before_ns=max(int((now - self._limits.age_days * 86_400) * NANOSECONDS), 0))
-        has_some = dequeue.has_some(db, agreed.grants, now=now)
-        if not has_some:
-            tables.check_count(db)
-        return agreed.grants if has_some else None, circuit, "", cleared_for
+            return Batch((), circuit, agreed.blocked), names, cleared_for
+        tables.expire(db, made_before_ns=max(int((now - limits.age_days * 86_400) * NANOSECONDS), 0))
+        records = tables.waiting(db, agreed.grants, now=now, limit=limits.batch_records)
+        chosen = batch.fitting(records, limits.batch_bytes) if records else ()
+        has_more = len(records) == limits.batch_records or len(chosen) < len(records)
+        return Batch(chosen, circuit, has_more=has_more), names, cleared_for
 
     def begin(
         self,
         records: Sequence[Pending],
+        fresh: Sequence[Pending],
         encode: Callable[[Sequence[Pending]], bytes],
+        request: Request,
         *,
-        fresh: Sequence[Pending] = (),
-        sink: str,
-        now: float,
-        lock: str = "",
         patience: float = BUSY_WAIT,
     ) -> tuple[tuple[Pending, ...], bytes, int]:
-        """Write down what is about to be sent, and under which *lock*; *patience* as in `take`.
+        """Write down what is about to be sent; *patience* as in `take`.
 
         The bodies of *fresh*, which are some of *records*, replace the stored ones, so that a retry is byte-identical.
         Records that are gone (withdrawn by another process) are left out.
@@ -146,42 +192,30 @@ class Outbox:
             The records that remain, the request's body, and its number in the sent log. Without records the body is
             empty.
         """
-        while True:
+        while records:
             # Before the transaction: it takes long, and whoever stores a record would wait for it.
             body = encode(records)
-            log = partial(self._log, records, fresh, body, sink, lock, now)
-            number = self._database.run(log, patience=min(patience, BUSY_WAIT))
+            log = partial(self._log, records, fresh, body, request)
+            number = self.database.run(log, patience=min(patience, BUSY_WAIT))
             if isinstance(number, int):
                 return tuple(records), body, number
-            if not number:
-                return (), b"", 0
             records, fresh = number, [record for record in fresh if record in number]
+        return (), b"", 0
 
     def _log(
         self,
         records: Sequence[Pending],
         fresh: Sequence[Pending],
         body: bytes,
-        sink: str,
-        lock: str,
-        now: float,
+        request: Request,
         db: sqlite3.Connection,
     ) -> int | list[Pending]:
         """Return the number of the request's line in the sent log, or the records that remain when not all do."""
         there = tables.still_waiting(db, records)
-        if len(there) < len(records) or not there:
+        if len(there) < len(records):
             return there
-        tables.replace_bodies(db, fresh)
-        has_analytics = any(record.grant is not None for record in there)
-        number = sent_log.log_request(
-            db,
-            at_ns=int(now * NANOSECONDS),
-            sink=sink,
-            body=body,
-            records=len(there),
-            has_analytics=has_analytics,
-            lock=lock,
-        )
+        tables.rewrite(db, [it._replace(has_left=it.has_left or it.before_ns is not None) for it in fresh])
+        number = sent_log.log_request(db, request, body, records)
         sent_log.trim_log(db, requests=self._limits.sent_log_requests, size=self._limits.sent_log_bytes)
         return number
 
@@ -204,114 +238,159 @@ class Outbox:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            delivered = refused = 0
-            for fate in fates:
-                if fate.fate == "put off":
-                    tables.put_off(db, fate.records, fate.not_before)
-                    continue
-                gone = tables.delete(db, fate.records)
-                if fate.fate == "rejected":
-                    refused += len(gone)
-                    continue
-                delivered += len(gone)
-                for uid in [record.uid for record in gone if record.derived]:
-                    tables.mark_done(db, uid, int(circuit.last_at * NANOSECONDS))
+            delivered, refused = tables.settle(db, fates, int(circuit.last_at * NANOSECONDS))
             lost = min(rejected, delivered)
             ended = (delivered - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
             sent_log.write_circuit(db, circuit)
             sent_log.end_request(db, number, status=status, verdict=verdict, reason=reason)
 
-        self._database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
+        self.database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
     def circuit(self, *, patience: float | None = None) -> Circuit:
         """Return how long the sink is to be left alone."""
-        return self._database.run(sent_log.read_circuit, write=False, patience=patience)
+        return self.database.run(sent_log.read_circuit, write=False, patience=patience)
 
     def has_sent_analytics(self) -> bool:
         """Tell whether the sent log has a request with analytics that may have left."""
         query = "SELECT 1 FROM sent WHERE analytics AND verdict <> 'withheld'"
-        return self._database.run(lambda db: tables.has_row(db, query), write=False)
+        return self.database.run(lambda db: tables.has_row(db, query), write=False)
 
-    def has_analytics_in_flight(self, since_ns: int, lock: str) -> bool:
+    def has_analytics_in_flight(self, now_ns: int, lock: str) -> bool:
         """Tell whether a request with analytics may be under way that the holder of *lock* keeps from nothing."""
-        look = partial(sent_log.has_analytics_in_flight, since_ns=since_ns, lock=lock)
-        return self._database.run(look, write=False)
+        look = partial(sent_log.has_analytics_in_flight, now_ns=now_ns, lock=lock)
+        return self.database.run(look, write=False)
+
+    def is_done(self, uid: str) -> bool:
+        """Tell whether the record with this derived uid was delivered."""
+        return self.database.run(lambda db: tables.is_done(db, uid), write=False)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""
-        self._enqueuer.spill.remove(self._enqueuer.spill.names())
-        return self._destroy(reason, lambda db: [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
+        return self._destroy(reason, frozenset)
 
     def destroy_withdrawn(self, grants: Callable[[], frozenset[str]]) -> int:
-        """Destroy the waiting analytics records of every consent but *grants*, as `purge` does.
+        """Destroy the waiting analytics records of every consent but *grants*, as `purge` does; base records stay.
 
-        *grants* is asked inside the transaction; see `take`. Where that cannot be done (the disk is full, another
-        program holds the file) the whole file is deleted instead: what was withdrawn must not stay.
+        The spool first, without SQLite. *grants* is asked inside the transaction; see `take`. Where that cannot be done
+        (the disk is full, another program holds the file) the whole file is deleted: what was withdrawn must not stay.
         """
-        is_aside_clear = self._enqueuer.spill.remove_withdrawn(grants())
-        count = self._destroy("consent withdrawn", lambda db: tables.foreign(db, grants()))
-        if not is_aside_clear:
-            raise StoreError("what was spilled cannot be deleted")
-        return count
+        return self._destroy("consent withdrawn", grants, keeps=True)
 
-    def _destroy(self, reason: str, chosen: Callable[[sqlite3.Connection], Sequence[int]]) -> int:
-        try:
-            count = self._database.run(lambda db: tables.drop(db, reason, chosen(db)))
-        except StoreError:
-            self._database.discard()
-            return 0
-        self._database.shrink()
-        return count
-
-    def withdraw(self, uid: str, reason: str) -> int:
-        """Destroy one waiting record and return how many that were."""
+    def _destroy(self, reason: str, grants: Callable[[], frozenset[str]], *, keeps: bool = False) -> int:
+        """Destroy what waits, counted under *reason*; with *keeps* base records and those under *grants* stay."""
+        spooled = self._spool.empty(BUSY_WAIT)
 
         def work(db: sqlite3.Connection) -> int:
-            return tables.drop(
-                db, reason, [row[0] for row in db.execute("SELECT seq FROM records WHERE uid = ?", (uid,))]
-            )
+            agreed, found = grants(), _not_taken(db, spooled or ())
+            kept = [it for it in found if keeps and (it.layer is Layer.BASE or it.grant in agreed)]
+            tables.insert(db, kept)
+            tables.count_dropped(db, reason, len(found) - len(kept), were_accepted=False)
+            stored = tables.drop(db, reason, tables.foreign(db, agreed)) if keeps else tables.drop_all(db, reason)
+            tables.make_room(db, records=self._limits.records, size=self._limits.bytes)
+            return stored + len(found) - len(kept)
 
-        spill = self._enqueuer.spill
-        spill.remove([name for name in spill.names() if uid in name])
-        return self._database.run(work)
+        try:
+            count = self.database.run(work)
+            self.database.shrink()
+        except StoreError:
+            self.database.discard()
+            count = 0
+        if spooled is None:
+            raise StoreError("the spool cannot be emptied")
+        return count
 
     def forget(self, reason: str, last: Record | None) -> None:
         """Destroy everything: records, sent log, memory of what was delivered; then store *last*, in the same step.
 
         Where that cannot be done the whole file is deleted instead, and *last* goes into a new one.
         """
+        is_empty = self._spool.empty(BUSY_WAIT) is not None
 
         def work(db: sqlite3.Connection) -> None:
-            tables.drop(db, reason, [row[0] for row in db.execute("SELECT seq FROM records").fetchall()])
-            for table in ("sent", "done", "envelopes"):
+            tables.drop_all(db, reason)
+            for table in ("sent", "done", "envelopes", "taken_segments"):
                 db.execute(f"DELETE FROM {table}")
-            if last is not None:
-                self._enqueuer.insert(db, last)
+            tables.insert(db, [last] if last is not None else ())
 
-        self._enqueuer.spill.remove(self._enqueuer.spill.names())
         try:
-            self._database.run(work)
-            self._database.shrink()
+            self.database.run(work)
+            self.database.shrink()
         except StoreError:
-            self._database.discard()
+            self.database.discard()
             if last is not None:
-                self.put(last)
-        self._database.remove_set_aside()
+                self.put([last])
+        self.database.remove_set_aside()
+        if not is_empty:
+            raise StoreError("the spool cannot be emptied")
 
-    def peek(self, grants: frozenset[str], now: float) -> tuple[list[Pending], tuple[Pending, ...]]:
-        """Return the records that wait, oldest first, and those that the next request would carry."""
+    def is_there(self) -> bool:
+        """Tell whether there is a database, or its stand-in in memory, or something in the spool. Opens nothing."""
+        path = self.database.path
+        return self.database.generation > 0 or (path is not None and os.path.exists(path)) or not self._spool.is_empty()
 
-        def work(db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-            return dequeue.all_rows(db), dequeue.rows_waiting(db, grants, now=now, limit=self._limits.batch_records)
+    def has_waiting(self) -> bool:
+        """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
+        try:
+            return not self._spool.is_empty() or (self.is_there() and self.stored(patience=0.0) > 0)
+        except StoreError:
+            return True
 
-        stored, first = self._database.run(work, write=False)
-        return dequeue.checked(stored)[0], batch.fitting(dequeue.checked(first)[0], self._limits.batch_bytes)
+    def stored(self, *, patience: float | None = None) -> int:
+        """Return how many records wait in the database."""
+        return self.database.run(lambda db: tables.totals(db)[1], write=False, patience=patience)
+
+    def is_durable(self) -> bool:
+        """Tell whether records survive this process, opening the file if need be."""
+        self.database.run(lambda _: None, write=False, patience=0.0)
+        return self.database.durable
+
+    def peek(self, grants: frozenset[str], now: float) -> tuple[list[Pending], Sequence[Pending]]:
+        """Return the records that wait, oldest first, and those that the next request would carry. Changes nothing."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[Pending], Sequence[Pending]]:
+            spooled = [tables.as_pending(it) for it in _not_taken(db, self._spool.waiting())]
+            due = tables.waiting(db, grants, now=now, limit=self._limits.batch_records)
+            due += [it for it in spooled if it.layer is Layer.BASE or it.grant in grants]
+            first = batch.fitting(due[: self._limits.batch_records], self._limits.batch_bytes) if due else ()
+            return [*tables.all_waiting(db), *spooled], first
+
+        return self.database.run(work, write=False)
 
     def counts(self, *, patience: float | None = None) -> Counts:
-        """Return the ledger."""
-        return self._database.run(tables.ledger, write=False, patience=patience)
+        """Return the ledger; what lies in the spool counts as accepted, and as pending."""
+
+        def work(db: sqlite3.Connection) -> Counts:
+            ledger, spooled = tables.ledger(db), _not_taken(db, self._spool.waiting())
+            return ledger._replace(
+                accepted=ledger.accepted + len(spooled),
+                pending=ledger.pending + len(spooled),
+                pending_bytes=ledger.pending_bytes + sum([len(record.body) for record in spooled]),
+            )
+
+        return self.database.run(work, write=False, patience=patience)
 
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
-        return self._database.run(sent_log.read_log, write=False)
+        return self.database.run(sent_log.read_log, write=False)
+
+    def before_fork(self) -> None:
+        """Let nothing be under way that a child would find half done."""
+        self._is_held = (self.database.before_fork(), self._spool.before_fork(FORK_WAIT))
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        database, spool = self._is_held
+        self.database.after_fork_in_parent(held=database)
+        self._spool.after_fork_in_parent(held=spool)
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh."""
+        self.database.after_fork_in_child()
+        self._spool.after_fork_in_child()
+
+
+def _not_taken(db: sqlite3.Connection, segments: Sequence[Segment]) -> list[Record]:
+    """Return the records of those *segments* that are not in the database."""
+    taken = tables.taken_segments(db) if segments else ()
+    return [record for segment in segments if segment.name not in taken for record in segment.records]

@@ -6,33 +6,74 @@ Bodies are kept as they were sent, gzipped where they were sent so; whoever read
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.model import Circuit, SentRequest, timestamp
-from telemetry_sdk.outbox.store_errors import DamagedError
-from telemetry_sdk.outbox.tables import has_row, one
+from telemetry_sdk.outbox.database import DamagedError
+from telemetry_sdk.outbox.tables import has_row, mark_left, one
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
+
+    from telemetry_sdk.outbox.tables import Pending
+
+_IN_FLIGHT: Final = "in flight"
 
 
-def log_request(
-    db: sqlite3.Connection, *, at_ns: int, sink: str, body: bytes, records: int, has_analytics: bool, lock: str
-) -> int:
+class Request(NamedTuple):
+    """What is written of a request before its first byte.
+
+    Attributes:
+        at_ns: When it was begun.
+        until_ns: When its time is up, so that it has ended for certain.
+        sink: Host of the sink.
+        lock: Which file it is whose lock its delivery holds.
+    """
+
+    at_ns: int
+    until_ns: int
+    sink: str
+    lock: str
+
+
+def log_request(db: sqlite3.Connection, request: Request, body: bytes, records: Sequence[Pending]) -> int:
     """Begin a line of the sent log and return its number."""
-    columns = "at_ns, sink, body, records, analytics, lock, verdict, reason"
-    query = f"INSERT INTO sent ({columns}) VALUES (?, ?, ?, ?, ?, ?, 'in flight', '')"
-    return int(db.execute(query, (at_ns, sink, body, records, has_analytics, lock)).lastrowid or 0)
+    numbers = [record.seq for record in records]
+    values = {
+        **request._asdict(),
+        "body": body,
+        "records": len(records),
+        "first": min(numbers),
+        "last": max(numbers),
+        "analytics": any(record.grant is not None for record in records),
+        "verdict": _IN_FLIGHT,
+        "reason": "",
+    }
+    query = f"INSERT INTO sent ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+    return int(db.execute(query, tuple(values.values())).lastrowid or 0)
 
 
-def has_analytics_in_flight(db: sqlite3.Connection, since_ns: int, lock: str) -> bool:
-    """Tell whether a request with analytics was begun after *since_ns* and has not ended, as far as was written.
+def end_cut_off(db: sqlite3.Connection, lock: str) -> None:
+    """End the requests whose delivery was killed, which shows in that the caller holds their *lock* now.
+
+    Their bytes may have reached the sink.
+    """
+    for number, first, last in db.execute(
+        "SELECT id, first, last FROM sent WHERE verdict = ? AND lock = ?", (_IN_FLIGHT, lock)
+    ).fetchall():
+        mark_left(db, first, last)
+        end_request(db, number, status=None, verdict="cut off", reason="the program ended in the middle of it")
+
+
+def has_analytics_in_flight(db: sqlite3.Connection, now_ns: int, lock: str) -> bool:
+    """Tell whether a request with analytics may be under way, as far as was written.
 
     What was begun under *lock*, which the caller holds, has ended: with its process, if nobody wrote it down.
     """
-    query = "SELECT 1 FROM sent WHERE verdict = 'in flight' AND analytics AND at_ns > ? AND lock <> ?"
-    return has_row(db, query, since_ns, lock)
+    query = "SELECT 1 FROM sent WHERE verdict = ? AND analytics AND until_ns > ? AND lock <> ?"
+    return has_row(db, query, _IN_FLIGHT, now_ns, lock)
 
 
 def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verdict: str, reason: str) -> None:

@@ -20,6 +20,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 __all__ = [
@@ -36,6 +37,7 @@ Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | 
 _Check: TypeAlias = Callable[[object, str], None]
 
 MAX_DEPTH: Final = 32
+_SAME_TIME: Final = 0.001
 _ROOT: Final = "request"
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?")
@@ -69,7 +71,8 @@ class ReceivedRecord:
         uid: Its ``log.record.uid``.
         identity: Its ``identity``.
         attributes: All its own attributes as plain Python values; bytes stay base64 text.
-        late: True when it carries no ``timeUnixNano``.
+        late: True when it carries no ``timeUnixNano``, or another moment than its ``occurred_at``: that of a later
+            attempt to send it.
     """
 
     event_name: str
@@ -143,9 +146,17 @@ def _received(record: dict[str, Any], resource: dict[str, Plain]) -> ReceivedRec
         uid=_words(attributes, "log.record.uid"),
         identity=_words(attributes, "identity"),
         attributes=attributes,
-        # Zero is how protobuf says absent.
-        late=int(record.get("timeUnixNano", 0)) == 0,
+        late=_is_late(int(record.get("timeUnixNano", 0)), _words(attributes, "occurred_at")),
     )
+
+
+def _is_late(carried_ns: int, occurred_at: str) -> bool:
+    if not carried_ns:  # how protobuf says absent
+        return True
+    try:
+        return abs(carried_ns / 1e9 - datetime.fromisoformat(occurred_at).timestamp()) > _SAME_TIME
+    except (ValueError, OverflowError):
+        return False
 
 
 def _words(attributes: dict[str, Plain], key: str) -> str:

@@ -1,8 +1,8 @@
 """Records as OTLP/HTTP JSON, and what a success answer says. Pure.
 
 A record is serialized once, when it is made. A request body is a join of those bytes, so what is stored, previewed
-and sent can only be the same. The one change a stored record may undergo is `as_late`, a replacement of its first
-bytes.
+and sent can only be the same. A stored record changes in two places only, until it has left: the time it carries
+(`retimed`) and, in a base record, the moment of the one before it (`with_last_seen`).
 
 Facts behind the form (OTLP 1.11, Loki 3.7): 64-bit integers are strings, enums are integers, a null or an empty
 attribute key loses the whole request, Loki 3.7 drops ``eventName`` (so the name is an attribute too) and keeps equal
@@ -33,7 +33,9 @@ _RESOURCE_CLOSING: Final = b"]}]}"
 _PACK_OVER: Final = 1024
 _GZIP: Final = b"\x1f\x8b"  # with which no JSON begins
 FUTURE_NS: Final = 60_000_000_000
-_LATE_PREFIX: Final = b'{"observedTimeUnixNano":'
+_TIME_AT: Final = len(b'{"timeUnixNano":"')
+_LAST_SEEN: Final = b'{"key":"last_seen_at","value":{"stringValue":"'
+_RESENT: Final = b'{"key":"telemetry.resent","value":{"boolValue":true}}'
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
 ).encode
@@ -65,6 +67,9 @@ def encode_envelope(*, app: str, version: str, layer: Layer, environment: str | 
     """
     resource = {
         "service.name": app,
+        # Not its meaning in OpenTelemetry, but the one label that Loki makes of it as it comes, so that each layer can
+        # have a retention of its own.
+        "service.namespace": layer.value if layer is Layer.ANALYTICS else "base_telemetry",
         "service.version": version,
         "telemetry.sdk.name": "telemetry_sdk",
         "telemetry.sdk.language": "python",
@@ -127,44 +132,38 @@ def _opening(key: str) -> str:
     return f'{{"key":{_quote(key)},"value":'
 
 
-def as_late(body: bytes, now_ns: int, *, within_ns: int | None = None) -> bytes:
-    """Return *body* without ``timeUnixNano`` and observed at *now_ns*.
+def time_of(body: bytes) -> int:
+    """Return the time a record carries, nanoseconds since 1970."""
+    return int(body[_TIME_AT : body.index(b'"', _TIME_AT)])
+
+
+def retimed(body: bytes, now_ns: int, *, late_ns: int | None, skew_ns: int = 0, has_left: bool = False) -> bytes:
+    """Return *body* as it is to be sent at *now_ns*: with the time of this attempt if the one it carries is too old.
 
     Loki refuses an entry an hour behind its stream for good, and all installs share one stream. ``occurred_at`` keeps
-    the truth. A record that is late already is unchanged, so that a retry is identical, unless its time has become
-    older than *within_ns* or lies ahead by more than a minute.
-    """
-    times, rest = body.split(b',"severityNumber":', 1)
-    if is_late(body):
-        age = now_ns - int(times[len(_LATE_PREFIX) + 1 : -1])
-        if within_ns is None or -FUTURE_NS <= age <= within_ns:
-            return body
-    return b'%s"%d","severityNumber":%s' % (_LATE_PREFIX, now_ns, rest)
-
-
-def timed(body: bytes, made_ns: int, now_ns: int, *, late_ns: int | None, skew_ns: int = 0) -> bytes:
-    """Return *body* as it is to be sent at *now_ns*: with a new time when it is late, or made by a wrong clock.
+    the truth. So is one that lies ahead by more than a minute, for it was made by a wrong clock.
 
     Args:
-        body: A record made at *made_ns* by our clock.
-        made_ns: When it was made.
+        body: A record.
         now_ns: Now, by our clock.
-        late_ns: Age after which it counts as late; None: it keeps its own time always.
+        late_ns: Age after which it counts as late; None: it keeps its time always.
         skew_ns: How far the sink's clock is known to be ahead of ours.
+        has_left: Whether it may have arrived with the time it carries: then this copy says that it is another one.
     """
-    if late_ns is None or is_timely(made_ns, now_ns, late_ns=late_ns, skew_ns=skew_ns):
+    now_ns = max(now_ns + skew_ns, 1)
+    if late_ns is None or -FUTURE_NS <= now_ns - time_of(body) <= late_ns:
         return body
-    return as_late(body, max(now_ns + skew_ns, 1), within_ns=late_ns)
+    rest = body[body.index(b',"severityNumber":') :]
+    if has_left and _RESENT not in rest:
+        end = rest.rindex(b"]")
+        rest = b"%s,%s%s" % (rest[:end], _RESENT, rest[end:])
+    return b'{"timeUnixNano":"%d","observedTimeUnixNano":"%d"%s' % (now_ns, now_ns, rest)
 
 
-def is_timely(made_ns: int, now_ns: int, *, late_ns: int | None, skew_ns: int = 0) -> bool:
-    """Tell whether a record made then keeps its time; what holds for two moments holds for all between; see `timed`."""
-    return late_ns is None or (not skew_ns and -FUTURE_NS <= now_ns - made_ns <= late_ns)
-
-
-def is_late(body: bytes) -> bool:
-    """Tell whether `as_late` was applied to *body*."""
-    return body.startswith(_LATE_PREFIX)
+def with_last_seen(body: bytes, moment_ns: int) -> bytes:
+    """Return the base record *body* with this moment as its ``last_seen_at``."""
+    start = body.index(_LAST_SEEN) + len(_LAST_SEEN)
+    return body[:start] + timestamp(moment_ns).encode() + body[body.index(b'"', start) :]
 
 
 def encode_request(records: Iterable[tuple[bytes, bytes]]) -> bytes:

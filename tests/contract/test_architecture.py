@@ -63,7 +63,7 @@ ONE_DOOR = {
     "platform": {"base_payload.platform"},
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},
-    "ctypes": {"base_payload.platform", "outbox.store_file"},
+    "ctypes": {"base_payload.platform"},
     "socket": {"sender.http", "receiver.server"},
     "ssl": set(),
     "tomllib": {"analytics.catalog.format"},
@@ -86,7 +86,7 @@ ONE_DOOR_BY_NAME = {
     "os.urandom": {"client.override"},
     "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"client.override", "identity.installation", "outbox.store_file", "cli.catalog"},
+    "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle", "host.files"},  # the delivery lock closes what a child shares
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }

@@ -72,8 +72,8 @@ def test_objects_made_before_and_after_are_redirected(make: Any, redirected: Any
     after = make(app="acme-other")
     after.send_base_first_seen()
 
-    assert other.names == ["analytics.install", "base_telemetry.first_seen"]
-    assert sink.names == ["base_telemetry.first_seen"]
+    assert other.names == ["analytics.install", "base_telemetry.first_seen", "base_telemetry.heartbeat"]
+    assert sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
     assert before.status().state_dir.endswith("elsewhere")
 
 
@@ -87,7 +87,7 @@ def test_undone_every_object_works_by_its_own_wiring_again(make: Any, redirected
     assert override.redirect(None) is redirected
     assert telemetry.send_base_first_seen().outcome is Outcome.SUPPRESSED
     assert not telemetry.is_detailed_analytics_enabled()
-    assert sink.names == ["base_telemetry.first_seen"]
+    assert sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
     assert other.names == ["analytics.install"]
 
 

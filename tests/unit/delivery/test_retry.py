@@ -42,12 +42,13 @@ STATUSES = {
     **dict.fromkeys((400, 413, 422), SPLIT),
     410: STOP,
 }
+BAD_HOUR = (408, 425, 500, *range(520, 528))
 
 
-def verdict(answer: Answer, records: int = 1) -> Judgement:
+def verdict(answer: Answer, records: int = 1, failing_s: float = 0.0) -> Judgement:
     """Judge as the delivery does."""
     acknowledged, rejected, _ = read_success(answer)
-    return judge(answer, records=records, acknowledged=acknowledged, rejected=rejected)
+    return judge(answer, records=records, acknowledged=acknowledged, rejected=rejected, failing_s=failing_s)
 
 
 @pytest.mark.parametrize("records", [1, 2, 512])
@@ -55,17 +56,25 @@ def verdict(answer: Answer, records: int = 1) -> Judgement:
 def test_every_status(records: int, body: bytes) -> None:
     """Each status from 100 to 599 has the verdict of the table, whatever the body of an error holds."""
     for status in range(100, 600):
-        expected = STATUSES.get(status, REJECTED)
+        expected = RETRY if status in BAD_HOUR else STATUSES.get(status, REJECTED)
         if expected is SPLIT and records == 1:
             expected = REJECTED
 
         assert expected is verdict(Answer(status, body), records).verdict, status
 
 
-@pytest.mark.parametrize("status", [100, 199, 402, 406, 408, 409, 411, 415, 418, 451, 500, 501, 505, 511, 599])
+@pytest.mark.parametrize("status", [100, 199, 402, 406, 409, 411, 415, 418, 451, 501, 505, 511, 599])
 def test_other_statuses_are_final(status: int) -> None:
     """OTLP forbids to retry what is neither named retryable nor explained by our configuration."""
     assert verdict(Answer(status, HTML), 7).verdict is REJECTED
+
+
+@pytest.mark.parametrize("status", BAD_HOUR)
+def test_a_gateways_bad_hour_is_waited_out_for_a_day(status: int) -> None:
+    """What a proxy may say of any request is retried; after a day it counts as said of the records, and they part."""
+    assert verdict(Answer(status), 7, 86_400.0).verdict is RETRY
+    assert verdict(Answer(status), 7, 86_401.0).verdict is SPLIT
+    assert verdict(Answer(status), 1, 86_401.0).verdict is REJECTED
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])

@@ -16,8 +16,7 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk.outbox import database as module
-from telemetry_sdk.outbox.database import Database
-from telemetry_sdk.outbox.store_errors import DamagedError, StoreError
+from telemetry_sdk.outbox.database import DamagedError, Database, StoreError
 
 GUARD = 20.0  # seconds; only against hanging
 SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGER NOT NULL);"
@@ -25,7 +24,7 @@ SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGE
 PROGRAM = f"""
 import sqlite3
 from telemetry_sdk.outbox.database import Database
-from telemetry_sdk.outbox.store_errors import StoreError
+from telemetry_sdk.outbox.database import StoreError
 SCHEMA = {SCHEMA!r}
 database = Database(Path(SETTINGS["state_dir"]) / "outbox.sqlite3", SCHEMA, 1)
 def add(word):
@@ -565,25 +564,6 @@ def test_a_call_from_a_signal_handler_is_refused(database):
 
     assert len(raised) == 2
     assert words(database) == ["outer"]
-
-
-def test_work_that_can_wait_is_done_after_the_transaction(database):
-    """`run_soon` from inside returns None and is executed right after, in order, also when the outer work fails."""
-    calls = [lambda word=word: database.run_soon(lambda db: add_word(db, word)) for word in ("first", "second")]
-
-    def add_word(db: sqlite3.Connection, word: str) -> str:
-        db.execute("INSERT INTO words VALUES (?)", (word,))
-        return word
-
-    def fail(_: sqlite3.Connection) -> None:
-        assert database.run_soon(lambda db: add_word(db, "third")) is None
-        raise RuntimeError
-
-    assert inside(database, *calls) == []
-    with pytest.raises(RuntimeError):
-        database.run(fail)
-    assert database.run_soon(lambda db: add_word(db, "outside")) == "outside"
-    assert words(database) == ["outer", "first", "second", "third", "outside"]
 
 
 def test_closing_from_inside_does_not_harm_the_transaction(database):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from process_tools import GUARD, Program
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
-from telemetry_sdk.outbox import dequeue
-from telemetry_sdk.outbox.queue import FILE_NAME, Batch, Outbox, Put, StoreError, Terms
-from telemetry_sdk.outbox.store_errors import DamagedError
+from telemetry_sdk.outbox.batch import Batch, Terms
+from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put
+from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Counts, Fate, Pending
 
 SECOND = 1_000_000_000
@@ -39,8 +38,8 @@ class Queue:
     def __init__(self, directory: Path | None, **limits: float) -> None:
         self.outbox = Outbox(directory, Limits(**limits))
 
-    def put(self, *records: Record, **options: bool) -> list[bool]:
-        found = [self.outbox.put(record, **options) is not Put.KNOWN for record in records]
+    def put(self, *records: Record) -> list[bool]:
+        found = [self.outbox.put([record])[0] is not Put.KNOWN for record in records]
         self.check()
         return found
 
@@ -56,7 +55,8 @@ class Queue:
         return found
 
     def begin(self, records, *, fresh=(), now: float = NOW, sink: str = "sink"):
-        found = self.outbox.begin(records, encode, fresh=fresh, sink=sink, now=now)
+        at_ns = int(now * SECOND)
+        found = self.outbox.begin(records, fresh, encode, Request(at_ns, at_ns + 5 * SECOND, sink, "1:2"))
         self.check()
         return found
 
@@ -117,9 +117,10 @@ def test_what_was_put_is_claimed_as_it_was(queue, state_dir):
 
     found = Queue(state_dir).take(YES).records
 
-    assert [record._asdict() for record in found] == [
-        {"seq": n, **record._asdict()} for n, record in enumerate(records, 1)
+    assert [record[1:9] for record in found] == [
+        (it.uid, it.layer, it.name, it.made_ns, it.derived, it.grant, it.envelope, it.body) for it in records
     ]
+    assert [record.seq for record in found] == [1, 2]
 
 
 def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
@@ -129,7 +130,7 @@ def test_what_put_accepted_survives_a_kill(tmp_path, state_dir, queue):
     from telemetry_sdk.outbox.queue import Outbox
     outbox = Outbox(Path(SETTINGS["state_dir"]), Limits())
     for n in range(10_000):
-        assert outbox.put(Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g")).value == "stored"
+        assert outbox.put([Record(f"{n}", Layer.ANALYTICS, "timer.started", n, b"E", b"body", grant="g")])[0].value == "stored"
         os.write(1, f"uid {n}\\n".encode())
     """
     program = Program(source, tmp_path, state_dir=state_dir)
@@ -157,7 +158,7 @@ def test_a_derived_uid_is_accepted_once_ever(queue, state_dir):
     queue.put(base("first", "first_seen"))
     assert queue.deliver() == ["first"]
     days = [(f"day {n}", int((NOW + n) * SECOND)) for n in range(3660)]
-    queue.outbox.database.run(lambda db: db.executemany("INSERT INTO done VALUES (?, ?)", days))
+    queue.outbox.database.run(lambda db: db.executemany("INSERT INTO done VALUES (?, ?, NULL, 0)", days))
     queue.put(base("newest"))
     queue.deliver()
 
@@ -169,7 +170,7 @@ def test_a_derived_uid_is_accepted_once_ever(queue, state_dir):
 def test_memory_of_delivered_uids_is_bounded(queue):
     """The delivered derived uids that are remembered are bounded; the oldest go first."""
     queue.outbox.database.run(
-        lambda db: db.executemany("INSERT INTO done VALUES (?, ?)", [(f"u{n}", n) for n in range(10_000)])
+        lambda db: db.executemany("INSERT INTO done VALUES (?, ?, NULL, 0)", [(f"u{n}", n) for n in range(10_000)])
     )
     queue.put(base("new"))
     queue.deliver()
@@ -179,13 +180,11 @@ def test_memory_of_delivered_uids_is_bounded(queue):
     assert (queue.outbox.is_done("u0"), queue.outbox.is_done("u1"), queue.outbox.is_done("new")) == (False, True, True)
 
 
-@pytest.mark.parametrize("end", ["withdrawn", "dropped", "rejected"])
+@pytest.mark.parametrize("end", ["dropped", "rejected"])
 def test_a_derived_uid_that_was_not_delivered_may_come_again(queue, end):
     """What was destroyed or refused here is not remembered as sent."""
     queue.put(base("ping", "analytics.install"))
-    if end == "withdrawn":
-        queue.outbox.withdraw("ping", "consent withdrawn")
-    elif end == "dropped":
+    if end == "dropped":
         queue.outbox.purge("stop")
     else:
         queue.deliver(fate="rejected")
@@ -198,26 +197,6 @@ def test_a_random_uid_is_not_compared(queue):
     """Only derived uids are unique: an event's is random, and looking for it would cost every call."""
     assert queue.put(event("same"), event("same")) == [True, True]
     assert queue.counts.pending == 2
-
-
-def test_a_heartbeat_replaces_an_older_waiting_one(queue):
-    """Of heartbeats that wait only the newest stays; first_seen and events stay too."""
-    queue.put(base("first", "base_telemetry.first_seen"), event("e"))
-    queue.put(base("monday"), replaces=True)
-    queue.put(base("tuesday"), replaces=True)
-
-    assert queue.uids(YES) == ["first", "e", "tuesday"]
-    assert queue.dropped == {"replaced": 1}
-
-
-def test_a_refused_heartbeat_replaces_nothing(queue):
-    """A heartbeat that was accepted before leaves the waiting one alone."""
-    queue.put(base("monday"))
-    queue.deliver()
-    queue.put(base("tuesday"), replaces=True)
-
-    assert queue.put(base("monday"), replaces=True) == [False]
-    assert queue.uids() == ["tuesday"]
 
 
 # -- caps
@@ -258,7 +237,7 @@ def test_an_event_without_room_is_refused_not_accepted_and_lost(state_dir, limit
     queue.put(base("1", "a"), base("2", "b"))
 
     with pytest.raises(StoreError, match="no room"):
-        queue.outbox.put(event("e"))
+        queue.outbox.put([event("e")])
 
     queue.check()
     assert queue.uids(YES) == ["1", "2"]
@@ -271,7 +250,7 @@ def test_a_record_larger_than_the_outbox_is_refused_and_costs_no_other(state_dir
     queue.put(event("1"), event("2"))
 
     with pytest.raises(StoreError, match="no room"):
-        queue.outbox.put(event("huge", size=501))
+        queue.outbox.put([event("huge", size=501)])
 
     queue.check()
     assert queue.uids(YES) == ["1", "2"]
@@ -297,11 +276,11 @@ def test_events_may_be_kept_for_ever(state_dir):
 # -- claim
 
 
-def test_records_are_claimed_oldest_first_and_ordered_by_time(queue):
-    """A batch holds what was stored first, in the order of the records' own times."""
-    queue.put(event("late", at=NOW + 5), event("early", at=NOW - 5), event("middle", at=NOW), event("same", at=NOW))
+def test_records_are_claimed_oldest_first(queue):
+    """A batch holds what was stored first, in that order, whatever their own times are."""
+    queue.put(event("late", at=NOW + 5), event("early", at=NOW - 5), event("middle", at=NOW))
 
-    assert queue.uids(YES) == ["early", "middle", "same", "late"]
+    assert queue.uids(YES) == ["late", "early", "middle"]
 
 
 def test_a_batch_is_bounded_by_count(state_dir):
@@ -372,26 +351,6 @@ def test_terms_are_asked_inside_the_transaction(queue):
     assert seen == [Circuit(failures=3)]
 
 
-def test_a_damaged_record_is_dropped_and_counted(queue):
-    """A record whose bytes changed on the disk is dropped, so that it does not spoil its request."""
-    queue.put(event("1"), event("2"), event("3"))
-    scribble = "UPDATE records SET body = CAST('X' || substr(body, 2) AS BLOB) WHERE seq = 2"
-    queue.outbox.database.run(lambda db: db.execute(scribble))
-
-    assert queue.uids(YES) == ["1", "3"]
-    assert queue.dropped == {"damaged": 1}
-
-
-def test_records_that_are_missing_from_the_file_are_noticed(queue, state_dir):
-    """When fewer records are found than were counted the file is damaged: it is set aside, and a new one begun."""
-    queue.put(event("1"), event("2"))
-    queue.outbox.database.run(lambda db: db.execute("DELETE FROM records"))
-
-    assert queue.uids(YES) == []
-    assert list(state_dir.glob(f"{FILE_NAME}.corrupt-*"))
-    assert queue.put(event("3")) == [True]
-
-
 # -- begin and settle
 
 
@@ -411,9 +370,9 @@ def test_begin_writes_down_exactly_what_is_sent(queue):
 
 def test_begin_leaves_out_what_is_gone(queue, state_dir):
     """Records another process destroyed after they were claimed are not sent; with none left there is no request."""
-    queue.put(event("1"), event("2"))
-    records = queue.take(YES).records
-    Queue(state_dir).outbox.withdraw("1", "consent withdrawn")
+    queue.put(event("1", grant=OTHER), event("2"))
+    records = queue.take(YES, OTHER).records
+    Queue(state_dir).outbox.destroy_withdrawn(lambda: frozenset({YES}))
 
     present, body, _ = queue.begin(records)
     assert ([record.uid for record in present], body) == (["2"], b"E:" + b"2".ljust(100, b"."))
@@ -421,33 +380,6 @@ def test_begin_leaves_out_what_is_gone(queue, state_dir):
     Queue(state_dir).outbox.purge("stop")
     assert queue.begin(records) == ((), b"", 0)
     assert len(queue.outbox.sent_log()) == 1
-
-
-@pytest.mark.parametrize("number", [0, -7, -(2**63)])
-def test_a_record_under_any_number_is_found(queue, number):
-    """A damaged number does not hide a record from those who look for what waits."""
-    queue.put(event("e"))
-    queue.outbox.database.run(lambda db: db.execute(f"UPDATE records SET seq = {number}"))
-
-    assert queue.uids(YES) == ["e"]
-
-
-@pytest.mark.parametrize("numbers", [[2, 1], [1, 1]])
-def test_numbers_that_do_not_rise_are_damage(numbers):
-    """A file whose records come out of order is set aside rather than read for ever, or sent twice."""
-    answer = SimpleNamespace(fetchall=lambda: [(number,) for number in numbers])
-
-    with pytest.raises(DamagedError):
-        dequeue.rows_waiting(SimpleNamespace(execute=lambda *_: answer), frozenset({YES}), now=NOW, limit=9)
-
-
-def test_what_cannot_be_read_ends_a_claim(queue, monkeypatch):
-    """Records that are there and cannot be read, in a file damaged in a way we do not know, end in an error."""
-    queue.put(event("e"))
-    monkeypatch.setattr(dequeue, "read", lambda *_, **__: [])
-
-    with pytest.raises(StoreError, match="cannot be read"):
-        queue.outbox.take(lambda _: Terms(frozenset({YES})), now=NOW)
 
 
 def test_a_late_body_is_stored_before_it_is_sent(queue, state_dir):
@@ -522,17 +454,6 @@ def test_settling_twice_counts_once(queue):
     queue.settle(1, [Fate([record], "rejected")])
 
     assert (queue.counts.delivered, queue.counts.rejected) == (1, 0)
-
-
-def test_a_record_replaced_while_in_flight_is_counted_once(queue):
-    """A heartbeat that was replaced while it was on its way counts as replaced, and its day is not done."""
-    queue.put(base("monday"))
-    records, _, number = queue.begin(queue.take().records)
-    queue.put(base("tuesday"), replaces=True)
-
-    queue.settle(number, [Fate(records, "delivered")])
-
-    assert (queue.counts.delivered, queue.dropped, queue.counts.pending) == (0, {"replaced": 1}, 1)
 
 
 def test_a_put_off_record_waits_for_its_moment(queue):
@@ -618,17 +539,6 @@ def test_withdrawn_events_do_not_stay_where_they_cannot_be_destroyed(queue, stat
     assert queue.put(event("2")) == [True]
 
 
-def test_withdraw_destroys_one_record(queue):
-    """Withdrawing a uid destroys that record alone; one that is gone is none."""
-    queue.put(event("1"), event("2"))
-
-    assert queue.outbox.withdraw("1", "consent withdrawn") == 1
-    assert queue.outbox.withdraw("1", "consent withdrawn") == 0
-    queue.check()
-    assert queue.uids(YES) == ["2"]
-    assert queue.dropped == {"consent withdrawn": 1}
-
-
 # -- sharing
 
 
@@ -638,7 +548,7 @@ def test_threads_and_objects_put_at_one_moment(state_dir):
 
     def work(n: int) -> None:
         for k in range(20):
-            assert queues[n % 2].outbox.put(event(f"{n}-{k}"))
+            assert queues[n % 2].outbox.put([event(f"{n}-{k}")])
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
@@ -657,7 +567,7 @@ def test_a_derived_uid_raced_for_is_accepted_once(state_dir):
 
     def work(queue: Queue) -> None:
         barrier.wait(GUARD)
-        accepted.append(queue.outbox.put(base("first", "first_seen")) is not Put.KNOWN)
+        accepted.append(queue.outbox.put([base("first", "first_seen")])[0] is not Put.KNOWN)
 
     threads = [threading.Thread(target=work, args=(queue,)) for queue in queues]
     for thread in threads:
@@ -691,12 +601,13 @@ def test_a_circuit_that_is_no_circuit_is_damage(queue, state_dir):
 
 def test_the_ledger_names_every_reason(queue):
     """The ledger shows each way out with its count."""
-    queue.put(event("1"), event("2"), event("3"), base("b"))
-    queue.outbox.withdraw("1", "consent withdrawn")
-    queue.outbox.withdraw("2", "no reason")
+    queue.put(event("1"), event("2"))
+    queue.outbox.purge("no reason")
+    queue.put(event("3", grant=OTHER), event("4"), base("b"))
+    queue.outbox.destroy_withdrawn(lambda: frozenset({YES}))
     queue.deliver()
 
-    assert queue.counts == Counts(4, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 1})
+    assert queue.counts == Counts(5, 1, 0, 1, 100, {"consent withdrawn": 1, "no reason": 2})
     assert isinstance(queue.take(YES).records[0], Pending)
 
 
@@ -724,26 +635,6 @@ def test_a_claim_cut_by_bytes_has_more(state_dir):
     assert queue.take(YES).has_more
 
 
-def test_damaged_records_in_every_bit_are_dropped(queue):
-    """A damaged record is left out wherever it stands, and the records after it are claimed in the same step."""
-    queue.put(*[event(f"e{n:03d}") for n in range(150)])
-    with contextlib.closing(sqlite3.connect(queue.outbox.database.path)) as db, db:
-        db.execute("UPDATE records SET body = x'00' WHERE seq IN (1, 64, 65, 150)")
-        db.execute("UPDATE totals SET bytes = (SELECT sum(length(body)) FROM records)")
-
-    assert len(queue.take(YES).records) == 146
-    assert queue.counts.dropped == {"damaged": 4}
-
-
-def test_records_without_their_envelope_do_not_hold_up_the_others(queue):
-    """Where an envelope was lost with a page of the file, the records of the others leave."""
-    queue.put(*[event(f"e{n:03d}") for n in range(70)], event("sound", envelope=b"F"))
-    with contextlib.closing(sqlite3.connect(queue.outbox.database.path)) as db, db:
-        db.execute("DELETE FROM envelopes WHERE data = ?", (b"E",))
-
-    assert [record.uid for record in queue.take(YES).records] == ["sound"]
-
-
 def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
     """Records of a file that was deleted meanwhile are not settled by those that got their numbers in a new one."""
     queue.put(*[event(f"old{n}") for n in range(3)])
@@ -756,25 +647,6 @@ def test_numbers_begun_anew_are_not_taken_for_the_old_records(state_dir, queue):
     assert queue.counts.pending == 3
 
 
-def test_claiming_lets_others_store(state_dir, queue, monkeypatch):
-    """While one process reads what it claimed, another one may write."""
-    queue.put(event("1"))
-    other = Queue(state_dir)
-    other.put(event("2"))
-    inner = dequeue.rows_waiting
-    stored: list[object] = []
-
-    def rows_waiting(db, **options):
-        rows = inner(db, **options)
-        stored.append(other.outbox.put(event("3")))
-        return rows
-
-    monkeypatch.setattr(dequeue, "rows_waiting", rows_waiting)
-
-    assert [record.uid for record in queue.take(YES).records] == ["1", "2"]
-    assert stored == [Put.STORED]
-
-
 def test_many_old_events_are_dropped_together(state_dir):
     """More old events than are looked at in one go are dropped before anything is claimed."""
     queue = Queue(state_dir, age_days=1)
@@ -782,3 +654,81 @@ def test_many_old_events_are_dropped_together(state_dir):
 
     assert [record.uid for record in queue.take(YES).records] == ["new"]
     assert queue.counts.dropped == {"too old": 200}
+
+
+# -- chains: who was before
+
+
+def beat(day: int, *, chain: str = "me", seen: float = 0.0, hours: float = 9) -> Record:
+    """The heartbeat of a day, counted from the first; *seen* is the day of the newest one its maker knows of."""
+    at = NOW + day * 86_400 + (hours - 20.44) * 3600  # NOW is 20:26:40
+    known = int((NOW + seen * 86_400) * SECOND) if seen else 0
+    uid = f"{chain} {day}"
+    return Record(
+        uid, Layer.BASE, "heartbeat", int(at * SECOND), b"B", b"body", derived=True, chain=chain, seen_ns=known
+    )
+
+
+def before(queue: Queue) -> dict[str, str]:
+    """Which record each of those that may leave names."""
+    names = {int(it.made_ns): it.uid for it in queue.take().records}
+    return {it.uid: names.get(it.before_ns, "another") for it in queue.take().records}
+
+
+def test_each_names_the_one_before_it_and_the_first_itself(queue):
+    """Whether that waits or was delivered, in each chain apart."""
+    queue.put(beat(0), beat(3), beat(0, chain="you", hours=10))
+
+    assert before(queue) == {"me 0": "me 0", "me 3": "me 0", "you 0": "you 0"}
+    delivered = queue.take().records
+    queue.deliver()
+    queue.put(beat(4))
+    assert queue.take().records[0].before_ns == delivered[1].made_ns
+
+
+def test_one_that_was_refused_is_named_by_nobody(queue):
+    """A successor that has not left is named anew."""
+    queue.put(beat(0), beat(1), beat(2))
+    records, _, number = queue.begin(queue.take().records[1:2])
+
+    queue.settle(number, [Fate(records, "rejected")])
+
+    assert before(queue) == {"me 0": "me 0", "me 2": "me 0"}
+
+
+def test_what_has_left_stays_as_it_left(queue):
+    """Nothing is named anew in a record whose bytes may have arrived; after an attempt without a byte it is."""
+    queue.put(beat(1, seen=0.5))
+    (record,) = queue.take().records
+    named = record._replace(body=b"named")
+    _, _, number = queue.begin([named], fresh=[named])
+    assert queue.take().records[0][8:] == (b"named", True, None)
+
+    queue.settle(number, [Fate([record], "unsent")])
+    assert queue.take().records[0] == record
+
+
+def test_a_killed_request_may_have_arrived(queue, state_dir):
+    """What was in flight when its process died counts as seen outside, once another delivery holds the lock."""
+    queue.put(event("1"), event("2"))
+    queue.begin(queue.take(YES).records[:1])
+
+    found = Outbox(state_dir, Limits()).take(lambda _: Terms(frozenset({YES})), now=NOW, lock="1:2").records
+
+    assert [record.has_left for record in found] == [True, False]
+    assert [entry.verdict for entry in queue.outbox.sent_log()] == ["cut off"]
+
+
+@pytest.mark.parametrize(("day", "accepted"), [(5, False), (4, False), (3, False), (2, True), (6, True)])
+def test_moments_never_go_back_but_by_days(queue, day, accepted):
+    """One whose day is not after the newest is not made; a clock more than two days behind is believed."""
+    queue.put(beat(5, hours=12))
+
+    assert queue.put(beat(day, chain="me", hours=13)._replace(uid="again")) == [accepted]
+
+
+def test_without_an_outbox_what_the_maker_knows_counts(queue):
+    """After the loss of the file the newest acknowledged one that is noted elsewhere is named."""
+    queue.put(beat(3, seen=1))
+
+    assert queue.take().records[0].before_ns == int((NOW + 86_400) * SECOND)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from profiles import examples
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
-from telemetry_sdk.outbox.queue import Outbox, Put, StoreError, Terms
+from telemetry_sdk.outbox.batch import Terms
+from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox.queue import Outbox, Put
+from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Fate
 
 SECOND = 1_000_000_000
@@ -43,6 +46,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.made = 0
         self.outboxes = [self.open(), self.open()]
         self.waiting: list[Record] = []
+        self.spooled: list[Record] = []
         self.put_off: dict[str, float] = {}
         self.done: set[str] = set()
         self.counts: Counter[str] = Counter()
@@ -66,39 +70,71 @@ class OutboxMachine(RuleBasedStateMachine):
             uid, at = f"event {self.made}", int(self.now * SECOND)
             self.put(which, Record(uid, Layer.ANALYTICS, "timer.started", at, b"E", filled(uid, size), grant=grant))
 
+    @rule(which=who, grant=st.sampled_from(GRANTS), sizes=st.lists(st.integers(20, 300), min_size=1, max_size=4))
+    def append_events(self, which: int, grant: str, sizes: list[int]) -> None:
+        """By the spool, and where that is full by the other door, which takes in what is spooled."""
+        for size in sizes:
+            self.made += 1
+            uid, at = f"event {self.made}", int(self.now * SECOND)
+            record = Record(uid, Layer.ANALYTICS, "timer.started", at, b"E", filled(uid, size), grant=grant)
+            before = self.spool_size()
+            everything = [*self.waiting, *self.spooled]
+            try:
+                self.outboxes[which].append(record)
+            except StoreError:
+                left = [r for r in everything if r not in self.excess(everything)]
+                assert record in self.excess([*left, record])
+                continue
+            if self.spool_size() > before:
+                self.spooled.append(record)
+            else:
+                self.take_in()
+                self.store([record])
+
+    def spool_size(self) -> int:
+        path = self.directory / "spool"
+        return path.stat().st_size if path.exists() else 0
+
+    def take_in(self) -> None:
+        spooled, self.spooled = self.spooled, []
+        self.store(spooled)
+
+    def store(self, records: list[Record]) -> None:
+        self.counts["accepted"] += len(records)
+        self.waiting += records
+        self.drop(self.excess(self.waiting), "no room")
+
     @rule(
         which=who,
         name=st.sampled_from(["heartbeat", "first_seen"]),
         days=st.lists(st.integers(0, 3), min_size=1, max_size=4),
-        replaces=st.booleans(),
         size=st.integers(50, 800),
     )
-    def put_base(self, which: int, name: str, days: list[int], replaces: bool, size: int) -> None:
+    def put_base(self, which: int, name: str, days: list[int], size: int) -> None:
         for day in days:
             uid, at = f"{name} {day}", int(self.now * SECOND)
-            record = Record(uid, Layer.BASE, name, at, b"B", filled(uid, size), derived=True)
-            self.put(which, record, replaces=replaces)
+            self.put(which, Record(uid, Layer.BASE, name, at, b"B", filled(uid, size), derived=True))
 
-    def put(self, which: int, record: Record, *, replaces: bool = False) -> None:
-        known = record.derived and (record.uid in self.done or record.uid in {r.uid for r in self.waiting if r.derived})
-        kept = [] if known else [r for r in self.waiting if not (replaces and r.name == record.name)] + [record]
+    def excess(self, kept: list[Record]) -> list[Record]:
         evicted: list[Record] = []
         while len(kept) - len(evicted) > LIMITS.records or size_of(kept) - size_of(evicted) > LIMITS.bytes:
             left = [r for r in kept if r not in evicted]
             evicted.append(next((r for r in left if r.layer is Layer.ANALYTICS), left[0]))
+        return evicted
+
+    def put(self, which: int, record: Record) -> None:
+        known = record.derived and (record.uid in self.done or record.uid in {r.uid for r in self.waiting if r.derived})
+        evicted = [] if known else self.excess([*self.waiting, record])
         try:
-            accepted = self.outboxes[which].put(record, replaces=replaces) is not Put.KNOWN
+            accepted = self.outboxes[which].put([record]) == [Put.STORED]
         except StoreError:
             assert record in evicted
             return
         assert record not in evicted
         assert accepted is not known
         if accepted:
-            self.drop([r for r in self.waiting if r not in kept], "replaced")
             self.put_off.pop(record.uid, None)
-            self.waiting.append(record)
-            self.counts["accepted"] += 1
-            self.drop(evicted, "no room")
+            self.store([record])
 
     @rule(
         which=who,
@@ -111,6 +147,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Take, begin, settle; a crash leaves out the end, after the take (1) or after begin (2)."""
         outbox = self.outboxes[which]
         take = outbox.take(lambda _: Terms(grants), now=self.now)
+        self.take_in()
         due = [
             r
             for r in self.waiting
@@ -123,7 +160,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         self.now += slow
         present, body, number = outbox.begin(
-            take.records, lambda some: b"".join(r.body for r in some), sink="sink", now=self.now
+            take.records, (), lambda some: b"".join(r.body for r in some), Request(int(self.now), 0, "sink", "1:2")
         )
         assert present == take.records
         assert body == b"".join(r.body for r in due[: len(present)])
@@ -149,18 +186,22 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(which=who)
     def purge(self, which: int) -> None:
-        assert self.outboxes[which].purge("stop") == self.drop(list(self.waiting), "stop")
+        assert self.outboxes[which].purge("stop") == self.drop(list(self.waiting), "stop") + self.unspool("stop")
+
+    def unspool(self, reason: str) -> int:
+        gone, self.spooled = len(self.spooled), []
+        self.counts["accepted"] += gone
+        self.dropped[reason] += gone
+        return gone
 
     @rule(which=who, grants=some_grants)
     def destroy_withdrawn(self, which: int, grants: frozenset[str]) -> None:
         foreign = [r for r in self.waiting if r.layer is Layer.ANALYTICS and r.grant not in grants]
-        assert self.outboxes[which].destroy_withdrawn(lambda: grants) == self.drop(foreign, "consent withdrawn")
-
-    @precondition(lambda self: self.waiting)
-    @rule(which=who, data=st.data())
-    def withdraw(self, which: int, data: st.DataObject) -> None:
-        record = data.draw(st.sampled_from(self.waiting))
-        assert self.outboxes[which].withdraw(record.uid, "withdrawn") == self.drop([record], "withdrawn")
+        kept = [r for r in self.spooled if r.grant in grants]
+        self.spooled = [r for r in self.spooled if r.grant not in grants]
+        gone = self.drop(foreign, "consent withdrawn") + self.unspool("consent withdrawn")
+        assert self.outboxes[which].destroy_withdrawn(lambda: grants) == gone
+        self.store(kept)
 
     @rule(seconds=st.sampled_from([1, 7, 11, 3600]))
     def wait(self, seconds: int) -> None:
@@ -187,9 +228,11 @@ class OutboxMachine(RuleBasedStateMachine):
         counts = self.outboxes[0].counts()
         assert counts.accepted == counts.delivered + counts.rejected + counts.pending + sum(counts.dropped.values())
         assert (counts.accepted, counts.delivered, counts.rejected) == tuple(
-            self.counts[name] for name in ("accepted", "delivered", "rejected")
+            self.counts[name] + (len(self.spooled) if name == "accepted" else 0)
+            for name in ("accepted", "delivered", "rejected")
         )
-        assert (counts.pending, counts.pending_bytes) == (len(self.waiting), size_of(self.waiting))
+        pending = self.waiting + self.spooled
+        assert (counts.pending, counts.pending_bytes) == (len(pending), size_of(pending))
         assert counts.dropped == {reason: n for reason, n in self.dropped.items() if n}
 
     @invariant()

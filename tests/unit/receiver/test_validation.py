@@ -368,6 +368,9 @@ def test_the_view_of_an_empty_record():
     assert record.late is True
 
 
+OCCURRED = [{"key": "occurred_at", "value": {"stringValue": "2026-05-28T20:26:40.123Z"}}]
+
+
 @pytest.mark.parametrize(
     ("fields", "late"),
     [
@@ -375,10 +378,12 @@ def test_the_view_of_an_empty_record():
         ({"timeUnixNano": 1}, False),
         ({"timeUnixNano": "0"}, True),  # protobuf's way to say absent
         ({"observedTimeUnixNano": "1"}, True),
+        ({"timeUnixNano": "1780000000123000000", "attributes": OCCURRED}, False),
+        ({"timeUnixNano": "1780000001123000000", "attributes": OCCURRED}, True),
     ],
 )
 def test_late(fields, late):
-    """A record is late when it carries no time of its own."""
+    """A record is late when it carries no time, or another one than that of what it tells of."""
     (record,) = received_records(validate_request(record_with(**fields)))
 
     assert late is record.late

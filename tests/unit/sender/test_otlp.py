@@ -16,13 +16,14 @@ from telemetry_sdk import __version__
 from telemetry_sdk.model import Answer, Layer
 from telemetry_sdk.sender.otlp import (
     any_value,
-    as_late,
     encode_envelope,
     encode_record,
     encode_request,
-    is_late,
     read_success,
     request_size,
+    retimed,
+    time_of,
+    with_last_seen,
 )
 
 MADE = 1_780_000_000_123_456_789
@@ -72,6 +73,7 @@ def test_an_envelope_byte_for_byte() -> None:
     attributes = ",".join(
         [
             text("service.name", "acme-notes"),
+            text("service.namespace", "base_telemetry"),
             text("service.version", "2.4.0"),
             text("telemetry.sdk.name", "telemetry_sdk"),
             text("telemetry.sdk.language", "python"),
@@ -96,6 +98,7 @@ def test_a_resource_identifies_no_machine(layer: Layer) -> None:
     keys = [attribute.key for attribute in request.resource_logs[0].resource.attributes]
     assert keys == [
         "service.name",
+        "service.namespace",
         "service.version",
         "telemetry.sdk.name",
         "telemetry.sdk.language",
@@ -153,24 +156,53 @@ def test_no_number_outside_json(value: float) -> None:
         record(payload={"x": value})
 
 
-def test_the_late_form() -> None:
-    """A late record has no time of its own and the attempt's as observed; what happened when stays in occurred_at."""
-    late = as_late(record(), LATER)
+def late(body: bytes, now_ns: int = LATER, *, has_left: bool = False) -> bytes:
+    """Return *body* as it is sent at *now_ns*, where half an hour is late."""
+    return retimed(body, now_ns, late_ns=1800 * 10**9, has_left=has_left)
 
-    before, after = json.loads(record()), json.loads(late)
+
+def test_the_late_form() -> None:
+    """A late record carries the attempt's time in both places; what happened when stays in occurred_at."""
+    before, after = json.loads(record()), json.loads(late(record()))
     assert (before.pop("timeUnixNano"), before.pop("observedTimeUnixNano")) == (str(MADE), str(MADE))
-    assert after.pop("observedTimeUnixNano") == str(LATER)
+    assert (after.pop("timeUnixNano"), after.pop("observedTimeUnixNano")) == (str(LATER), str(LATER))
     assert before == after
     assert list(before) == list(after)
 
 
-def test_late_once_is_late_for_good() -> None:
-    """A retry of a late record is byte-identical, whatever time it is by then."""
-    late = as_late(record(), LATER)
+def test_a_time_is_kept_until_it_is_late_in_its_turn() -> None:
+    """A retry within half an hour is byte-identical; a later one carries its own attempt's time."""
+    first = late(record())
 
-    assert as_late(late, LATER + 10**9) == late
-    assert is_late(late)
-    assert not is_late(record())
+    assert late(first, LATER + 1800 * 10**9) is first
+    assert time_of(late(first, LATER + 1801 * 10**9)) == LATER + 1801 * 10**9
+    assert retimed(record(), LATER, late_ns=None) == record()
+
+
+@pytest.mark.parametrize("dropped", [0, 3])
+def test_a_copy_of_what_may_have_arrived_says_so(dropped: int) -> None:
+    """It carries one attribute more, once, and is the same otherwise."""
+    first = late(record(dropped=dropped))
+    again = late(late(first, LATER + 10**13, has_left=True), LATER + 10**14, has_left=True)
+
+    before, after = json.loads(first), json.loads(again)
+    assert after["attributes"] == [*before["attributes"], {"key": "telemetry.resent", "value": {"boolValue": True}}]
+    assert after["timeUnixNano"] == str(LATER + 10**14)
+    assert list(before) == list(after)
+
+
+def test_the_predecessor_is_named_in_its_place() -> None:
+    """Twenty characters for twenty, wherever else the same words stand."""
+    payload = {
+        "trap": '{"key":"last_seen_at","value":{"stringValue":"',
+        "last_seen_at": "2026-01-31T09:30:00Z",
+        "z": "1",
+    }
+
+    found = json.loads(with_last_seen(record(payload=payload), 1_780_000_000 * 10**9))["attributes"]
+
+    values = {it["key"]: it["value"]["stringValue"] for it in found}
+    assert {**payload, "last_seen_at": "2026-05-28T20:26:40Z"}.items() <= values.items()
 
 
 def test_the_late_form_looks_at_its_own_bytes_only() -> None:
@@ -178,7 +210,7 @@ def test_the_late_form_looks_at_its_own_bytes_only() -> None:
     trap = '","severityNumber":1,"timeUnixNano":"0"'
     body = record(payload={"trap": trap, "severityNumber": 1})
 
-    after = json.loads(as_late(body, LATER))
+    after = json.loads(late(body))
 
     assert after["severityNumber"] == 9
     assert {"key": "trap", "value": {"stringValue": trap}} in after["attributes"]
@@ -198,9 +230,9 @@ def test_neighbours_share_a_resource() -> None:
 
 def test_a_request_is_a_join_of_stored_bytes() -> None:
     """What was stored is in the request byte for byte."""
-    body = encode_request([(envelope(), record()), (envelope(), as_late(record(), LATER))])
+    body = encode_request([(envelope(), record()), (envelope(), late(record()))])
 
-    assert body == b'{"resourceLogs":[' + envelope() + record() + b"," + as_late(record(), LATER) + b"]}]}]}"
+    assert body == b'{"resourceLogs":[' + envelope() + record() + b"," + late(record()) + b"]}]}]}"
 
 
 PAIRS = st.tuples(st.sampled_from([envelope(Layer.BASE), envelope()]), st.sampled_from([record(), record(payload={})]))

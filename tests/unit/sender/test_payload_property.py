@@ -280,16 +280,16 @@ def test_a_late_record_keeps_everything_but_its_times(properties: dict[Any, Any]
     if event is None:
         return
     record = encoded(event)
-    late = otlp.as_late(record, LATER)
+    late = otlp.retimed(record, LATER, late_ns=1)
 
     (before,) = strictly_parsed(requested(record)).resource_logs[0].scope_logs[0].log_records
     (after,) = strictly_parsed(requested(late)).resource_logs[0].scope_logs[0].log_records
     assert (before.time_unix_nano, before.observed_time_unix_nano) == (MADE, MADE)
-    assert (after.time_unix_nano, after.observed_time_unix_nano) == (0, LATER)
-    before.time_unix_nano, before.observed_time_unix_nano = 0, LATER
+    assert (after.time_unix_nano, after.observed_time_unix_nano) == (LATER, LATER)
+    before.time_unix_nano, before.observed_time_unix_nano = LATER, LATER
     assert before == after
 
-    assert otlp.as_late(late, LATER + 1) == late
+    assert otlp.retimed(late, LATER + 1, late_ns=1) is late
     assert received_records(parse_request(requested(late)))[0].late
 
 

@@ -66,8 +66,8 @@ def test_days_asleep_are_not_filled_in(make, sink, clock):
     assert days(sink)[-1] == utc_day(clock() / 1e9)
 
 
-def test_unsent_heartbeat_is_replaced_not_backfilled(make, sink, clock):
-    """Heartbeats of days without a sink do not pile up: the newest replaces them, and the ledger says so."""
+def test_heartbeats_of_offline_days_are_kept(make, sink, clock):
+    """The heartbeat of each day without a sink waits, and leaves late; each names the one before it."""
     telemetry = make(clock=clock)
     telemetry.start()
     sink.reply = DOWN
@@ -77,9 +77,10 @@ def test_unsent_heartbeat_is_replaced_not_backfilled(make, sink, clock):
     sink.reply = Reply()
     telemetry.flush()
 
-    assert len(days(sink)) == 2
-    assert days(sink)[-1] == utc_day(clock() / 1e9)
-    assert telemetry.status().ledger["dropped: replaced"] == 4
+    beats = [attributes(it) for it in sink.accepted if it["eventName"] == "base_telemetry.heartbeat"]
+    assert [it["heartbeat_at"][:10] for it in beats] == [utc_day(clock() / 1e9 - 86_400 * n) for n in range(5, -1, -1)]
+    assert [it["last_seen_at"] for it in beats[1:]] == [it["heartbeat_at"] for it in beats[:-1]]
+    assert beats[0]["last_seen_at"] == beats[0]["heartbeat_at"]
 
 
 def test_schedule_wakes_within_an_hour_of_any_sleep():

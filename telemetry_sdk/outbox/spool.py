@@ -1,0 +1,338 @@
+"""The way into the outbox for events: one append to a file, without SQLite in the host's thread.
+
+Files, beside the outbox: ``spool.lock`` (never renamed), ``spool``, and segments ``spool.<time>-<uuid>``, which a
+delivery cuts off by renaming the spool and then takes in. What keeps every acknowledged line, through kills, forks,
+full disks and several takers (`docs/decisions/0006-spool.md` has the failure behind each rule):
+
+- a line begins and ends with a newline and carries a checksum, so that a torn one spoils no other;
+- appends and cuts exclude each other by an exclusive lock on ``spool.lock``, given back explicitly;
+- no descriptor outlives a call, so there is none to be inherited, closed by a daemon, or to point at another file;
+- nothing is decided by time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+import zlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from telemetry_sdk.host.background import Mutex
+from telemetry_sdk.host.files import close_file, lock_open_file, make_file, prepare_directory, unlock_open_file
+from telemetry_sdk.model import Layer, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+_MOST: Final = 4 * 1024 * 1024
+_LONGEST_WAIT: Final = 0.25  # of an append for another process
+_TAKER_WAIT: Final = 0.05
+_LEFT_ALONE: Final = 1.0  # after another process kept it for so long
+_FIELDS: Final = 9  # before the body
+_NAME_LENGTH: Final = len("spool.") + 20 + 1 + 36
+_COMMON: Final = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_APPENDING: Final = os.O_WRONLY | os.O_APPEND | _COMMON
+_READING: Final = os.O_RDONLY | _COMMON
+_LOCKING: Final = os.O_RDWR | _COMMON
+_me: Final[Callable[[], int]] = getattr(os, "geteuid", lambda: -1)
+
+
+class Segment(NamedTuple):
+    """What one file held: its records, and how many lines are no record, because their writer was killed say."""
+
+    name: str
+    records: list[Record]
+    torn: int
+
+
+class Spool:
+    """The spool in one directory, shared by all threads and processes of the app. None stands for no directory.
+
+    Args:
+        directory: Where it is.
+        most_bytes: Bytes it may hold before it must be taken in; 4 MiB at most.
+        otherwise: Stores what a signal handler handed over and cannot be appended after all.
+    """
+
+    def __init__(self, directory: Path | None, most_bytes: int, otherwise: Callable[[Record], object]) -> None:
+        self._directory = directory
+        self._path = os.fspath(directory / "spool") if directory else ""
+        self._lock_path = f"{self._path}.lock"
+        self._most = min(most_bytes, _MOST)
+        self._otherwise = otherwise
+        self._mutex = Mutex()
+        self._is_busy = False
+        self._interrupting: deque[Record] = deque()
+        self._left_alone_until = 0.0
+        self._pid = os.getpid()
+
+    def append(self, record: Record) -> bool:
+        """Store *record*; False when that cannot be done. At most a quarter of a second is waited.
+
+        When it returns true the record survives a kill of this process. A signal handler that interrupted an append of
+        its own thread gets true as well; its record is stored before that append returns.
+        """
+        if not self._path or time.monotonic() < self._left_alone_until:
+            return False
+        if self._pid != os.getpid():
+            self.after_fork_in_child()
+        mutex = self._mutex
+        if not mutex.take(_LONGEST_WAIT):
+            return False
+        try:
+            if self._is_busy:
+                self._interrupting.append(record)
+                return True
+            try:
+                self._is_busy = True
+                return self._write(record)
+            finally:
+                self._is_busy = False
+                if self._interrupting:
+                    self.catch_up()
+        finally:
+            mutex.give()
+
+    def catch_up(self) -> None:
+        """Store what signal handlers handed over in the middle of a call, the other way if it cannot be appended."""
+        while self._interrupting and not self._is_busy:
+            record = self._interrupting.popleft()
+            if not self.append(record):
+                self._otherwise(record)
+
+    def _write(self, record: Record) -> bool:
+        line = _line_of(record)
+        if line is None:
+            return False
+        try:
+            lock = self._open_lock()
+        except OSError:
+            return False
+        try:
+            try:
+                if lock_open_file(lock, _LONGEST_WAIT):
+                    return self._write_line(line)
+                self._left_alone_until = time.monotonic() + _LEFT_ALONE
+            finally:
+                unlock_open_file(lock)
+        except OSError:
+            pass
+        finally:
+            close_file(lock)
+        return False
+
+    def _open_lock(self) -> int:
+        try:
+            return os.open(self._lock_path, _LOCKING)
+        except FileNotFoundError:
+            assert self._directory is not None  # noqa: S101 - there is a path
+            prepare_directory(self._directory)
+            make_file(self._directory / "spool.lock")
+            return os.open(self._lock_path, _LOCKING)
+
+    def _write_line(self, line: bytes) -> bool:
+        """Append *line* by one write, under the lock. A short write is left: the next line's newline ends it."""
+        try:
+            descriptor = os.open(self._path, _APPENDING)
+        except FileNotFoundError:
+            make_file(self._directory / "spool")  # type: ignore[operator]
+            descriptor = os.open(self._path, _APPENDING)
+        try:
+            found = os.fstat(descriptor)
+            if not self._is_ours(found) or found.st_size + len(line) > self._most:
+                return False
+            return os.write(descriptor, line) == len(line)
+        finally:
+            close_file(descriptor)
+
+    def _is_ours(self, found: os.stat_result) -> bool:
+        """Tell whether it is a regular file under one name, made by this user or given to the directory's owner."""
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            return False
+        return found.st_uid == _me() or not hasattr(os, "geteuid") or found.st_uid == os.stat(self._folder).st_uid
+
+    @property
+    def _folder(self) -> str:
+        return os.path.dirname(self._path)
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing lies here. Costs a ``stat`` and a look at the directory."""
+        if not self._path:
+            return True
+        try:
+            if os.stat(self._path).st_size:
+                return False
+        except OSError:
+            pass
+        return not self.segments()
+
+    def segments(self) -> list[str]:
+        """Return the names of what was cut off, oldest first."""
+        try:
+            return sorted(name for name in os.listdir(self._folder) if _is_segment(name)) if self._path else []
+        except OSError:
+            return []
+
+    def cut(self) -> None:
+        """Rename a spool that is not empty, so that it can be taken in. Left for later while somebody appends."""
+        if self.is_empty():
+            return
+        with contextlib.suppress(OSError), self._alone(_TAKER_WAIT) as is_alone:
+            if is_alone and os.lstat(self._path).st_size:
+                from uuid import UUID
+
+                number = UUID(bytes=os.urandom(16), version=4)
+                os.rename(self._path, f"{self._path}.{time.time_ns():020d}-{number}")
+
+    @contextlib.contextmanager
+    def _alone(self, wait_s: float) -> Iterator[bool]:
+        """Exclude appends of all threads and processes; says whether that succeeded within *wait_s* seconds."""
+        if self._pid != os.getpid():
+            self.after_fork_in_child()
+        if not self._mutex.take(wait_s):
+            yield False
+            return
+        try:
+            if self._is_busy:  # a signal handler in the middle of an append
+                yield False
+                return
+            lock = self._open_lock()
+            self._is_busy = True
+            try:
+                try:
+                    yield lock_open_file(lock, wait_s)
+                finally:
+                    unlock_open_file(lock)
+            finally:
+                self._is_busy = False
+                close_file(lock)
+        finally:
+            self._mutex.give()
+
+    def read(self, name: str) -> Segment | None:
+        """Return what the segment *name* holds; None when it cannot be read now, or is none of ours and was deleted."""
+        try:
+            descriptor = os.open(os.path.join(self._folder, name), _READING)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link that somebody planted
+                self.remove([name])
+            return None
+        try:
+            is_ours = self._is_ours(os.fstat(descriptor))
+            data = _read_all(descriptor) if is_ours else b""
+        except OSError:
+            return None
+        finally:
+            close_file(descriptor)
+        if not is_ours:
+            self.remove([name])
+            return None
+        return _parsed(name, data)
+
+    def waiting(self) -> list[Segment]:
+        """Return what lies here, the spool itself last, without taking it in."""
+        if not self._path:
+            return []
+        found = map(self._read_in_place, [*self.segments(), "spool"])
+        return [segment for segment in found if segment is not None]
+
+    def _read_in_place(self, name: str) -> Segment | None:
+        try:
+            descriptor = os.open(os.path.join(self._folder, name), _READING)
+        except OSError:
+            return None
+        try:
+            return _parsed(name, _read_all(descriptor)) if self._is_ours(os.fstat(descriptor)) else None
+        except OSError:
+            return None
+        finally:
+            close_file(descriptor)
+
+    def empty(self, wait_s: float) -> list[Segment] | None:
+        """Delete all that lies here and return what it was; None when that cannot be done within *wait_s* seconds."""
+        if not self._path or self.is_empty():
+            return []
+        try:
+            with self._alone(wait_s) as is_alone:
+                if not is_alone:
+                    return None
+                found = self.waiting()
+                for name in (*self.segments(), "spool"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(self._folder, name))
+        except OSError:
+            return None
+        return found
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete these segments."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, name))
+
+    def before_fork(self, wait_s: float) -> bool:
+        """Let no append be under way while the process forks; whether that succeeded within *wait_s* seconds."""
+        return self._mutex.take(wait_s)
+
+    def after_fork_in_parent(self, *, held: bool) -> None:
+        """Undo `before_fork`."""
+        if held:
+            self._mutex.give()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh: the parent's threads, and what it was in the middle of, are the parent's."""
+        self._pid = os.getpid()
+        self._mutex = Mutex()
+        self._is_busy = False
+        self._interrupting = deque()
+
+
+def _is_segment(name: str) -> bool:
+    return len(name) == _NAME_LENGTH and name.startswith("spool.") and name[6:26].isdigit()
+
+
+def _line_of(record: Record) -> bytes | None:
+    """Return *record* as a line; None when it cannot be one."""
+    uid, layer, name, made_ns, envelope, body, derived, grant, chain, seen_ns = record
+    head = f"{uid}\t{layer.value}\t{name}\t{made_ns:d}\t{derived:d}\t{grant or ''}\t{chain or ''}\t{seen_ns:d}\t"
+    content = b"%s%s\t%s" % (head.encode("utf-8", "replace"), envelope, body)
+    if content.count(b"\t") != _FIELDS or b"\n" in content:
+        return None
+    return b"\n%08x %s\n" % (zlib.crc32(content), content)
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(name: str, data: bytes) -> Segment:
+    lines = [line for line in data.split(b"\n") if line]
+    records = [record for line in lines if (record := _record_of(line)) is not None]
+    return Segment(name, records, len(lines) - len(records))
+
+
+def _record_of(line: bytes) -> Record | None:
+    """Return the record in *line*; None when the checksum says that it is not what was written."""
+    content = line[9:]
+    if line[:9] != b"%08x " % zlib.crc32(content):
+        return None
+    try:
+        *head, envelope, body = content.split(b"\t")
+        uid, layer, name, made_ns, derived, grant, chain, seen_ns = (text.decode() for text in head)
+        derived_too, made, seen = derived == "1", int(made_ns), int(seen_ns)
+        return Record(uid, Layer(layer), name, made, envelope, body, derived_too, grant or None, chain or None, seen)
+    except ValueError:  # written by another version
+        return None
