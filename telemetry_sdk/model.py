@@ -311,7 +311,7 @@ class Limits(Value):
         properties: Properties of one event.
         string_bytes: UTF-8 bytes of one string value; longer ones are cut and marked.
         record_bytes: Serialized bytes of one event's properties.
-        late_minutes: Minutes after which an unsent record counts as late.
+        late_minutes: Minutes after which the time that a record carries counts as late; at most 50.
         sent_log_requests: Requests kept in the sent log.
         sent_log_bytes: Bytes of request bodies kept in the sent log.
     """

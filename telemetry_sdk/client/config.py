@@ -20,6 +20,7 @@ Late: TypeAlias = Literal["restamp", "preserve"]
 _APP: Final = lazy(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _WORD: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 _LONGEST_TIMEOUT: Final = 300.0
+_LATEST_MINUTES: Final = 50
 _LARGEST_LIMIT: Final = 10**12
 
 
@@ -127,4 +128,8 @@ def _limits(limits: object) -> Limits:
         if isinstance(usual, int) and not isinstance(number, int):
             raise ConfigError(f"limits.{name}", "must be a whole number")
         plain[name] = number
+    if plain["late_minutes"] > _LATEST_MINUTES:
+        raise ConfigError(
+            "limits.late_minutes", f"must be at most {_LATEST_MINUTES}: Loki refuses what is an hour behind"
+        )
     return Limits(**plain)  # type: ignore[arg-type]

@@ -406,7 +406,6 @@ def fates_of(records: Sequence[Pending], judgement: Judgement, answer: Answer, n
         return [Fate(due, "put off", now + _FIRST_SEEN_WAIT), Fate(gone, "rejected")]
     if judgement.verdict is Verdict.DELIVERED:
         return [Fate(records, "delivered")]
-    if judgement.verdict is Verdict.SPLIT:
-        return [Fate([record for record in records if record.before_ns is not None], "split")]
-    may_have_arrived = judgement.verdict is Verdict.RETRY and answer.status not in retry.NOT_TAKEN
-    return [Fate(records, "unanswered")] if may_have_arrived else []
+    if judgement.verdict is Verdict.RETRY and answer.status not in retry.NOT_TAKEN:
+        return [Fate(records, "unanswered")]
+    return [Fate([record for record in records if record.before_ns is not None], "not taken")]

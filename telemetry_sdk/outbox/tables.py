@@ -52,7 +52,8 @@ class Fate(NamedTuple):
     """What became of some records.
 
     ``delivered``; ``rejected``; ``put off`` until *not_before*; ``unsent``, for no byte of them left: they are as they
-    were before; ``unanswered``, so that they may have arrived; ``split``, to be sent again in smaller requests.
+    were before; ``unanswered``, so that they may have arrived; ``not taken``, as the sink said: they name their
+    predecessor anew.
     """
 
     records: Sequence[Pending]
@@ -247,7 +248,7 @@ def settle(db: sqlite3.Connection, fates: Iterable[Fate], now_ns: int) -> tuple[
         elif fate.fate == "unanswered":
             for first, last in _runs([it.seq for it in there if not it.has_left]):
                 mark_left(db, first, last)
-        elif fate.fate == "split":
+        elif fate.fate == "not taken":
             db.executemany("UPDATE records SET has_left = 0 WHERE seq = ?", [(it.seq,) for it in there])
         elif fate.fate == "delivered":
             for record in [it for it in there if it.derived]:

@@ -83,7 +83,7 @@ ONE_DOOR_BY_NAME = {
     "print": {"cli.output"},
     "threading.Thread": {"delivery.worker", "host.background", "receiver.server"},
     "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
-    "os.urandom": {"client.override"},
+    "os.urandom": {"client.override", "outbox.spool"},
     "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.catalog"},
