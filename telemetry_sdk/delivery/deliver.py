@@ -200,7 +200,7 @@ class Delivery:
         """Take, send and settle one batch; return whether there is more, and use in going on."""
         taken = self._take_batch(tally.left(), force=force)
         tally.reason = taken.blocked
-        return bool(taken.records) and self._send_all(taken, tally)
+        return self._send_all(taken, tally) if taken.records else taken.has_more
 
     def _take_batch(self, patience: float, *, force: bool) -> Batch:
         now = self._now()

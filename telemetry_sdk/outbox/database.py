@@ -189,6 +189,8 @@ class StoreFile:
         if is_cut_off:
             _cut_off.add(self._opened)
             _never_closed.append(connection)
+            with contextlib.suppress(OSError):
+                os.open(self.name, os.O_RDONLY)  # for ever: another file with the same inode would be this one to SQLite
             return
         with contextlib.suppress(connection.Error):
             connection.close()

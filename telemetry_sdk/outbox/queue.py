@@ -97,7 +97,7 @@ class Outbox:
             names[:] = self._take_in(db) if takes_in else ()
             were_accepted = tables.insert(db, records)
             tables.make_room(db, records=limits.records, size=limits.bytes)
-            if were_accepted[-1] and not tables.has_newest(db):
+            if were_accepted and were_accepted[-1] and not tables.has_newest(db):
                 raise FullError("there is no room for it")
             return were_accepted
 
@@ -169,9 +169,12 @@ class Outbox:
         if agreed.blocked:
             return Batch((), circuit, agreed.blocked), names, cleared_for
         tables.expire(db, made_before_ns=max(int((now - limits.age_days * 86_400) * NANOSECONDS), 0))
-        records = tables.waiting(db, agreed.grants, now=now, limit=limits.batch_records)
+        records, damaged = tables.waiting(db, agreed.grants, now=now, limit=limits.batch_records)
+        tables.drop(db, "damaged", damaged)
+        if not records:
+            tables.check_count(db)
         chosen = batch.fitting(records, limits.batch_bytes) if records else ()
-        has_more = len(records) == limits.batch_records or len(chosen) < len(records)
+        has_more = len(records) + len(damaged) == limits.batch_records or len(chosen) < len(records)
         return Batch(chosen, circuit, has_more=has_more), names, cleared_for
 
     def begin(
@@ -350,7 +353,7 @@ class Outbox:
 
         def work(db: sqlite3.Connection) -> tuple[list[Pending], Sequence[Pending]]:
             spooled = [tables.as_pending(it) for it in _not_taken(db, self._spool.waiting())]
-            due = tables.waiting(db, grants, now=now, limit=self._limits.batch_records)
+            due, _ = tables.waiting(db, grants, now=now, limit=self._limits.batch_records)
             due += [it for it in spooled if it.layer is Layer.BASE or it.grant in grants]
             first = batch.fitting(due[: self._limits.batch_records], self._limits.batch_bytes) if due else ()
             return [*tables.all_waiting(db), *spooled], first
@@ -358,8 +361,17 @@ class Outbox:
         return self.database.run(work, write=False)
 
     def counts(self, *, patience: float | None = None) -> Counts:
-        """Return the ledger; what lies in the spool counts as accepted, and as pending."""
+        """Return the ledger; what lies in the spool counts as accepted, and as pending.
 
+        Where more waits than may, in both together, the spool is taken in before.
+        """
+        found, limits = self._count(patience), self._limits
+        if found.pending > limits.records or found.pending_bytes > limits.bytes:
+            self._insert([], takes_in=True)
+            found = self._count(patience)
+        return found
+
+    def _count(self, patience: float | None) -> Counts:
         def work(db: sqlite3.Connection) -> Counts:
             ledger, spooled = tables.ledger(db), _not_taken(db, self._spool.waiting())
             return ledger._replace(

@@ -7,6 +7,7 @@ the totals right inside the caller's transaction.
 from __future__ import annotations
 
 import itertools
+import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.model import DAY_SECONDS, NANOSECONDS, Layer
@@ -24,7 +25,9 @@ _LAST: Final = 2**63 - 1
 _DAY_NS: Final = DAY_SECONDS * NANOSECONDS
 _DAYS_BEHIND: Final = 2  # a clock further behind what it showed before is believed
 _LAYERS: Final = {layer.value: layer for layer in Layer}
-_COLUMNS: Final = "seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, has_left, chain, seen_ns"
+_COLUMNS: Final = (
+    "seq, uid, layer, name, made_ns, derived, grant_id, envelope, body, has_left, chain, seen_ns, checksum"
+)
 
 
 class Pending(NamedTuple):
@@ -120,7 +123,7 @@ def insert(db: sqlite3.Connection, records: Iterable[Record]) -> list[bool]:
             envelopes[it.envelope] = _envelope_id(db, it.envelope)
         accepted, size = accepted + 1, size + len(it.body)
         origin = (accepted, it.uid, it.layer.value, it.name, it.made_ns, it.derived, it.grant)
-        rows.append((*origin, envelopes[it.envelope], it.body, False, it.chain, it.seen_ns))
+        rows.append((*origin, envelopes[it.envelope], it.body, False, it.chain, it.seen_ns, _checksum(it)))
         if it.derived:  # at once, for the next one may be its like
             _store(db, rows)
             rows = []
@@ -133,7 +136,7 @@ def insert(db: sqlite3.Connection, records: Iterable[Record]) -> list[bool]:
 
 def _store(db: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
     if rows:
-        db.executemany(f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany(f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _is_next(db: sqlite3.Connection, record: Record) -> bool:
@@ -166,31 +169,46 @@ def _envelope_id(db: sqlite3.Connection, data: bytes) -> int:
     return int(one(db, known, (data,), kinds=int)[0])
 
 
-def waiting(db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int) -> list[Pending]:
-    """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*."""
+def waiting(
+    db: sqlite3.Connection, grants: frozenset[str], *, now: float, limit: int
+) -> tuple[list[Pending], list[int]]:
+    """Return the records that may leave now, oldest first: base ones, and analytics ones made under *grants*.
+
+    And the numbers of those that are no longer what was stored. Such a one would spoil its whole request, or take with
+    it what somebody else had on that disk.
+    """
     marks = ", ".join("?" * len(grants))
     # One put off for longer than anything is put off was so before the clock was set back.
     due = f"(not_before <= ? OR not_before > ?) AND (layer = 'base' OR grant_id IN ({marks}))"
     query = f"SELECT {_COLUMNS} FROM records WHERE {due} ORDER BY seq LIMIT ?"
-    return _pending(db, db.execute(query, (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit)).fetchall())
+    return _checked(db, db.execute(query, (now, now + _LONGEST_PUT_OFF, *sorted(grants), limit)).fetchall())
 
 
 def all_waiting(db: sqlite3.Connection) -> list[Pending]:
     """Return all records, oldest first."""
-    return _pending(db, db.execute(f"SELECT {_COLUMNS} FROM records ORDER BY seq").fetchall())
+    return _checked(db, db.execute(f"SELECT {_COLUMNS} FROM records ORDER BY seq").fetchall())[0]
 
 
-def _pending(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Pending]:
+def _checked(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
     envelopes = dict(db.execute("SELECT id, data FROM envelopes"))
-    found = []
-    try:
-        for seq, uid, layer, name, made_ns, derived, grant, envelope, body, has_left, chain, seen_ns in rows:
-            before_ns = _before(db, chain, made_ns, seen_ns) if chain and not has_left else None
+    found, damaged = [], []
+    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, has_left, chain, seen_ns, stored in rows:
+        try:
             origin = (seq, uid, _LAYERS[layer], name, made_ns, bool(derived), grant, envelopes[envelope], body)
-            found.append(Pending(*origin, bool(has_left), before_ns))
-    except (KeyError, TypeError):
-        raise DamagedError from None
-    return found
+            record = Pending(*origin, bool(has_left))
+            if stored != _checksum(record):
+                raise DamagedError
+            if chain and not has_left:
+                record = record._replace(before_ns=_before(db, chain, made_ns, seen_ns))
+            found.append(record)
+        except (KeyError, TypeError, DamagedError):
+            damaged.append(seq)
+    return found, damaged
+
+
+def _checksum(record: Record | Pending) -> int:
+    origin = f"{record.uid} {record.layer.value} {record.name} {record.made_ns} {record.derived} {record.grant}"
+    return zlib.crc32(record.body, zlib.crc32(record.envelope, zlib.crc32(origin.encode("utf-8", "replace"))))
 
 
 def _before(db: sqlite3.Connection, chain: str, made_ns: int, seen_ns: int) -> int:
@@ -217,16 +235,26 @@ def still_waiting(db: sqlite3.Connection, records: Sequence[Pending]) -> list[Pe
 
 def foreign(db: sqlite3.Connection, grants: frozenset[str]) -> list[int]:
     """Return the analytics records made under none of *grants*."""
-    rows = db.execute("SELECT seq, grant_id FROM records WHERE layer = 'analytics'")
+    rows = db.execute("SELECT seq, grant_id FROM records WHERE layer <> 'base'")
     return [seq for seq, grant in rows if grant not in grants]
+
+
+def check_count(db: sqlite3.Connection) -> None:
+    """Look whether as many records can be found as were counted.
+
+    Raises:
+        DamagedError: There are more or fewer: some were lost with a page of the file.
+    """
+    if one(db, "SELECT count(*) FROM records") != totals(db)[1:2]:
+        raise DamagedError
 
 
 def rewrite(db: sqlite3.Connection, records: Sequence[Pending]) -> None:
     """Make the stored bytes of *records*, which are there, and whether they have left, what they are now."""
     for record in records:
         before = one(db, "SELECT length(body) FROM records WHERE seq = ?", (record.seq,), kinds=int)[0]
-        values = (record.body, record.has_left, record.seq)
-        db.execute("UPDATE records SET body = ?, has_left = ? WHERE seq = ?", values)
+        values = (record.body, record.has_left, _checksum(record), record.seq)
+        db.execute("UPDATE records SET body = ?, has_left = ?, checksum = ? WHERE seq = ?", values)
         if len(record.body) != before:
             db.execute("UPDATE totals SET bytes = bytes + ?", (len(record.body) - before,))
 
@@ -377,7 +405,7 @@ CREATE TABLE envelopes (id INTEGER PRIMARY KEY, data BLOB NOT NULL UNIQUE);
 CREATE TABLE records (
   seq INTEGER PRIMARY KEY, uid TEXT NOT NULL, layer TEXT NOT NULL, name TEXT NOT NULL, made_ns INTEGER NOT NULL,
   derived INTEGER NOT NULL, grant_id TEXT, not_before REAL NOT NULL DEFAULT 0, envelope INTEGER NOT NULL,
-  body BLOB NOT NULL, has_left INTEGER NOT NULL, chain TEXT, seen_ns INTEGER NOT NULL);
+  body BLOB NOT NULL, has_left INTEGER NOT NULL, chain TEXT, seen_ns INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE UNIQUE INDEX derived_uid ON records (uid) WHERE derived;
 CREATE INDEX chained ON records (chain, made_ns) WHERE chain IS NOT NULL;
 CREATE TABLE done (uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, chain TEXT, made_ns INTEGER NOT NULL);

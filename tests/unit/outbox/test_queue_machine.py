@@ -226,6 +226,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def the_ledger_is_closed(self) -> None:
         counts = self.outboxes[0].counts()
+        if len(self.waiting + self.spooled) > LIMITS.records or size_of(self.waiting + self.spooled) > LIMITS.bytes:
+            self.take_in()
         assert counts.accepted == counts.delivered + counts.rejected + counts.pending + sum(counts.dropped.values())
         assert (counts.accepted, counts.delivered, counts.rejected) == tuple(
             self.counts[name] + (len(self.spooled) if name == "accepted" else 0)

@@ -229,7 +229,7 @@ import os, pytest, notes
 
 def test_before(telemetry_sink):
     notes.telemetry.send_base_first_seen()
-    assert telemetry_sink.names == ["base_telemetry.first_seen"]
+    assert telemetry_sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
 
 @pytest.mark.telemetry_live
 def test_live():
@@ -240,7 +240,7 @@ def test_live():
 def test_after(telemetry_sink):
     assert os.environ["TELEMETRY_SDK_DISABLED"]
     notes.telemetry.send_base_first_seen()
-    assert telemetry_sink.names == ["base_telemetry.first_seen"]
+    assert telemetry_sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
 
 @pytest.mark.telemetry_live
 def test_last():
@@ -479,7 +479,7 @@ def test_a_run_within_a_run(run: Any) -> None:
             pytester.runpytest_inprocess("-q").assert_outcomes(passed=1)
             assert os.environ["TELEMETRY_SDK_DISABLED"]
             notes.telemetry.send_base_first_seen()
-            assert telemetry_sink.names == ["base_telemetry.first_seen"]
+            assert telemetry_sink.names == ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
     """
     passed(
         run(conftest='pytest_plugins = ["pytester"]', test_notes=test.replace('pytest_plugins = ["pytester"]', "")), 1

@@ -110,7 +110,7 @@ def test_memory_and_a_real_sink_get_the_same(make: Any, sink: SinkServer) -> Non
 
     assert captured.sink.requests == [request.body for request in sink.requests]
     assert captured.sink.records == [record for request in sink.requests for record in read_records(request.body)]
-    assert captured.sink.names == ["analytics.install", BASE[0], "timer.started"]
+    assert captured.sink.names == ["analytics.install", *BASE, "timer.started"]
 
 
 def test_a_line_of_a_file_sink_can_be_read(make: Any, tmp_path: Path) -> None:
