@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from telemetry_sdk.host import terminal
-from telemetry_sdk.host.arguments import text_of
+from telemetry_sdk.host.guard import text_of
 from telemetry_sdk.model import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.host.arguments import path_of
+from telemetry_sdk.host.guard import path_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:

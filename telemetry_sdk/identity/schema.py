@@ -6,7 +6,7 @@ import codecs
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 from telemetry_sdk.model import DAY_SECONDS
 
 if TYPE_CHECKING:

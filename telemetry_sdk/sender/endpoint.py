@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from telemetry_sdk.host.arguments import is_a, pairs_of, text_of
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_a, pairs_of, text_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from telemetry_sdk import ConfigError, Limits, Notice, Telemetry
 from telemetry_sdk.client import override
-from telemetry_sdk.host.arguments import number_of, pairs_of, path_of, text_of
+from telemetry_sdk.host.guard import number_of, pairs_of, path_of, text_of
 
 URL = "http://127.0.0.1:4318"
 

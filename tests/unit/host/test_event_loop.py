@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from telemetry_sdk.host.event_loop import LoopWarning, is_loop_running
+from telemetry_sdk.host.guard import LoopWarning, is_loop_running
 
 
 def test_a_loop_runs_in_its_thread_only() -> None:
@@ -31,7 +31,7 @@ def test_a_program_without_asyncio_does_not_get_it() -> None:
     """Asking does not import asyncio."""
     program = """
 import sys
-from telemetry_sdk.host.event_loop import LoopWarning, is_loop_running
+from telemetry_sdk.host.guard import LoopWarning, is_loop_running
 LoopWarning().check(5.0)
 print(is_loop_running(), "asyncio" in sys.modules)
 """
