@@ -28,10 +28,7 @@ def absolute(argument: object) -> str:
 def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os.PathLike[str] | None) -> Path | None:
     """Return the app's state directory: argument > ``<APP>_TELEMETRY_DIR`` > the platform's user data directory.
 
-    Creates nothing. None when there is no home to put it in.
-
-    Raises:
-        ConfigError: The argument is empty or not a path.
+    Creates nothing. None when there is no home to put it in. Raises as `absolute` does.
     """
     from pathlib import Path
 
