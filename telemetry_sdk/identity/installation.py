@@ -279,10 +279,15 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool, bytes | None]:
     return {"telemetry_enabled": False}, True, data
 
 
+class _ChangedError(StateError):
+    """The file is not the one that was read."""
+
+
 def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool) -> Mapping[str, object]:
     """Apply *change* to the file as it is now; the caller holds the lock. Begin anew if somebody else changed it.
 
-    *in_place* where there is no room for a second file, and over an editor who never rests: for a withdrawal.
+    *in_place* where there is no room for a second file, and over an editor who never rests: for a withdrawal. A kill
+    in the middle of that may leave a corrupt file, which counts as a no.
     """
     for left in reversed(range(_MOST_TRIES)):
         with contextlib.suppress(_ChangedError):
@@ -290,14 +295,9 @@ def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_
     raise StateError(f"{FILE_NAME} is being changed by another program")
 
 
-class _ChangedError(StateError):
-    """The file is not the one that was read."""
-
-
 def _try_to_rewrite(
     path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool, looks_again: bool
 ) -> Mapping[str, object]:
-    """Apply *change* once. Where there is no room, a kill may leave a corrupt file, which counts as a no."""
     raw, corrupt, data = _read_raw(path)
     changes = change(known(raw))
     schema = raw.get("schema", SCHEMA)

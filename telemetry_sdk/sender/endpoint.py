@@ -319,13 +319,7 @@ class Sink:
 
 
 class Settings(NamedTuple):
-    """What `resolve` found.
-
-    Attributes:
-        sink: The sink, or None.
-        problem: Why there is none although something was set; empty otherwise.
-        notes: Remarks for `status()`: settings that were seen and not used.
-    """
+    """What `resolve` found: the sink, or why there is none although something was set; and what was set in vain."""
 
     sink: Sink | None = None
     problem: str = ""

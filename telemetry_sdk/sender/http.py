@@ -99,14 +99,11 @@ class HttpSender:
         if line is not None and line.is_own:
             line.close()
 
-    def route(self) -> tuple[str, str]:
-        """Return the proxy a request would take and the file or directory of CAs it would trust; sends nothing.
-
-        The proxy is a URL that may carry credentials; empty when there is none.
-        """
+    def proxy(self) -> str:
+        """Return the proxy a request would take, a URL that may carry credentials, or nothing; sends nothing."""
         _load_requests()
         with contextlib.closing(_Line(self._sink)) as line:
-            return line.route()
+            return line.proxy()
 
 
 @functools.cache
@@ -194,14 +191,11 @@ class _Line:
         with contextlib.closing(response):
             return _answer(response, time.monotonic() + timeout)
 
-    def route(self) -> tuple[str, str]:
-        import requests
+    def proxy(self) -> str:
+        from requests.utils import select_proxy
 
-        url, trusted = self._sink.url, self._sink.ca_file or True
-        chosen = self._session.merge_environment_settings(url, {}, None, trusted, None)
-        proxy = requests.utils.select_proxy(url, chosen["proxies"])
-        bundle = chosen["verify"]
-        return proxy or "", bundle if isinstance(bundle, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+        chosen = self._session.merge_environment_settings(self._sink.url, {}, None, None, None)
+        return select_proxy(self._sink.url, chosen["proxies"]) or ""
 
     def attach(self, connection: Any, *, is_reused: bool) -> None:
         """Remember the connection that is about to write a request."""
