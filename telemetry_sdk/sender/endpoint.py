@@ -264,14 +264,13 @@ def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
         specific = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}", "").strip()
         return specific or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
 
-    options: dict[str, object] = {"compress": option("COMPRESSION").lower() != "none"}
-    if _MILLISECONDS.fullmatch(option("TIMEOUT")) and int(option("TIMEOUT")) > 0:
-        options["timeout"] = int(option("TIMEOUT")) / 1000
-    if option("CERTIFICATE"):
-        options["ca_file"] = option("CERTIFICATE")
-    if option("CLIENT_CERTIFICATE") and option("CLIENT_KEY"):
-        options["client_cert"] = (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
-    return options
+    milliseconds, pair = option("TIMEOUT"), (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
+    return {
+        "compress": option("COMPRESSION").lower() != "none",
+        "timeout": (int(milliseconds) / 1000 or None) if _MILLISECONDS.fullmatch(milliseconds) else None,
+        "ca_file": option("CERTIFICATE") or None,
+        "client_cert": pair if all(pair) else None,
+    }
 
 
 class Sink:
