@@ -22,7 +22,7 @@ from telemetry_sdk.analytics.values import (
     safe_text,
     shown,
 )
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
 
 if TYPE_CHECKING:

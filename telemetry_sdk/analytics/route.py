@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 PLACEHOLDER: Final = "{id}"
 

@@ -35,7 +35,7 @@ from uuid import UUID
 
 from telemetry_sdk.analytics.scrub import CUT_MARK, LONGEST_TEXT, REMOVED, Tally
 from telemetry_sdk.analytics.scrub.names import NO_RULE
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,14 +7,12 @@ host are looked at by `own_words` alone, so that the scrubber can remove them fr
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -23,15 +21,9 @@ if TYPE_CHECKING:
 # The values of OpenTelemetry's os.type and host.arch; what is not listed is passed on in lower case.
 _PLATFORMS: Final = {"sunos": "solaris", "cygwin": "windows", "msys": "windows", "hp-ux": "hpux"}
 _ARCHITECTURES: Final = {
-    "x86_64": "amd64",
-    "amd64": "amd64",
-    "aarch64": "arm64",
-    "arm64": "arm64",
-    "i386": "x86",
-    "i486": "x86",
-    "i586": "x86",
-    "i686": "x86",
-    "x86": "x86",
+    **dict.fromkeys(("x86_64", "amd64"), "amd64"),
+    **dict.fromkeys(("aarch64", "arm64"), "arm64"),
+    **dict.fromkeys(("i386", "i486", "i586", "i686", "x86"), "x86"),
     "ppc64le": "ppc64",
     "ppc": "ppc32",
 }
@@ -40,20 +32,8 @@ _VERSION: Final = lazy(r"\d+(?:\.\d+){0,3}")
 _LOCALE: Final = lazy(r"([A-Za-z]{2,3})(?:[_-][A-Za-z]{4})?(?:[_-]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
 _ZONE: Final = lazy(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 _CI_VARIABLES: Final = (
-    "CI",
-    "CONTINUOUS_INTEGRATION",
-    "GITHUB_ACTIONS",
-    "GITLAB_CI",
-    "BUILDKITE",
-    "CIRCLECI",
-    "TRAVIS",
-    "APPVEYOR",
-    "TF_BUILD",
-    "TEAMCITY_VERSION",
-    "JENKINS_URL",
-    "BITBUCKET_BUILD_NUMBER",
-    "CODEBUILD_BUILD_ID",
-    "DRONE",
+    *("CI", "CONTINUOUS_INTEGRATION", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "TRAVIS", "APPVEYOR"),
+    *("TF_BUILD", "TEAMCITY_VERSION", "JENKINS_URL", "BITBUCKET_BUILD_NUMBER", "CODEBUILD_BUILD_ID", "DRONE"),
     "CIRRUS_CI",
 )
 _USER_VARIABLES: Final = ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
@@ -65,11 +45,8 @@ _NO: Final = frozenset({"", "0", "false", "no", "off"})
 def detect(environ: Mapping[str, str], deployment_type: str | None = None) -> Facts:
     """Return the platform's facts; each one that cannot be found out is ``"unknown"``.
 
-    Costs a few milliseconds once per process, for tzlocal; never raises and starts no process.
-
-    Args:
-        environ: The environment.
-        deployment_type: The host's own word for it, instead of the detected one.
+    Costs a few milliseconds once per process, for tzlocal; never raises and starts no process. *deployment_type* is
+    the host's own word for it, instead of the detected one.
     """
     return Facts(
         platform=_platform(),
@@ -90,12 +67,16 @@ def _ask(question: Callable[[], object]) -> str:
 
 
 def _platform() -> str:
+    import platform
+
     name = _ask(platform.system).lower()
     name = re.sub(r"[-_]?(nt)?[-_.\d]+.*$", "", name) if name.startswith(("cygwin", "msys")) else name
     return _word(_PLATFORMS.get(name, name))
 
 
 def _os_version() -> str:
+    import platform
+
     system = _ask(platform.system)
     text = _ask(platform.release)
     if system == "Darwin":
@@ -107,6 +88,8 @@ def _os_version() -> str:
 
 
 def _architecture() -> str:
+    import platform
+
     machine = _ask(platform.machine).lower()
     if machine.startswith("armv") and machine not in ("armv8", "armv8l"):
         return "arm32"
@@ -151,37 +134,30 @@ def _zone_name() -> str | None:
         return tzlocal.get_localzone_name()
 
 
-def detect_deployment(environ: Mapping[str, str], root: str = "/") -> str:
+def detect_deployment(environ: Mapping[str, str], root: str = "") -> str:
     """Return how the program is run: the first that fits of ci, kubernetes, podman, docker, wsl, frozen, native.
 
-    *root* stands for the root directory, for tests.
+    *root* stands before the paths that are looked at, for tests.
     """
     if any(environ.get(name, "").strip().lower() not in _NO for name in _CI_VARIABLES):
         return "ci"
-    base = Path(root)
-    if environ.get("KUBERNETES_SERVICE_HOST") or _exists(base / "var/run/secrets/kubernetes.io"):
+    if environ.get("KUBERNETES_SERVICE_HOST") or os.path.exists(f"{root}/var/run/secrets/kubernetes.io"):
         return "kubernetes"
-    if environ.get("container") == "podman" or _exists(base / "run/.containerenv"):
+    if environ.get("container") == "podman" or os.path.exists(f"{root}/run/.containerenv"):
         return "podman"
-    if _exists(base / ".dockerenv") or environ.get("container") == "docker":
+    if os.path.exists(f"{root}/.dockerenv") or environ.get("container") == "docker":
         return "docker"
-    if environ.get("WSL_DISTRO_NAME") or environ.get("WSL_INTEROP") or _kernel_is_wsl(base):
+    if environ.get("WSL_DISTRO_NAME") or environ.get("WSL_INTEROP") or _kernel_is_wsl(root):
         return "wsl"
     if getattr(sys, "frozen", False) or hasattr(sys.modules.get("__main__"), "__compiled__"):
         return "frozen"
     return "native"
 
 
-def _exists(path: Path) -> bool:
+def _kernel_is_wsl(root: str) -> bool:
     try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _kernel_is_wsl(base: Path) -> bool:
-    try:
-        return "microsoft" in (base / "proc/sys/kernel/osrelease").read_text("ascii", "replace").lower()
+        with open(f"{root}/proc/sys/kernel/osrelease", encoding="ascii", errors="replace") as file:
+            return "microsoft" in file.read().lower()
     except OSError:
         return False
 

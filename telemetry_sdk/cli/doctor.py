@@ -227,7 +227,7 @@ def _request(engine: Engine, decision: Decision, *, ask: bool) -> list[Check]:
     if why or not ask:
         return [Check("request", SKIPPED, f"not made: {why}" if ask else "not made, as you asked")]
     sender, checks = HttpSender(sink), []
-    if proxy := sender.route()[0]:
+    if proxy := sender.proxy():
         via = urlsplit(proxy if "//" in proxy else f"//{proxy}")
         checks = [Check("proxy", GOOD, f"{via.hostname}{f':{via.port}' if via.port else ''}")]
     answer = _answer(sender, engine.session.gate.right, engine.config.timeout)

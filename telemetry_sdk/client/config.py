@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from telemetry_sdk.host.arguments import is_a, number_of, text_of
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_a, number_of, text_of
 from telemetry_sdk.model import NANOSECONDS, ConfigError, Limits
 
 if TYPE_CHECKING:

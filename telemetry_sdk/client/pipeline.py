@@ -10,8 +10,7 @@ from telemetry_sdk.analytics.scrub import Scrubber
 from telemetry_sdk.analytics.values import is_reserved
 from telemetry_sdk.base_payload import platform
 from telemetry_sdk.delivery.retry import STOPPED
-from telemetry_sdk.host.event_loop import LoopWarning
-from telemetry_sdk.host.guard import guarded
+from telemetry_sdk.host.guard import LoopWarning, guarded
 from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
 from telemetry_sdk.model import (
     HEARTBEAT,

@@ -16,8 +16,7 @@ from telemetry_sdk.delivery.config import make_config
 from telemetry_sdk.delivery.deliver import Delivery, Tally
 from telemetry_sdk.host.files import ProcessLock
 from telemetry_sdk.identity.directory import locate
-from telemetry_sdk.identity.installation import Installation
-from telemetry_sdk.identity.progress import ProgressFile
+from telemetry_sdk.identity.installation import Installation, ProgressFile
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, timestamp
 from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import Outbox

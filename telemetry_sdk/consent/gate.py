@@ -21,15 +21,10 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Says what may leave now. Looks at the state file only when no switch says OFF already.
+    """Says what may leave now: to the sink, or with *to_log* to standard error.
 
-    Args:
-        environ: The environment, looked at for every decision.
-        prefix: Prefix of the app's variables.
-        installation: The state file, opened when first needed.
-        has_sink: Whether a usable sink is configured.
-        notice_version: Version of the first-run notice that must have been shown, or None.
-        to_log: Whether this is about what goes to standard error.
+    *environ* is looked at for every decision, the state file only when no switch says OFF already; *installation*
+    opens it. *notice_version* is that of the first-run notice that must have been shown, or None.
     """
 
     def __init__(
@@ -44,65 +39,66 @@ class Gate:
     ) -> None:
         self._look = environ.get
         self._prefix = prefix
-        self._installation = installation
-        self._switches = policy.Inputs(sink=has_sink, to_log=to_log)
-        self._notice_version = notice_version
         self._names = policy.switch_names(prefix)
+        self._fixed = policy.Inputs(sink=has_sink, to_log=to_log)
+        self._notice_version = notice_version
+        self._read_state: Callable[[], State] = lambda: self._open(installation())
         # What was asked and the answer, each replaced as one: threads share them without a lock.
         self._off: tuple[str, str | None, Decision] | None = None
-        self._by_switches: tuple[object, Decision] | None = None
-        self._by_state: tuple[object, State, Decision] | None = None
+        self._by_words: tuple[object, Inputs, Decision | None] = (None, self._fixed, None)
+        self._by_state: tuple[Inputs, State, Decision] | None = None
         self._hold = ""
         self._warned = False
 
-    def inputs(self) -> Inputs:
-        """Return the switches as they are now; the state file is not looked at."""
-        return self._inputs(self._words())
-
-    def _words(self) -> tuple[str | None, ...]:
-        return tuple(map(self._look, self._names))
-
-    def _inputs(self, words: tuple[str | None, ...]) -> Inputs:
-        found = {name: word for name, word in zip(self._names, words, strict=True) if word is not None}
-        do_not_track, app_switch, sdk_disabled = policy.read_switches(found, self._prefix)
-        return self._switches._replace(
-            do_not_track=do_not_track,
-            app_switch=app_switch,
-            sdk_disabled=sdk_disabled,
-            every_program=found.get("TELEMETRY_SDK_DISABLED", "").strip().lower(),
-        )
-
     def right(self) -> Decision:
         """Return what may leave now. Costs a look at four variables and one ``stat`` while nothing changed."""
-        if off := self.known_off():
+        if self._off is not None and (off := self.known_off()):
             return off
-        words = self._words()
-        switched = self._by_switches
-        if switched is None or switched[0] != words:
-            switched = self._by_switches = (words, self._decide_by(words))
-        if switched[1].level is Level.OFF:
-            return switched[1]
-        state = self._installation().read()
+        words = tuple(map(self._look, self._names))
+        switched = self._by_words
+        if switched[0] != words:
+            switched = self._by_words = self._decide_by(words)
+        _, inputs, off = switched
+        if off is not None:
+            return off
+        state = self._read_state()
         decided = self._by_state
-        if decided is None or decided[0] != words or decided[1] is not state:
-            decided = self._by_state = (words, state, self._decide(words, state))
+        if decided is None or decided[0] is not inputs or decided[1] is not state:
+            decided = self._by_state = (inputs, state, self._decide(inputs, state))
         return decided[2]._replace(hold=self._hold) if self._hold else decided[2]
+
+    def _open(self, installation: Installation) -> State:
+        self._read_state = installation.read
+        return installation.read()
 
     def known_off(self) -> Decision | None:
         """Return the decision while the switch that said OFF last still has the same word; no other can raise it."""
         off = self._off
         return off[2] if off is not None and self._look(off[0]) == off[1] else None
 
-    def _decide_by(self, words: tuple[str | None, ...]) -> Decision:
+    def inputs(self) -> Inputs:
+        """Return the switches as they are now; the state file is not looked at."""
+        return self._inputs(tuple(map(self._look, self._names)))
+
+    def _inputs(self, words: tuple[str | None, ...]) -> Inputs:
+        do_not_track, app_switch, sdk_disabled, every_program = ((word or "").strip().lower() for word in words)
+        return self._fixed._replace(
+            do_not_track=do_not_track, app_switch=app_switch, sdk_disabled=sdk_disabled, every_program=every_program
+        )
+
+    def _decide_by(self, words: tuple[str | None, ...]) -> tuple[object, Inputs, Decision | None]:
+        """Return *words*, what they say, and the decision where they leave none to the stored consent."""
         inputs = self._inputs(words)
         decision = policy.decide(inputs, prefix=self._prefix)
         if policy.is_switched_off(inputs):
             self._off = (decision.decided_by, words[self._names.index(decision.decided_by)], decision)
-            self._warn_of_unknown_switch(inputs)
-        return decision
+            if not self._warned and not policy.is_known_switch(inputs.app_switch):
+                self._warned = True
+                logger().warning("%s_TELEMETRY has an unknown value, which counts as off", self._prefix)
+        return words, inputs, decision if decision.level is Level.OFF else None
 
-    def _decide(self, words: tuple[str | None, ...], state: State) -> Decision:
-        inputs = self._inputs(words)._replace(
+    def _decide(self, inputs: Inputs, state: State) -> Decision:
+        inputs = inputs._replace(
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
             readable=state.is_readable,
@@ -121,8 +117,3 @@ class Gate:
     def is_switched_off(self) -> bool:
         """Tell whether a switch says OFF, not the lack of a sink: then nothing may be read or written either."""
         return policy.is_switched_off(self.inputs())
-
-    def _warn_of_unknown_switch(self, inputs: Inputs) -> None:
-        if not self._warned and not policy.is_known_switch(inputs.app_switch):
-            self._warned = True
-            logger().warning("%s_TELEMETRY has an unknown value, which counts as off", self._prefix)

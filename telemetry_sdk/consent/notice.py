@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from telemetry_sdk.host import terminal
-from telemetry_sdk.host.arguments import text_of
+from telemetry_sdk.host.guard import text_of
 from telemetry_sdk.model import ConfigError
 
 
@@ -50,13 +50,7 @@ class Notice:
         return terminal.write(self.text(app=app, sink=sink, variable=variable))
 
     def text(self, *, app: str, sink: str, variable: str) -> str:
-        """Return the notice: at most five lines, each ended.
-
-        Args:
-            app: The program's name.
-            sink: Host of the sink.
-            variable: Name of the app's switch.
-        """
+        """Return the notice of *app*, three lines: *sink* is its host, *variable* the app's switch."""
         return (
             f"{app} counts installs: version, platform, language and a random id, sent to {sink}.\n"
             "Detailed usage is sent only if you agree to it. Nothing has been sent yet, nor will be during this run.\n"

@@ -20,33 +20,27 @@ go to standard error and to no sink.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from telemetry_sdk.model import OPERATOR_GRANT, Decision, Level
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _NOT_TRACKING: Final = frozenset({"", "0", "false", "no", "off"})
 _OFF_WORDS: Final = frozenset({"off", "0", "false", "no", "disabled"})
-_NEUTRAL_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled"})
-_KNOWN_WORDS: Final = _OFF_WORDS | _NEUTRAL_WORDS | {"base", "full", "log"}
+_OTHER_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled", "base", "full", "log"})
 
 
 class Inputs(NamedTuple):
-    """Everything the decision depends on. The switches are as `read_switches` returns them.
+    """Everything the decision depends on. The switches' words are stripped and in lower case; empty is not set.
 
     Attributes:
-        do_not_track: ``DO_NOT_TRACK``, or empty.
-        app_switch: ``<APP>_TELEMETRY``, or empty.
-        sdk_disabled: ``OTEL_SDK_DISABLED``, or empty.
+        do_not_track: The word of ``DO_NOT_TRACK``; the next two: of ``<APP>_TELEMETRY`` and ``OTEL_SDK_DISABLED``.
         sink: Whether a usable sink is configured.
         consent: The stored consent; None while the user has not decided or the file cannot be read.
-        consent_id: The stored consent's identity (the moment it was given), or None.
-        readable: Whether the stored consent could be read; if not, it may be either.
+        consent_id: The moment it was given, which names it.
+        readable: Whether it could be read; if not, it may be either.
         notice_due: Whether the first-run notice was asked for and not shown yet.
         to_log: Whether this is about what goes to standard error under ``<APP>_TELEMETRY=log``, not to the sink.
-        every_program: ``TELEMETRY_SDK_DISABLED``, or empty.
+        every_program: The word of ``TELEMETRY_SDK_DISABLED``.
     """
 
     do_not_track: str = ""
@@ -67,18 +61,9 @@ def switch_prefix(app: str) -> str:
     return f"_{prefix}" if prefix[:1].isdigit() else prefix
 
 
-def switch_names(prefix: str) -> tuple[str, ...]:
-    """Return the names of the variables that switch: those of `read_switches`, then TELEMETRY_SDK_DISABLED."""
+def switch_names(prefix: str) -> tuple[str, str, str, str]:
+    """Return the names of the variables that switch."""
     return ("DO_NOT_TRACK", f"{prefix}_TELEMETRY", "OTEL_SDK_DISABLED", "TELEMETRY_SDK_DISABLED")
-
-
-def read_switches(environ: Mapping[str, str], prefix: str) -> tuple[str, str, str]:
-    """Return DO_NOT_TRACK, <APP>_TELEMETRY and OTEL_SDK_DISABLED, stripped and in lower case."""
-    return (
-        environ.get("DO_NOT_TRACK", "").strip().lower(),
-        environ.get(f"{prefix}_TELEMETRY", "").strip().lower(),
-        environ.get("OTEL_SDK_DISABLED", "").strip().lower(),
-    )
 
 
 def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
@@ -103,18 +88,18 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
         return Decision(Level.BASE, "consent", "the stored consent cannot be read, which counts as no for now")
     if inputs.consent:
         return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
-    if inputs.consent is None:
-        return Decision(Level.BASE, "consent", "the user has not agreed to detailed analytics", destroys_others=True)
-    return Decision(Level.BASE, "consent", "the user declined detailed analytics", destroys_others=True)
+    said = "has not agreed to" if inputs.consent is None else "declined"
+    return Decision(Level.BASE, "consent", f"the user {said} detailed analytics", destroys_others=True)
 
 
 def _switched_off(inputs: Inputs, variable: str) -> Decision | None:
-    switch = inputs.app_switch
-    if name := _forbidding(inputs):
-        return Decision(Level.OFF, name, f"{name} is set")
-    if switch in _OFF_WORDS:
+    words = {"DO_NOT_TRACK": inputs.do_not_track, "TELEMETRY_SDK_DISABLED": inputs.every_program}
+    for name, word in words.items():
+        if word not in _NOT_TRACKING:
+            return Decision(Level.OFF, name, f"{name} is set")
+    if inputs.app_switch in _OFF_WORDS:
         return Decision(Level.OFF, variable, f"{variable} turns telemetry off")
-    if not is_known_switch(switch):
+    if not is_known_switch(inputs.app_switch):
         return Decision(Level.OFF, variable, f"{variable} has an unknown value, which counts as off")
     if inputs.sdk_disabled == "true":
         return Decision(Level.OFF, "OTEL_SDK_DISABLED", "OTEL_SDK_DISABLED is true")
@@ -126,11 +111,6 @@ def is_switched_off(inputs: Inputs) -> bool:
     return _switched_off(inputs, "") is not None
 
 
-def _forbidding(inputs: Inputs) -> str:
-    words = {"DO_NOT_TRACK": inputs.do_not_track, "TELEMETRY_SDK_DISABLED": inputs.every_program}
-    return next((name for name, word in words.items() if word not in _NOT_TRACKING), "")
-
-
 def is_known_switch(value: str) -> bool:
     """Tell whether a (lower-case) value of ``<APP>_TELEMETRY`` is one of the documented words."""
-    return value in _KNOWN_WORDS
+    return value in _OFF_WORDS or value in _OTHER_WORDS

@@ -26,12 +26,9 @@ class ConsentStore:
         self._lock = threading.RLock()
 
     def record(self, *, enabled: bool, now_ns: int, catalog: Catalog | None = None) -> bool:
-        """Store the decision and the version of the catalogue it is about; an unchanged one keeps its date.
+        """Store the decision and the version of the catalogue it is about; whether it is on disk, not only held here.
 
-        A repeated yes to an older catalogue takes nothing back.
-
-        Returns:
-            Whether it is on disk. If not, it holds for this process only.
+        An unchanged one keeps its date, and a repeated yes to an older catalogue takes nothing back.
         """
 
         def decide(state: State) -> dict[str, object]:

@@ -1,9 +1,15 @@
-"""The one place where our own bugs are kept out of the host program."""
+"""What stands between the host and us: no bug of ours gets out, no odd object of the host's does harm in here.
+
+An integrator's object may lie about its class, and may raise when it is compared, counted or read. So its real type
+alone is asked, and unbound methods of the built-in types read it.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeGuard, TypeVar
 
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import InvalidEventError
@@ -53,3 +59,67 @@ def guarded(
         return call
 
     return decorate
+
+
+def is_loop_running() -> bool:
+    """Tell whether this thread runs an event loop now: whoever waits here holds up all of its tasks."""
+    asyncio = sys.modules.get("asyncio.events")  # not imported: a program without it has no loop
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class LoopWarning:
+    """Warns once, for each object, that a call waits for the sink within an event loop."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def check(self, timeout: float) -> None:
+        """Log a warning if this thread runs an event loop, for the first time only. *timeout* is the longest wait."""
+        if not self._said and is_loop_running():
+            self._said = True
+            logger().warning(
+                'delivery="sync" within a running event loop blocks it for up to %g seconds: use delivery="background"',
+                timeout,
+            )
+
+
+def is_a(value: object, kind: type) -> TypeGuard[Any]:
+    """Tell whether *value* is of *kind*, without asking it."""
+    return issubclass(type(value), kind)
+
+
+def text_of(value: object) -> str | None:
+    """Return *value* as a plain string; None if it is no text."""
+    return str.__str__(value) if is_a(value, str) else None
+
+
+def number_of(value: object) -> float | None:
+    """Return *value* as a plain int or float; None if it is neither."""
+    if is_a(value, int) and not is_a(value, bool):
+        return int.__index__(value)
+    return float.__float__(value) if is_a(value, float) else None
+
+
+def pairs_of(value: object) -> list[tuple[object, object]] | None:
+    """Return the pairs of a mapping; None if it is none, or cannot be read."""
+    if not is_a(value, Mapping):
+        return None
+    try:
+        return [(key, item) for key, item in value.items()]
+    except Exception:  # noqa: BLE001 - an integrator's mapping may raise anything
+        return None
+
+
+def path_of(value: object) -> str:
+    """Return a path, given as text or a `pathlib.Path`, as plain text; empty, which is no path, if it is none."""
+    convert = getattr(type(value), "__fspath__", None)
+    try:
+        return text_of(convert(value) if convert else value) or ""
+    except Exception:  # noqa: BLE001 - so may its path
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.host.arguments import path_of
+from telemetry_sdk.host.guard import path_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def absolute(argument: object) -> str:
 def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os.PathLike[str] | None) -> Path | None:
     """Return the app's state directory: argument > ``<APP>_TELEMETRY_DIR`` > the platform's user data directory.
 
-    Creates nothing. None when there is no home to put it in.
-
-    Raises:
-        ConfigError: The argument is empty or not a path.
+    Creates nothing. None when there is no home to put it in. Raises as `absolute` does.
     """
     from pathlib import Path
 

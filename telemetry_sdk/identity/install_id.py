@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from telemetry_sdk.model import DAY_SECONDS, timestamp
 
@@ -15,13 +14,7 @@ if TYPE_CHECKING:
 
 
 class Identity(NamedTuple):
-    """The identity of this install.
-
-    Attributes:
-        install_id: A random UUID4.
-        first_seen_at: When it was made, RFC 3339 UTC.
-        heartbeat_phase_s: This install's moment of the day for heartbeats, seconds after midnight UTC.
-    """
+    """The identity of this install; the fields are those of `State`, and all there."""
 
     install_id: str
     first_seen_at: str
@@ -38,23 +31,18 @@ def known_identity(state: State) -> Identity | None:
 def ensure_identity(
     installation: Installation, *, now_ns: int, new_id: Callable[[], str], draw: Callable[[], float]
 ) -> Identity | None:
-    """Return the identity, making it if there is none.
+    """Return the identity, made if there is none; None when it cannot be kept: new ids would inflate the count.
 
     Any number of processes may call this at one moment; all get the same one. Call it only when base telemetry is
     allowed: nobody who opted out gets an id.
-
-    Returns:
-        The identity, or None when it cannot be kept: an id that is new at each start would inflate the count.
     """
     identity = known_identity(installation.read())
     if identity is not None or not installation.check_writable():
         return identity
 
     def complete(state: State) -> dict[str, object]:
-        changes: dict[str, object] = {}
-        if state.install_id is None:
-            changes = {"install_id": new_id(), "first_seen_at": timestamp(now_ns)}
-        elif state.first_seen_at is None:
+        changes: dict[str, object] = {} if state.install_id else {"install_id": new_id()}
+        if changes or state.first_seen_at is None:
             changes["first_seen_at"] = timestamp(now_ns)
         if state.heartbeat_phase_s is None:
             # Cut, not rounded: the end of the day is no moment of it.
@@ -67,6 +55,7 @@ def ensure_identity(
 def derived_uid(install_id: str, what: str) -> str:
     """Return the uid that *what* has for this install, the same in every process: a UUID version 5 (RFC 9562)."""
     import hashlib
+    from uuid import UUID
 
     digest = hashlib.sha1(UUID(install_id).bytes + what.encode(), usedforsecurity=False).digest()
     return str(UUID(bytes=digest[:16], version=5))

@@ -1,7 +1,7 @@
 """installation.json: who this install is and what the user decided, shared by all processes and readable by people.
 
 It is written only when an id or a secret is made, the user decides, or a notice was shown. What the program itself did
-is `progress`'s.
+lies beside it in progress.json, so that no bookkeeping writes a decision.
 
 Rules:
 
@@ -19,9 +19,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.host.files import (
     LockTimeoutError,
@@ -32,15 +33,17 @@ from telemetry_sdk.host.files import (
     replace_file,
     sync_file,
 )
-from telemetry_sdk.identity.schema import SCHEMA, State, known, parse, serialize
-from telemetry_sdk.identity.state_file import LARGEST, LOCK_WAIT, content_of, is_as_read, seen_of, sweep
+from telemetry_sdk.identity.schema import SCHEMA, Progress, State, known, known_progress, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
 FILE_NAME: Final = "installation.json"
+PROGRESS_NAME: Final = "progress.json"
+LOCK_WAIT: Final = 1.0
 _LOCK_AVOIDED_S: Final = 10.0
+_LARGEST: Final = 1024 * 1024
 _MOST_TRIES: Final = 5
 
 _FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -64,16 +67,16 @@ class Installation:
         self.problem = "" if directory else "there is no home directory to keep state in"
         # As text: joining and converting a Path costs more than the look at the file, and that is made in every call.
         self._file = str(directory / FILE_NAME) if directory else ""
-        self._overlay: dict[str, object] = {}
+        self._overlay: dict[str, Any] = {}
         self._avoid_lock_until = 0.0
-        # What was read, and the file's signature then. Replaced as one, without a lock: a reader may be interrupted by
-        # a signal handler that reads too, or hold up a thread that reads inside a transaction.
+        # What tells the file that was read from a changed one, and what it said. Replaced as one, without a lock: a
+        # reader may be interrupted by a signal handler that reads too, or hold up a thread inside a transaction.
         self._seen: tuple[object, State] = (None, State())
 
     @property
     def exists(self) -> bool:
         """Whether the file is there."""
-        return self.directory is not None and os.path.exists(self.directory / FILE_NAME)
+        return os.path.exists(self._file)
 
     def has_directory(self) -> bool:
         """Tell whether the state directory is there."""
@@ -81,10 +84,8 @@ class Installation:
 
     def check_writable(self) -> bool:
         """Create the directory if need be and tell whether state can be kept there; `problem` says why not."""
-        if self._read_only:
-            return True
-        if self.directory is None:
-            return False
+        if self._read_only or self.directory is None:
+            return self._read_only
         try:
             prepare_directory(self.directory)
         except StateError as error:
@@ -98,28 +99,37 @@ class Installation:
         Costs one ``stat`` while nothing changed. Never raises: a file that cannot be read reads as a no.
         """
         on_disk = self._read_disk()
-        return on_disk._replace(**self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
+        return on_disk._replace(**self._overlay) if self._overlay else on_disk
 
     @property
     def newest(self) -> State:
         """The state as it was read last, without a look at the file: for a call that has just read it."""
         state = self._seen[1]
-        return state._replace(**self._overlay) if self._overlay else state  # type: ignore[arg-type]
+        return state._replace(**self._overlay) if self._overlay else state
 
     def _read_disk(self) -> State:
-        if self.directory is None:
-            return State()
-        signature = _signature(self._file)
+        try:
+            found = os.stat(self._file)
+        except OSError:
+            return self._read_anew(None)
+        # The time of change too: some editors and copies set the time of modification back to an old one.
+        signature = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
         seen, state = self._seen
-        if signature is None or signature != seen:
-            try:
-                raw = _read_raw(self.directory / FILE_NAME)[0]
-            except OSError:
-                # Not remembered: what is in the way may pass without a change to the file.
-                return State(is_readable=False)
-            before, state = state, known(raw)
-            self._yield_to_disk(before, state)
-            self._seen = (signature, state)
+        return state if signature == seen else self._read_anew(signature)
+
+    def _read_anew(self, signature: tuple[int, ...] | None) -> State:
+        before = self._seen[1]
+        if self.directory is None:
+            return before
+        is_settled = signature is not None and not _is_fresh(*signature[:2])
+        try:
+            state = known(_read_raw(self.directory / FILE_NAME)[0])
+        except OSError:
+            # Not remembered: what is in the way may pass without a change to the file.
+            return State(is_readable=False)
+        if state.telemetry_enabled is not before.telemetry_enabled and self._overlay.get("telemetry_enabled"):
+            self._forget(_CONSENT_KEYS)  # what somebody decided on disk ends a yes that holds for this process only
+        self._seen = (signature if is_settled else None, state)
         return state
 
     def is_kept(self, key: str) -> bool:
@@ -146,23 +156,22 @@ class Installation:
             return self._hold_here(change, self.read()) if hold_here or self._read_only else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
         on_disk = self._read_disk()
-        before = on_disk._replace(**self._overlay) if self._overlay else on_disk  # type: ignore[arg-type]
+        before = on_disk._replace(**self._overlay)
         if not self._overlay and not change(before):
             return before
         checked = partial(_without_late_yes, on_disk)
+        path = self.directory / FILE_NAME
         try:
             prepare_directory(self.directory)
             with self._locked(self.directory, must_lock=must_lock) as locked:
                 if locked:
-                    sweep(self.directory / FILE_NAME)
-                changes = _rewrite(
-                    self.directory / FILE_NAME, lambda state: checked(state, change(state)), in_place=not must_lock
-                )
-            if not locked:
-                self.problem = "installation.json was written without its lock"
-                return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
-            self.problem = ""
-            return self._settle(change, changes)
+                    _sweep(path)
+                changes = _rewrite(path, lambda state: checked(state, change(state)), in_place=not must_lock)
+            if locked:
+                self.problem = ""
+                return self._settle(change, changes)
+            self.problem = "installation.json was written without its lock"
+            return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
         except StateError as error:
             self.problem = str(error)
         except OSError as error:
@@ -172,11 +181,7 @@ class Installation:
         return self._hold_here(lambda it: checked(self._read_disk(), change(it)), state) if hold_here else self.read()
 
     def erase(self, *, declined: bool) -> bool:
-        """Delete the file and every copy that was set aside; of it all, only a no of the user stays.
-
-        Returns:
-            Whether all of it is gone.
-        """
+        """Delete the file and every copy that was set aside, and tell whether all is gone; only a no stays."""
         self._overlay = {}
         if self.directory is None or self._read_only:
             return True
@@ -224,32 +229,11 @@ class Installation:
         gone = {*keys, *_CONSENT_KEYS} if "telemetry_enabled" in keys else keys
         self._overlay = {key: value for key, value in self._overlay.items() if key not in gone}
 
-    def _yield_to_disk(self, before: State, now: State) -> None:
-        """Let a decision somebody made on disk end a consent that holds for this process only."""
-        if now.telemetry_enabled is not before.telemetry_enabled and self._overlay.get("telemetry_enabled"):
-            self._forget(_CONSENT_KEYS)
 
-
-def _signature(path: str) -> object:
-    """Return what identifies the file's content, or None when a change could still hide behind it."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    # The time of change too: some editors and copies set the time of modification back to an old one.
-    written, changed = found.st_mtime_ns, found.st_ctime_ns
+def _is_fresh(*stamps: int) -> bool:
+    """Tell whether a change could still hide behind one of the *stamps* of a file that is about to be read."""
     now = time.time_ns()
-    # Most files are older than any clock's tick, which takes no further look.
-    is_old = now - written > _COARSE_TICK_NS < now - changed
-    if not is_old and (_is_fresh(now - written, written) or _is_fresh(now - changed, changed)):
-        return None
-    return (written, changed, found.st_size, found.st_ino)
-
-
-def _is_fresh(age: int, stamp: int) -> bool:
-    return -_COARSE_TICK_NS < age < _COARSE_TICK_NS and (
-        abs(age) < (_FINE_TICK_NS if stamp % 1_000_000_000 else _COARSE_TICK_NS)
-    )
+    return any(abs(now - stamp) < (_FINE_TICK_NS if stamp % 1_000_000_000 else _COARSE_TICK_NS) for stamp in stamps)
 
 
 def _without_late_yes(before: State, now: State, changes: Mapping[str, object]) -> Mapping[str, object]:
@@ -260,32 +244,50 @@ def _without_late_yes(before: State, now: State, changes: Mapping[str, object]) 
     return {key: value for key, value in changes.items() if key not in _CONSENT_KEYS}
 
 
+def _content_of(path: Path) -> bytes | None:
+    """Return what a regular file holds, cut at the limit; None where there is none, nothing of what is no such file."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return b""
+    with open(descriptor, "rb") as file:
+        return file.read(_LARGEST + 1)
+
+
 def _read_raw(path: Path) -> tuple[dict[str, object], bool, bytes | None]:
     """Return the file's object, whether it is there but corrupt, and its bytes; a corrupt one declines consent.
 
     Raises:
-        OSError: It cannot be read, which says nothing about it.
+        OSError: It cannot be read (no right to, a bad disk, no free descriptor), which says nothing about it.
     """
     data: bytes | None = b""
     try:
-        data = content_of(path)
-        if data is None or len(data) > LARGEST:
-            return {"telemetry_enabled": False}, True, data
-        return parse(data), False, data
-    except (FileNotFoundError, NotADirectoryError):
-        return {}, False, data
+        data = _content_of(path)
+        if data is None:
+            return {}, False, data
+        if len(data) <= _LARGEST:
+            return parse(data), False, data
     except RecursionError:
-        if data and data.count(b"[") + data.count(b"{") > _DEEPEST:
-            return {"telemetry_enabled": False}, True, data
-        raise StateError("the caller's stack is too deep to read the state") from None
+        if not data or data.count(b"[") + data.count(b"{") <= _DEEPEST:
+            raise StateError("the caller's stack is too deep to read the state") from None
     except ValueError:
-        return {"telemetry_enabled": False}, True, data
+        pass
+    return {"telemetry_enabled": False}, True, data
+
+
+class _ChangedError(StateError):
+    """The file is not the one that was read."""
 
 
 def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool) -> Mapping[str, object]:
     """Apply *change* to the file as it is now; the caller holds the lock. Begin anew if somebody else changed it.
 
-    *in_place* where there is no room for a second file, and over an editor who never rests: for a withdrawal.
+    *in_place* where there is no room for a second file, and over an editor who never rests: for a withdrawal. A kill
+    in the middle of that may leave a corrupt file, which counts as a no.
     """
     for left in reversed(range(_MOST_TRIES)):
         with contextlib.suppress(_ChangedError):
@@ -293,15 +295,9 @@ def _rewrite(path: Path, change: Callable[[State], Mapping[str, object]], *, in_
     raise StateError(f"{FILE_NAME} is being changed by another program")
 
 
-class _ChangedError(StateError):
-    """The file is not the one that was read."""
-
-
 def _try_to_rewrite(
     path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool, looks_again: bool
 ) -> Mapping[str, object]:
-    """Apply *change* once. Where there is no room, a kill may leave a corrupt file, which counts as a no."""
-    seen = seen_of(path)
     raw, corrupt, data = _read_raw(path)
     changes = change(known(raw))
     schema = raw.get("schema", SCHEMA)
@@ -309,13 +305,13 @@ def _try_to_rewrite(
         raise StateError(f"{FILE_NAME} was written by a newer version and is not changed by this one")
 
     def look_again() -> None:
-        if looks_again and not is_as_read(path, seen, data):
+        if looks_again and _content_of(path) != data:
             raise _ChangedError(f"{FILE_NAME} was changed")
 
     if corrupt:
         look_again()
         os.replace(path, path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}"))
-        seen = None
+        data = None
     if changes or corrupt:
         content = serialize({"schema": SCHEMA, **raw, **changes})
         try:
@@ -327,3 +323,77 @@ def _try_to_rewrite(
     elif in_place:
         sync_file(path)  # written by a call that could not sync it
     return changes
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote *path*; the caller holds its lock."""
+    for leftover in path.parent.glob(f"{path.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+class ProgressFile:
+    """What the program itself did (progress.json) under the id of *installation*, shared by all its processes.
+
+    It decides nothing. A file that is missing, corrupt or lost is an empty one: what is done again then is told from
+    what was done before by its derived uid. So nothing here raises, and nobody who decides waits for it: it has a lock
+    of its own. It is about the install id it names; to another id it says nothing, whatever a reset, a copy or a crash
+    left. What cannot be written, as in a *read_only* one, holds for this process only.
+    """
+
+    def __init__(self, installation: Installation, *, read_only: bool = False) -> None:
+        self._installation = installation
+        self._path = installation.directory / PROGRESS_NAME if installation.directory else None
+        self._read_only = read_only
+        self._held: dict[str, Any] = {}
+
+    def read(self) -> Progress:
+        """Return what was done under the install id that holds now. Never raises."""
+        return known_progress(self._raw(self._installation.read().install_id))
+
+    def update(self, change: Callable[[Progress], Mapping[str, object]]) -> None:
+        """Apply *change*, which returns only the keys to change, to the newest progress. Never raises.
+
+        *change* may be called twice, the second time under the lock. Waits for the lock for a moment at most.
+        """
+        path, install_id = self._path, self._installation.read().install_id
+        if not (changes := change(known_progress(self._raw(install_id)))):
+            return
+        with contextlib.suppress(OSError):
+            if path is not None and install_id is not None and not self._read_only:
+                with file_lock(path.with_suffix(".lock"), LOCK_WAIT):
+                    if self._installation.read().install_id != install_id:
+                        return  # forgotten, or another install, since the change began
+                    _sweep(path)
+                    raw = self._raw(install_id)
+                    content = {"schema": SCHEMA, **raw, **change(known_progress(raw)), "install_id": install_id}
+                    replace_file(path, serialize(content))
+                    self._held = {}
+                    return
+        self._held = {**self._held_for(install_id), **changes, "install_id": install_id}
+
+    def erase(self) -> bool:
+        """Delete the file; whether it is gone."""
+        self._held = {}
+        path = self._path
+        if path is None or self._read_only or not path.parent.is_dir():
+            return True
+        try:
+            with file_lock(path.with_suffix(".lock"), LOCK_WAIT):
+                _sweep(path)
+                path.unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
+
+    def _raw(self, install_id: str | None) -> dict[str, Any]:
+        """Return what the file says of *install_id*, and over it what holds for this process only."""
+        raw: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            data = _content_of(self._path) if self._path is not None and install_id is not None else None
+            if data and len(data) <= _LARGEST and (found := parse(data)).get("install_id") == install_id:
+                raw = found
+        return raw | self._held_for(install_id)
+
+    def _held_for(self, install_id: str | None) -> dict[str, Any]:
+        return self._held if self._held.get("install_id") == install_id else {}

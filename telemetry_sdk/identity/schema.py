@@ -1,4 +1,4 @@
-"""What installation.json and progress.json say, and how it is written. Pure: the files themselves are elsewhere."""
+"""What installation.json and progress.json say, and how it is written. Pure: `installation` has the files."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import codecs
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from telemetry_sdk.host.patterns import lazy
 from telemetry_sdk.model import DAY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA: Final = 1
-
-_SURROGATE: Final = lazy("[\ud800-\udfff]")
-_UUID: Final = lazy(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class State(NamedTuple):
@@ -86,7 +82,7 @@ def known(raw: Mapping[str, object]) -> State:
     found: dict[str, object] = {key: raw[key] for key in _TEXT_KEYS if _is_text(raw.get(key))}
     if raw.get("consent_catalog_version") is not None and "consent_catalog_version" not in found:
         found["consent_catalog_version"] = ""  # there, but of no known form: not the same as from before catalogues
-    if not _UUID.fullmatch(str(found.get("install_id"))):
+    if not _is_uuid(str(found.get("install_id"))):
         found.pop("install_id", None)
     if isinstance(raw.get("telemetry_enabled"), bool):
         found["telemetry_enabled"] = raw["telemetry_enabled"]
@@ -102,9 +98,13 @@ def known_progress(raw: Mapping[str, object]) -> Progress:
     return Progress(**{key: raw[key] for key in Progress._fields if _is_text(raw.get(key))})  # type: ignore[arg-type]
 
 
+def _is_uuid(text: str) -> bool:
+    return [*map(len, text.split("-"))] == [8, 4, 4, 4, 12] and set(text) <= set("0123456789abcdef-")
+
+
 def _is_text(value: object) -> bool:
     # Half a character, which JSON can write, could neither be stored nor sent.
-    return isinstance(value, str) and not _SURROGATE.search(value)
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
 
 
 def serialize(content: Mapping[str, object]) -> bytes:

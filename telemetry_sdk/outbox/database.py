@@ -190,7 +190,8 @@ class StoreFile:
             _cut_off.add(self._opened)
             _never_closed.append(connection)
             with contextlib.suppress(OSError):
-                os.open(self.name, os.O_RDONLY)  # for ever: another file with the same inode would be this one to SQLite
+                # For ever: another file with the same inode would be this one to SQLite.
+                os.open(self.name, os.O_RDONLY)
             return
         with contextlib.suppress(connection.Error):
             connection.close()

@@ -18,17 +18,17 @@ world's failure, so it becomes `Settings.problem`, telemetry stays off and `stat
 
 from __future__ import annotations
 
+import binascii
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from telemetry_sdk.host.arguments import is_a, pairs_of, text_of
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_a, pairs_of, text_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_TOKEN_CHARACTERS: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _HEADER_NAME: Final = lazy(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = lazy(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
 _ID: Final = lazy(r"[A-Za-z0-9_.-]+")
@@ -49,15 +49,7 @@ def resolve(
     headers: Mapping[str, str] | None = None,
     otel_env: bool = False,
 ) -> Settings:
-    """Find the sink.
-
-    Args:
-        environ: The environment.
-        prefix: Prefix of the app's own variables (`policy.switch_prefix`).
-        endpoint: The ``endpoint`` argument; empty counts as unset.
-        token: The ``token`` argument; empty counts as unset.
-        headers: The ``headers`` argument.
-        otel_env: Whether the generic ``OTEL_EXPORTER_OTLP_…`` variables may be used.
+    """Find the sink, by the arguments of `Telemetry` and variables that begin with *prefix*; empty counts as unset.
 
     Raises:
         ConfigError: An argument is impossible.
@@ -66,12 +58,8 @@ def resolve(
     if not is_a(otel_env, bool):
         raise ConfigError("otel_env", "must be True or False")
     own_headers = _checked_headers([] if headers is None else pairs_of(headers), "headers")
-    if endpoint and endpoint.strip():
-        url = parse_endpoint(endpoint, "endpoint")
-        tokens = [f"{prefix}_TELEMETRY_TOKEN"]
-        if is_loopback(url.hostname) or (url.hostname or "").endswith(".grafana.net"):
-            tokens.append("GRAFANA_OTLP_TOKEN")
-        family = _Family("endpoint", endpoint, True, tuple(tokens))
+    if endpoint:
+        family = _family_of_argument(endpoint, prefix)
     elif (found := _family_from_environment(environ, prefix, otel_env=otel_env)) is not None:
         family = found
     else:
@@ -85,16 +73,18 @@ def resolve(
     return Settings(sink, notes=tuple(_unused(environ, family, sink, token)))
 
 
-def _plain(setting: str, value: object) -> str | None:
+def _plain(setting: str, value: object) -> str:
     text = text_of(value)
     if text is None and value is not None:
         raise ConfigError(setting, "must be a string")
-    return text
+    return (text or "").strip()
 
 
 class _Family(NamedTuple):
+    """What may be combined: an endpoint, the setting that names it, and the variables that may go with it."""
+
     setting: str
-    endpoint: str
+    endpoint: str = ""
     from_code: bool = False
     tokens: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
@@ -102,66 +92,54 @@ class _Family(NamedTuple):
     generic: bool = False
 
 
+def _family_of_argument(endpoint: str, prefix: str) -> _Family:
+    host = parse_endpoint(endpoint).hostname or ""
+    grafanas = ("GRAFANA_OTLP_TOKEN",) if is_loopback(host) or host.endswith(".grafana.net") else ()
+    return _Family("endpoint", endpoint, True, (f"{prefix}_TELEMETRY_TOKEN", *grafanas))
+
+
 def _family_from_environment(environ: Mapping[str, str], prefix: str, *, otel_env: bool) -> _Family | None:
-    own = f"{prefix}_TELEMETRY"
-    otel = ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+    own, otel = f"{prefix}_TELEMETRY", "OTEL_EXPORTER_OTLP"
     families = [
-        _Family("GRAFANA_OTLP_ENDPOINT", "", tokens=("GRAFANA_OTLP_TOKEN",)),
-        _Family(f"{own}_ENDPOINT", "", tokens=(f"{own}_TOKEN",), headers=(f"{own}_HEADERS",)),
+        _Family("GRAFANA_OTLP_ENDPOINT", tokens=("GRAFANA_OTLP_TOKEN",)),
+        _Family(f"{own}_ENDPOINT", tokens=(f"{own}_TOKEN",), headers=(f"{own}_HEADERS",)),
     ]
     if otel_env:
-        families += [
-            _Family("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "", headers=otel, literal=True, generic=True),
-            _Family("OTEL_EXPORTER_OTLP_ENDPOINT", "", headers=otel, generic=True),
-        ]
+        general = _Family(f"{otel}_ENDPOINT", headers=(f"{otel}_LOGS_HEADERS", f"{otel}_HEADERS"), generic=True)
+        families += [general._replace(setting=f"{otel}_LOGS_ENDPOINT", literal=True), general]
     for family in families:
-        value = environ.get(family.setting, "").strip()
-        if value:
-            return _Family(family.setting, value, False, family.tokens, family.headers, family.literal, family.generic)
+        if endpoint := environ.get(family.setting, "").strip():
+            return family._replace(endpoint=endpoint)
     return None
 
 
-def _sink(
-    environ: Mapping[str, str], family: _Family, *, token: str | None, own_headers: tuple[tuple[str, str], ...]
-) -> Sink:
+def _sink(environ: Mapping[str, str], family: _Family, *, token: str, own_headers: dict[str, tuple[str, str]]) -> Sink:
     url = parse_endpoint(family.endpoint, family.setting, literal=family.literal)
     if url.scheme == "file":
         return Sink(urlunsplit(url), "file", from_code=family.from_code)
-    found = {name.lower(): (name, value) for name, value in own_headers}
-    if "authorization" not in found:
-        secret, origin = _first_token(environ, family, token)
-    elif token and token.strip():
+    secret, origin = "", "headers"
+    if "authorization" not in own_headers:
+        origin = next((name for name in family.tokens if environ.get(name, "").strip()), "")
+        secret, origin = (token, "token") if token else (environ.get(origin, ""), origin)
+    elif token:
         raise ConfigError("token", "set either a token or an Authorization header, not both")
-    else:
-        secret, origin = "", "headers"
-    found = _listed_headers(environ, family) | found
+    listed = next((name for name in family.headers if environ.get(name, "").strip()), "")
+    found = _checked_headers(parse_header_list(environ.get(listed, "")), listed) | own_headers
     if secret:
         value = authorization(secret, origin, environ.get("GRAFANA_OTLP_INSTANCE_ID", ""))
         found["authorization"] = ("Authorization", value)
-    # An endpoint of the environment cannot make an argument of the host wrong, so it is blamed itself.
-    _refuse_plaintext_secret(url, found, (origin or "headers") if family.from_code else family.setting)
+    has_secret = any(word in name for name in found for word in _SECRET_WORDS)
+    if has_secret and url.scheme == "http" and not is_loopback(url.hostname):
+        # An endpoint of the environment cannot make an argument of the host wrong, so it is blamed itself.
+        setting = (origin or "headers") if family.from_code else family.setting
+        raise ConfigError(
+            setting, "a secret would be sent unencrypted: use an https:// endpoint, or a host on loopback"
+        )
     extra = _generic_options(environ) if family.generic else {}
     return Sink(urlunsplit(url), url.netloc, tuple(found.values()), from_code=family.from_code, **extra)  # type: ignore[arg-type]
 
 
-def _listed_headers(environ: Mapping[str, str], family: _Family) -> dict[str, tuple[str, str]]:
-    for setting in family.headers:
-        if environ.get(setting, "").strip():
-            pairs = _checked_headers(parse_header_list(environ[setting]), setting)
-            return {name.lower(): (name, value) for name, value in pairs}
-    return {}
-
-
-def _first_token(environ: Mapping[str, str], family: _Family, token: str | None) -> tuple[str, str]:
-    if token and token.strip():
-        return token, "token"
-    for name in family.tokens:
-        if environ.get(name, "").strip():
-            return environ[name], name
-    return "", ""
-
-
-def _unused(environ: Mapping[str, str], family: _Family, sink: Sink, token: str | None) -> Iterable[str]:
+def _unused(environ: Mapping[str, str], family: _Family, sink: Sink, token: str) -> Iterable[str]:
     unused = environ.get("GRAFANA_OTLP_TOKEN", "").strip() and "GRAFANA_OTLP_TOKEN" not in family.tokens
     if unused and not sink.is_file and not token:
         yield (
@@ -209,7 +187,7 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
         ConfigError: The token has no usable form. The message does not repeat it.
     """
     token = token.strip()
-    if not _TOKEN_CHARACTERS.fullmatch(token):
+    if not (token and token.isascii() and token.isprintable()):
         raise ConfigError(setting, "contains a character that no HTTP header may carry")
     scheme, _, rest = token.partition(" ")
     if rest:
@@ -217,13 +195,13 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
             raise ConfigError(setting, "has an unknown scheme; write 'Basic …', 'Bearer …' or 'id:token'")
         return token
     if ":" in token:
-        return f"Basic {_base64(token)}"
+        return _basic(token)
     if _is_encoded_pair(token):
         return f"Basic {token}"
     if instance_id.strip():
         if not _ID.fullmatch(instance_id.strip()):
             raise ConfigError("GRAFANA_OTLP_INSTANCE_ID", "must be the OTLP instance id, a number")
-        return f"Basic {_base64(f'{instance_id.strip()}:{token}')}"
+        return _basic(f"{instance_id.strip()}:{token}")
     raise ConfigError(
         setting,
         "is a bare token: write it as 'id:token' (Grafana Cloud: the OTLP instance id, a number), "
@@ -231,17 +209,13 @@ def authorization(token: str, setting: str = "token", instance_id: str = "") -> 
     )
 
 
-def _base64(text: str) -> str:
-    import base64
-
-    return base64.b64encode(text.encode()).decode()
+def _basic(pair: str) -> str:
+    return f"Basic {binascii.b2a_base64(pair.encode(), newline=False).decode()}"
 
 
 def _is_encoded_pair(token: str) -> bool:
-    import base64
-
     try:
-        decoded = base64.b64decode(token, validate=True).decode("ascii")
+        decoded = binascii.a2b_base64(token, strict_mode=True).decode("ascii")
     except ValueError:  # binascii.Error is one
         return False
     return _ID_AND_TOKEN.fullmatch(decoded) is not None
@@ -260,15 +234,8 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def _refuse_plaintext_secret(url: SplitResult, names: Iterable[str], setting: str) -> None:
-    secret = any(word in name for name in names for word in _SECRET_WORDS)
-    if url.scheme == "http" and secret and not is_loopback(url.hostname):
-        raise ConfigError(
-            setting, "a secret would be sent unencrypted: use an https:// endpoint, or a host on loopback"
-        )
-
-
-def _checked_headers(pairs: Iterable[tuple[object, object]] | None, setting: str) -> tuple[tuple[str, str], ...]:
+def _checked_headers(pairs: Iterable[tuple[object, object]] | None, setting: str) -> dict[str, tuple[str, str]]:
+    """Return *pairs*, checked, by their names in lower case."""
     if pairs is None:
         raise ConfigError(setting, "must be a mapping of names to values")
     checked: dict[str, tuple[str, str]] = {}
@@ -280,7 +247,7 @@ def _checked_headers(pairs: Iterable[tuple[object, object]] | None, setting: str
         if name.lower() in _OWN_HEADERS:
             raise ConfigError(setting, f"{name} is set by the sender and cannot be replaced")
         checked[name.lower()] = (name, value)
-    return tuple(checked.values())
+    return checked
 
 
 def parse_header_list(text: str) -> list[tuple[str, str]]:
@@ -297,14 +264,13 @@ def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
         specific = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}", "").strip()
         return specific or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
 
-    options: dict[str, object] = {"compress": option("COMPRESSION").lower() != "none"}
-    if _MILLISECONDS.fullmatch(option("TIMEOUT")) and int(option("TIMEOUT")) > 0:
-        options["timeout"] = int(option("TIMEOUT")) / 1000
-    if option("CERTIFICATE"):
-        options["ca_file"] = option("CERTIFICATE")
-    if option("CLIENT_CERTIFICATE") and option("CLIENT_KEY"):
-        options["client_cert"] = (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
-    return options
+    milliseconds, pair = option("TIMEOUT"), (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
+    return {
+        "compress": option("COMPRESSION").lower() != "none",
+        "timeout": (int(milliseconds) / 1000 or None) if _MILLISECONDS.fullmatch(milliseconds) else None,
+        "ca_file": option("CERTIFICATE") or None,
+        "client_cert": pair if all(pair) else None,
+    }
 
 
 class Sink:
@@ -352,13 +318,7 @@ class Sink:
 
 
 class Settings(NamedTuple):
-    """What `resolve` found.
-
-    Attributes:
-        sink: The sink, or None.
-        problem: Why there is none although something was set; empty otherwise.
-        notes: Remarks for `status()`: settings that were seen and not used.
-    """
+    """What `resolve` found: the sink, or why there is none although something was set; and what was set in vain."""
 
     sink: Sink | None = None
     problem: str = ""

@@ -21,25 +21,41 @@ _LOOKS: Final = 5
 _BETWEEN_LOOKS: Final = 0.005
 
 
-class FileSender:
-    """Appends request bodies to a file, one line each: the OpenTelemetry file exporter's format."""
+class _LocalSender:
+    """What both have in common: they write at once, so there is nothing to break off and nothing to close."""
+
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
+        """Write *body* as one line."""
+        try:
+            with permit:
+                return self._write(body)
+        except NotPermittedError as error:
+            return Answer(None, error=str(error) or "not permitted")
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+            return Answer(None, error=type(error).__name__)
+
+    def _write(self, body: bytes) -> Answer:
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Nothing to break off: a write ends by itself."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class FileSender(_LocalSender):
+    """Appends request bodies to a file, one line each: the OpenTelemetry file exporter's format.
+
+    A torn line that a kill or a full disk left behind is closed off first.
+    """
 
     def __init__(self, sink: Sink) -> None:
         from urllib.request import url2pathname
 
         self._path = Path(url2pathname(urlsplit(sink.url).path))
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
-        """Append *body* in one write. A torn line that a kill or a full disk left behind is closed off first."""
-        try:
-            with permit:
-                return self._append(body)
-        except NotPermittedError as error:
-            return Answer(None, error=str(error) or "not permitted")
-        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-            return Answer(None, error=type(error).__name__)
-
-    def _append(self, body: bytes) -> Answer:
+    def _write(self, body: bytes) -> Answer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self._path, flags, 0o600)
@@ -55,12 +71,6 @@ class FileSender:
             os.close(descriptor)
         return Answer(200)
 
-    def abandon(self) -> None:
-        """Nothing to break off: a write to a file ends by itself."""
-
-    def close(self) -> None:
-        """Nothing is kept open."""
-
 
 def _is_torn(descriptor: int) -> bool:
     """Tell whether a file ends in the middle of a line, and goes on doing so: somebody may be writing one now."""
@@ -75,22 +85,11 @@ def _is_torn(descriptor: int) -> bool:
     return True
 
 
-class LogSender:
-    """Writes request bodies to standard error, one line each, as they would be sent."""
+class LogSender(_LocalSender):
+    """Writes request bodies to standard error, one line each. A program without one shows them to nobody."""
 
     waits: Final = False
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
-        """Write *body*. A program without a standard error shows it to nobody."""
-        try:
-            with permit:
-                terminal.write(f"{body.decode()}\n")
-        except NotPermittedError as error:
-            return Answer(None, error=str(error) or "not permitted")
+    def _write(self, body: bytes) -> Answer:
+        terminal.write(f"{body.decode()}\n")
         return Answer(200)
-
-    def abandon(self) -> None:
-        """Nothing to break off."""
-
-    def close(self) -> None:
-        """Nothing is kept open."""

@@ -70,7 +70,20 @@ class HttpSender:
             is_fit = False
             return Answer(None, error=_cause(error))
         finally:
-            self._give_back(line, is_fit=is_fit)
+            with contextlib.suppress(ValueError):  # it was abandoned
+                self._in_use.remove(line)
+            if is_fit and not line.is_cut and self._idle is None:
+                self._idle = line
+            else:
+                line.close()
+
+    def _take(self) -> _Line:
+        """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
+        line, self._idle = self._idle, None
+        if line is None or line.is_cut or not line.is_own:
+            line = _Line(self._sink)
+        self._in_use.append(line)
+        return line
 
     def abandon(self) -> None:
         """Break the connection of a running attempt, or close that of one that just ended; the next opens a new one."""
@@ -86,33 +99,11 @@ class HttpSender:
         if line is not None and line.is_own:
             line.close()
 
-    def route(self) -> tuple[str, str]:
-        """Return the proxy a request would take and the file or directory of CAs it would trust; sends nothing.
-
-        The proxy is a URL that may carry credentials; empty when there is none.
-        """
+    def proxy(self) -> str:
+        """Return the proxy a request would take, a URL that may carry credentials, or nothing; sends nothing."""
         _load_requests()
-        line = _Line(self._sink)
-        try:
-            return line.route()
-        finally:
-            line.close()
-
-    def _take(self) -> _Line:
-        """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
-        line, self._idle = self._idle, None
-        if line is None or line.is_cut or not line.is_own:
-            line = _Line(self._sink)
-        self._in_use.append(line)
-        return line
-
-    def _give_back(self, line: _Line, *, is_fit: bool) -> None:
-        with contextlib.suppress(ValueError):  # it was abandoned
-            self._in_use.remove(line)
-        if is_fit and not line.is_cut and self._idle is None:
-            self._idle = line
-        else:
-            line.close()
+        with contextlib.closing(_Line(self._sink)) as line:
+            return line.proxy()
 
 
 @functools.cache
@@ -125,97 +116,111 @@ def _load_requests() -> None:
 
 
 class _Line:
-    """One requests session with its connections, used by one thread at a time."""
+    """One requests session with its connections, used by one thread at a time.
 
-    in_use = False
+    A connection asks it for the permit before it writes a request; by it they can be cut or closed.
+    """
 
     def __init__(self, sink: Sink) -> None:
         from http.cookiejar import DefaultCookiePolicy
 
         import requests
 
+        self.permit: AbstractContextManager[None] = contextlib.nullcontext()
+        self.is_cut = False
         self._sink = sink
         self._pid = os.getpid()
-        self._adapter = _gated_adapter()
-        self._session = requests.Session()
-        self._session.headers.clear()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._is_reused = False
+        self._connection: Any = None
+        self._socket: Any = None
+        self._session = session = requests.Session()
+        session.headers.clear()
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # requests prepares the next request of a redirect it is told not to follow: it reads the whole body for that,
         # and raises where the Location makes no sense.
-        self._session.get_redirect_target = _no_target  # type: ignore[assignment]
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
+        session.get_redirect_target = lambda _: None  # type: ignore[method-assign, assignment]
+        adapter = _gated_adapter(self)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
         url = urlsplit(sink.url)
         if url.scheme == "http" and is_loopback(url.hostname):
-            self._session.trust_env = False
-
-    def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
-        import requests
-
-        body = otlp.packed(body) if self._sink.compress and not otlp.is_packed(body) else body
-        headers = {
-            **dict(self._sink.headers),
-            **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": _USER_AGENT,
-        }
-        self._adapter.gate.permit = permit
-        try:
-            return self._post_once(body, headers, timeout)
-        except requests.exceptions.ConnectionError:
-            # A kept-alive connection that the sink closed meanwhile says nothing about the sink.
-            if not self._adapter.gate.reused:
-                raise
-            self.close()
-            return self._post_once(body, headers, timeout)
-        finally:
-            # urllib3 holds an idle connection until its pool is forgotten, and that would hold all behind the permit.
-            self._adapter.gate.permit = contextlib.nullcontext()
-
-    def _post_once(self, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
-        self._adapter.gate.reused = False
-        response = self._session.post(
-            self._sink.url,
-            data=body,
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            stream=True,
-            auth=_keep_authorization,
-            verify=self._sink.ca_file or True,
-            cert=self._sink.client_cert,
-        )
-        with contextlib.closing(response):
-            return _answer(response, time.monotonic() + timeout)
-
-    def route(self) -> tuple[str, str]:
-        import requests
-
-        url, trusted = self._sink.url, self._sink.ca_file or True
-        chosen = self._session.merge_environment_settings(url, {}, None, trusted, None)
-        proxy = requests.utils.select_proxy(url, chosen["proxies"])
-        bundle = chosen["verify"]
-        return proxy or "", bundle if isinstance(bundle, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+            session.trust_env = False
 
     @property
     def is_own(self) -> bool:
         """Whether it is of this process: over a fork came the parent's, perhaps with a request under way."""
         return self._pid == os.getpid()
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether `cut` was called."""
-        return self._adapter.gate.is_cut  # type: ignore[no-any-return]
+    def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+        import requests
+
+        body = otlp.packed(body) if self._sink.compress and not otlp.is_packed(body) else body
+        self.permit = permit
+        try:
+            return self._post_once(body, timeout)
+        except requests.exceptions.ConnectionError:
+            # A kept-alive connection that the sink closed meanwhile says nothing about the sink.
+            if not self._is_reused:
+                raise
+            self.close()
+            return self._post_once(body, timeout)
+        finally:
+            # urllib3 holds an idle connection until its pool is forgotten, and that would hold all behind the permit.
+            self.permit = contextlib.nullcontext()
+
+    def _post_once(self, body: bytes, timeout: float) -> Answer:
+        self._is_reused = False
+        response = self._session.post(
+            self._sink.url,
+            data=body,
+            headers={
+                **dict(self._sink.headers),
+                **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": _USER_AGENT,
+            },
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+            auth=lambda request: request,  # else requests puts a password from .netrc in the place of our header
+            verify=self._sink.ca_file or True,
+            cert=self._sink.client_cert,
+        )
+        with contextlib.closing(response):
+            return _answer(response, time.monotonic() + timeout)
+
+    def proxy(self) -> str:
+        from requests.utils import select_proxy
+
+        chosen = self._session.merge_environment_settings(self._sink.url, {}, None, None, None)
+        return select_proxy(self._sink.url, chosen["proxies"]) or ""
+
+    def attach(self, connection: Any, *, is_reused: bool) -> None:
+        """Remember the connection that is about to write a request."""
+        self._connection = connection
+        # Kept apart: the connection forgets its socket when an answer is its last one, while that is still being read.
+        self._socket = connection.sock
+        self._is_reused = is_reused
+        if self.is_cut:
+            raise NotPermittedError("abandoned")
 
     def cut(self) -> None:
         """Break the connection under the thread that is using it, which then closes it."""
-        self._adapter.gate.cut()
+        import socket
+
+        self.is_cut = True
+        if self._socket is not None:
+            plain = getattr(self._socket, "socket", self._socket)  # below TLS within TLS
+            with contextlib.suppress(OSError, ValueError):
+                socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._session.close()
-        self._adapter.gate.close()
+        # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _answer(response: requests.Response, deadline: float) -> Answer:
@@ -237,15 +242,6 @@ def _answer(response: requests.Response, deadline: float) -> Answer:
     )
 
 
-def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for an auth method, because requests replaces our header with a password from ``.netrc`` otherwise."""
-    return request
-
-
-def _no_target(_: requests.Response) -> None:
-    return None
-
-
 def _cause(error: BaseException) -> str:
     """Return class names from the outermost to the innermost error: no address and no path, unlike its text."""
     names: list[str] = []
@@ -258,67 +254,30 @@ def _cause(error: BaseException) -> str:
     return ": ".join(names)
 
 
-class _Gate:
-    """What a connection must pass before it writes a request, and the handle by which it can be cut or closed."""
-
-    def __init__(self) -> None:
-        self.permit: AbstractContextManager[None] = contextlib.nullcontext()
-        self.reused = False
-        self._connection: Any = None
-        self._socket: Any = None
-        self.is_cut = False
-
-    def attach(self, connection: Any, *, reused: bool) -> None:
-        self._connection = connection
-        # Kept apart: the connection forgets its socket when an answer is its last one, while that is still being read.
-        self._socket = connection.sock
-        self.reused = reused
-        if self.is_cut:
-            raise NotPermittedError("abandoned")
-
-    def cut(self) -> None:
-        import socket
-
-        self.is_cut = True
-        if self._socket is not None:
-            plain = getattr(self._socket, "socket", self._socket)  # below TLS within TLS
-            with contextlib.suppress(OSError, ValueError):
-                socket.socket.shutdown(plain, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.
-        if self._connection is not None:
-            self._connection.close()
-
-
-def _gated_adapter() -> Any:
-    """Return a requests adapter whose connections ask its ``gate`` before they write.
+def _gated_adapter(line: _Line) -> Any:
+    """Return a requests adapter whose connections ask *line* before they write.
 
     Built in a function because its bases live in requests, which is imported only when something is sent.
     """
     from requests.adapters import HTTPAdapter
 
-    line_gate = _Gate()
-
     class Adapter(HTTPAdapter):
-        gate = line_gate
-
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, **options)
-            _put_gate(self.poolmanager, line_gate)
+            _put_gate(self.poolmanager, line)
 
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
             is_new = proxy not in self.proxy_manager
             manager = super().proxy_manager_for(proxy, **options)
             if is_new:
-                _put_gate(manager, line_gate)
+                _put_gate(manager, line)
             return manager
 
     return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
 
 
-def _put_gate(manager: Any, gate: _Gate) -> None:
-    """Have the connections of a urllib3 pool manager ask *gate*, of whatever kind they are (direct, proxied, SOCKS)."""
+def _put_gate(manager: Any, line: _Line) -> None:
+    """Have the connections of a urllib3 pool manager ask *line*, of whatever kind they are (direct, proxied, SOCKS)."""
 
     class GatedMixin:
         sock: Any
@@ -332,9 +291,9 @@ def _put_gate(manager: Any, gate: _Gate) -> None:
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()
-            gate.attach(self, reused=not self.fresh)
+            line.attach(self, is_reused=not self.fresh)
             self.fresh = False
-            with gate.permit:
+            with line.permit:
                 super().request(*args, **options)  # type: ignore[misc]
 
     def gated(pool: Any) -> Any:

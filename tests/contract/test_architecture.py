@@ -21,7 +21,7 @@ ROOT = Path(telemetry_sdk.__file__).parent
 
 # Rules, words and builders, all pure: no clock, no file, no thread.
 PURE = {
-    *("_version", "host.arguments", "model", "host.patterns", "sender.endpoint"),
+    *("_version", "model", "sender.endpoint"),
     *(
         "analytics.scrub.locations",
         "analytics.scrub.names",
@@ -127,8 +127,8 @@ CATCHES_EVERYTHING = {
     ("delivery.worker", "run"),  # handed over to the supervisor, which raises it
     ("analytics.values", "add"),  # a host's object may raise anything
     ("analytics.event", "_items"),  # so may its mapping
-    ("host.arguments", "pairs_of"),  # and an integrator's
-    ("host.arguments", "path_of"),
+    ("host.guard", "pairs_of"),  # and an integrator's
+    ("host.guard", "path_of"),
     ("analytics.scope", "attributes"),  # so may a function of the host's
     ("catalog_tools.source_check", "_infer"),  # over an odd source astroid may raise anything
     ("base_payload.platform", "_ask"),  # platform facts come from files of the system, read by other libraries

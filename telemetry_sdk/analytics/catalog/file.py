@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from telemetry_sdk.analytics.catalog import Catalog
 from telemetry_sdk.analytics.catalog.format import LARGEST, parse
-from telemetry_sdk.host.arguments import is_a, path_of
+from telemetry_sdk.host.guard import is_a, path_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.scrub import locations, shapes, tokens
 from telemetry_sdk.analytics.scrub.names import QUANTITY, ROUTE, VERSION, NameRule, name_rule
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

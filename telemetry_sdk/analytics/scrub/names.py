@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 from typing import Final, NamedTuple
 
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 VERSION: Final = "version"
 ROUTE: Final = "route"

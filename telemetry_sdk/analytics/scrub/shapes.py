@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
     import re

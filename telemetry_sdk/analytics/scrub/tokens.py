@@ -12,7 +12,7 @@ import binascii
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.host.patterns import lazy
+from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
     import re

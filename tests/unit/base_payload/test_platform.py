@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import locale
 import logging
@@ -209,13 +210,15 @@ def test_nothing_here_raises(monkeypatch: pytest.MonkeyPatch, error: Exception, 
 def test_a_file_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     """Where a sandbox forbids to look, there is no sign to see."""
 
-    def forbid(*_: object) -> bool:
+    def forbid(*_: object, **__: object) -> bool:
         raise PermissionError
 
-    monkeypatch.setattr(Path, "exists", forbid)
-    monkeypatch.setattr(Path, "read_text", forbid)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", forbid)
+        patch.setattr(builtins, "open", forbid)
+        found = detect_deployment({}, str(root))
 
-    assert detect_deployment({}, str(root)) == "native"
+    assert found == "native"
 
 
 def test_a_warning_made_an_error_is_no_error_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ import itertools
 
 import pytest
 
-from telemetry_sdk.consent.policy import Inputs, decide, is_known_switch, read_switches, switch_prefix
+from telemetry_sdk.consent.gate import Gate
+from telemetry_sdk.consent.policy import Inputs, decide, is_known_switch, switch_prefix
+from telemetry_sdk.identity.installation import Installation
 from telemetry_sdk.model import OPERATOR_GRANT, Decision, Level
 
 DECIDED_AT = "2026-05-28T20:26:40.000001Z"
@@ -173,17 +175,22 @@ def test_switch_prefix(app: str, prefix: str) -> None:
     assert prefix.isidentifier()
 
 
+def read_switches(environ: dict[str, str]) -> tuple[str, str, str]:
+    inputs = Gate(environ, "ACME", lambda: Installation(None), has_sink=True).inputs()
+    return inputs.do_not_track, inputs.app_switch, inputs.sdk_disabled
+
+
 def test_switches_are_read_stripped_and_in_lower_case() -> None:
     """Blanks and case around a switch's word change nothing."""
     environ = {"DO_NOT_TRACK": " 1 ", "ACME_TELEMETRY": " Off\n", "OTEL_SDK_DISABLED": "TRUE"}
 
-    assert read_switches(environ, "ACME") == ("1", "off", "true")
-    assert read_switches({}, "ACME") == ("", "", "")
+    assert read_switches(environ) == ("1", "off", "true")
+    assert read_switches({}) == ("", "", "")
 
 
 def test_another_apps_switch_is_not_read() -> None:
     """One app's variable says nothing about another app."""
-    assert read_switches({"OTHER_TELEMETRY": "full", "ACME_TELEMETRY_DIR": "/tmp"}, "ACME") == ("", "", "")
+    assert read_switches({"OTHER_TELEMETRY": "full", "ACME_TELEMETRY_DIR": "/tmp"}) == ("", "", "")
 
 
 @pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in APP_SWITCH.items() for word in words])

@@ -12,8 +12,7 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity
-from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
-from telemetry_sdk.identity.progress import ProgressFile
+from telemetry_sdk.identity.installation import FILE_NAME, Installation, ProgressFile, State
 from telemetry_sdk.identity.schema import Progress
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"

@@ -18,7 +18,6 @@ from process_tools import Program
 
 from telemetry_sdk.host.files import StateError, file_lock
 from telemetry_sdk.identity import installation as module
-from telemetry_sdk.identity import state_file
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
 from telemetry_sdk.model import ConfigError
@@ -636,9 +635,13 @@ def test_an_edit_of_the_same_moment_and_size_is_seen(installation, path, monkeyp
     """A file that has the same size and times as the one that was read is still compared."""
     installation.update(setting(install_id=ID, telemetry_enabled=True))
     path.write_text(path.read_text().replace("true", "true "))
-    monkeypatch.setattr(state_file, "seen_of", lambda _: (1,))
-    monkeypatch.setattr(module, "seen_of", lambda _: (1,))
-    when_synced(monkeypatch, lambda: path.write_text(path.read_text().replace("true ", "false")))
+    before = path.stat()
+
+    def edit() -> None:
+        path.write_text(path.read_text().replace("true ", "false"))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    when_synced(monkeypatch, edit)
 
     assert installation.update(setting(notice_version_shown="2")).telemetry_enabled is False
 

@@ -11,9 +11,8 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk.host.files import file_lock
-from telemetry_sdk.identity import progress as module
-from telemetry_sdk.identity.installation import FILE_NAME, Installation
-from telemetry_sdk.identity.progress import PROGRESS_NAME, ProgressFile
+from telemetry_sdk.identity import installation as module
+from telemetry_sdk.identity.installation import FILE_NAME, PROGRESS_NAME, Installation, ProgressFile
 from telemetry_sdk.identity.schema import Progress
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
@@ -213,10 +212,9 @@ def test_what_ends_while_it_is_noted_is_not_noted(installation, progress, path):
 def test_threads_and_processes_lose_no_change(tmp_path, progress, state_dir):
     """Two processes of three threads each note 180 things at the same time; all are there."""
     source = """
-    from telemetry_sdk.identity.installation import Installation
-    from telemetry_sdk.identity.progress import ProgressFile
-    from telemetry_sdk.identity import progress
-    progress.LOCK_WAIT = 60
+    from telemetry_sdk.identity.installation import Installation, ProgressFile
+    from telemetry_sdk.identity import installation
+    installation.LOCK_WAIT = 60
     noted = ProgressFile(Installation(Path(SETTINGS["state_dir"])))
     def note():
         for n in range(30):
@@ -242,8 +240,7 @@ def test_a_kill_while_writing_leaves_the_old_one_whole(tmp_path, progress, state
     progress.update(setting(**CHANGE))
     source = """
     import signal
-    from telemetry_sdk.identity.installation import Installation
-    from telemetry_sdk.identity.progress import ProgressFile
+    from telemetry_sdk.identity.installation import Installation, ProgressFile
     os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     ProgressFile(Installation(Path(SETTINGS["state_dir"]))).update(lambda _: {"sink_host": "x"})
     """

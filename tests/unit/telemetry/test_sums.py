@@ -56,7 +56,7 @@ class World:
 
     # -- a sender
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
+    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         if self.state == "down":
             return Answer(None, error="ConnectionError")
         with permit:

@@ -1,7 +1,12 @@
-"""Whatever an integrator passes to the constructor, it is taken as a plain value or refused by name."""
+"""Whatever an integrator passes is taken as a plain value or refused by name; a blocked event loop is warned of."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +14,7 @@ import pytest
 
 from telemetry_sdk import ConfigError, Limits, Notice, Telemetry
 from telemetry_sdk.client import override
-from telemetry_sdk.host.arguments import number_of, pairs_of, path_of, text_of
+from telemetry_sdk.host.guard import LoopWarning, is_loop_running, number_of, pairs_of, path_of, text_of
 
 URL = "http://127.0.0.1:4318"
 
@@ -163,3 +168,55 @@ def test_plain_values() -> None:
     assert (type(number_of(Number(3))), number_of(2.5), number_of(True), number_of("3")) == (int, 2.5, None, None)
     assert (pairs_of({"a": 1}), pairs_of([("a", 1)]), pairs_of(Unlike())) == ([("a", 1)], None, None)
     assert (type(path_of(Word("/x"))), path_of(Pathless()), path_of(b"/x"), path_of(None)) == (str, "", "", "")
+
+
+# -- event loops
+
+
+def test_a_loop_runs_in_its_thread_only() -> None:
+    """A running loop is seen in its own thread, from a coroutine and a callback, and not in an executor's thread."""
+
+    async def main() -> list[bool]:
+        loop = asyncio.get_running_loop()
+        called = loop.create_future()
+        loop.call_soon(lambda: called.set_result(is_loop_running()))
+        return [is_loop_running(), await called, await loop.run_in_executor(None, is_loop_running)]
+
+    assert not is_loop_running()
+    assert asyncio.run(main()) == [True, True, False]
+    assert not is_loop_running()
+
+
+def test_a_program_without_asyncio_does_not_get_it() -> None:
+    """Asking does not import asyncio."""
+    program = """
+import sys
+from telemetry_sdk.host.guard import LoopWarning, is_loop_running
+LoopWarning().check(5.0)
+print(is_loop_running(), "asyncio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_warning_comes_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The first call within a loop warns and says what to do; no other does, and none outside a loop."""
+    caplog.set_level(logging.DEBUG, "telemetry_sdk")
+    warning = LoopWarning()
+    warning.check(5.0)
+    assert caplog.records == []
+
+    async def main() -> None:
+        for _ in range(3):
+            warning.check(5.0)
+
+    asyncio.run(main())
+    asyncio.run(main())
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    thread.join()
+
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "telemetry_sdk")
+    assert 'up to 5 seconds: use delivery="background"' in record.getMessage()
