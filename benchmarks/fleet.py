@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload.fields import Facts, build
+from telemetry_sdk.client.engine import heartbeat_step
 from telemetry_sdk.delivery import retry
-from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.model import DAY_SECONDS, HEARTBEAT, Answer, Circuit, Layer, is_due, utc_day
 from telemetry_sdk.sender import otlp
 

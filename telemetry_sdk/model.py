@@ -33,44 +33,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-__all__ = [
-    "DAY_SECONDS",
-    "DELETION_REQUESTED",
-    "FIRST_SEEN",
-    "HEARTBEAT",
-    "IDENTIFY",
-    "INSTALL",
-    "NANOSECONDS",
-    "OPERATOR_GRANT",
-    "PAGE_VIEW",
-    "Answer",
-    "Circuit",
-    "ConfigError",
-    "Decision",
-    "FlushReport",
-    "Forgotten",
-    "InvalidEventError",
-    "Layer",
-    "Level",
-    "Limits",
-    "Outcome",
-    "Preview",
-    "Receipt",
-    "Record",
-    "SentRequest",
-    "Status",
-    "TelemetryError",
-    "Value",
-    "is_due",
-    "seconds_until_phase",
-    "timestamp",
-    "utc_day",
-]
-
 NANOSECONDS: Final = 1_000_000_000
+MILLISECOND: Final = 1_000_000
+LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
 OPERATOR_GRANT: Final = "operator"  # the consent that <APP>_TELEMETRY=full stands for
 
 _LAST_US: Final = 253_402_300_799_999_999  # the last microsecond of the year 9999, the last that has a text
+
+
+def to_millisecond(ns: int) -> int:
+    """Return *ns*, nanoseconds since 1970 by the clock, as records carry it: a finer time says nothing about use.
+
+    Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261 is
+    read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
+    """
+    return min(max(ns, MILLISECOND), LAST_NS) // MILLISECOND * MILLISECOND
 
 
 def timestamp(ns: int, precision: str = "seconds") -> str:
@@ -118,9 +95,6 @@ class Outcome(enum.Enum):
     DROPPED = "dropped"
 
 
-_MISSING: Final = object()
-
-
 @dataclass_transform(frozen_default=True)
 class Value:
     """A public result: fields by name, none of which changes once it was made.
@@ -130,19 +104,23 @@ class Value:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
-    _blank: ClassVar[dict[str, object]] = {}
+    _required: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, object]] = {}
 
     def __init_subclass__(cls) -> None:
         cls._fields = tuple(cls.__annotations__)
-        cls._blank = {name: getattr(cls, name, _MISSING) for name in cls._fields}
+        cls._defaults = {name: getattr(cls, name) for name in cls._fields if hasattr(cls, name)}
+        cls._required = cls._fields[: len(cls._fields) - len(cls._defaults)]
 
     def __init__(self, *values: object, **named: object) -> None:
-        fields = self.__dict__
-        fields.update(self._blank)
-        fields.update(zip(self._fields, values, strict=False), **named)
-        is_whole = len(values) <= len(self._fields) == len(fields)
-        # By identity: a value may be a host's object, whose comparison may do anything.
-        if not is_whole or any(value is _MISSING for value in fields.values()):
+        fields, positional = self.__dict__, self._fields[: len(values)]
+        missing = self._required[len(values) :]
+        is_whole = not missing or named.keys() >= {*missing}
+        if not is_whole or len(values) > len(positional) or named.keys() & {*positional}:
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
+        fields.update(self._defaults)
+        fields.update(zip(positional, values, strict=True), **named)
+        if len(fields) != len(self._fields):
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -18,7 +18,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-from telemetry_sdk.model import NANOSECONDS
+from telemetry_sdk.model import LAST_NS, MILLISECOND, to_millisecond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from telemetry_sdk.sender.wire_gate import Sender
 
 E_co = TypeVar("E_co", covariant=True)
-
-_MILLISECOND: Final = 1_000_000
-_LAST_NS: Final = 9_214_646_400 * NANOSECONDS - 1
 
 
 def _new_id() -> str:
@@ -73,16 +70,12 @@ class Providers:
         return Providers(**{**vars(self), **parts})
 
     def now_ns(self) -> int:
-        """Return the time in nanoseconds since 1970, to the millisecond: a finer one says nothing about use.
-
-        Records of one millisecond are told apart by their uids, which count up. A clock outside the years 1970 to 2261
-        is read as the nearest end: OTLP has no time before 1970, and 0 means that there is none.
-        """
-        return self.moment_ns() // _MILLISECOND * _MILLISECOND
+        """Return the time as records carry it; see `to_millisecond`."""
+        return to_millisecond(self.clock())
 
     def moment_ns(self) -> int:
         """Return the time as exactly as the clock tells it, for what stays on this machine."""
-        return min(max(self.clock(), _MILLISECOND), _LAST_NS)
+        return min(max(self.clock(), MILLISECOND), LAST_NS)
 
 
 _supplied = Providers()

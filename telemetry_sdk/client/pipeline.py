@@ -1,42 +1,55 @@
-"""From a call of the host to a stored record, and on to the sink as the delivery mode says."""
+"""From a call of the host to a stored record, and on to the sink as the delivery mode says.
+
+A record is what the program chose and the platform's facts, joined with an identity.
+"""
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.scrub import Scrubber
 from telemetry_sdk.analytics.values import is_reserved
-from telemetry_sdk.base_payload import platform
+from telemetry_sdk.base_payload import fields, platform
 from telemetry_sdk.delivery.retry import STOPPED
 from telemetry_sdk.host.guard import LoopWarning, guarded
-from telemetry_sdk.identity.install_id import Identity, ensure_identity, known_identity
+from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity
 from telemetry_sdk.model import (
+    DELETION_REQUESTED,
+    FIRST_SEEN,
     HEARTBEAT,
+    INSTALL,
     NANOSECONDS,
     OPERATOR_GRANT,
     InvalidEventError,
+    Layer,
     Level,
     Outcome,
     Receipt,
+    Record,
     is_due,
     moment_of,
+    to_millisecond,
     utc_day,
 )
 from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import Put
+from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from telemetry_sdk.analytics.event import Event
+    from telemetry_sdk.base_payload.fields import Facts
     from telemetry_sdk.client.config import Config
+    from telemetry_sdk.client.engine import Session
     from telemetry_sdk.client.override import Providers
-    from telemetry_sdk.client.records import RecordMaker
-    from telemetry_sdk.client.session import Session
+    from telemetry_sdk.identity.install_id import Identity
     from telemetry_sdk.identity.schema import State
-    from telemetry_sdk.model import Decision, Record
+    from telemetry_sdk.model import Decision
+
 
 _SPOOLED: Final = "spooled while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
@@ -63,7 +76,6 @@ class Pipeline:
         options: What the integrator chose.
         world: Clock and ids.
         maker: Makes the records.
-        on_stored: Called when a record is about to be stored.
         wake: Has the background thread look for records.
     """
 
@@ -73,13 +85,12 @@ class Pipeline:
         providers: Providers,
         maker: RecordMaker,
         *,
-        on_stored: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
         self.maker = maker
         self._config = config
         self._providers = providers
-        self._on_stored = on_stored
+        self.in_use = False  # whether a record was stored, so that there is something to end
         self._wake = wake
         self._unkept_id = ""
         self._scrubber: Scrubber | None = None
@@ -135,7 +146,9 @@ class Pipeline:
     def install_id(self, session: Session) -> str:
         """Return the id analytics events carry; where none can be kept, one of this process only."""
         # The gate has just read the state.
-        me = known_identity(session.installation.newest) or self._ensure(session, self._providers.now_ns())
+        if install_id := session.installation.newest.install_id:
+            return install_id
+        me = self._ensure(session, self._providers.now_ns())
         if me is not None:
             return me.install_id
         self._unkept_id = self._unkept_id or self._providers.new_id()
@@ -253,17 +266,18 @@ class Pipeline:
         """
         if self._config.delivery == "sync" or record.derived:
             return self.dispatch(session, self._put(session, [record])[0])
-        if session.delivery.is_stopped(looks=False):
+        if session.delivery.stopped:
             return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
-        self._on_stored()
+        self.in_use = True
         try:
             session.outbox.append(record)
         except StoreError as error:
             return Receipt(Outcome.DROPPED, record.uid, str(error))
-        return self.dispatch(session, Receipt(Outcome.QUEUED, record.uid))
+        receipt = Receipt(Outcome.QUEUED, record.uid)
+        return receipt if self._config.delivery == "manual" else self.dispatch(session, receipt)
 
     def _put(self, session: Session, records: Sequence[Record]) -> list[Receipt]:
-        self._on_stored()
+        self.in_use = True
         try:
             if session.delivery.is_stopped():
                 return [Receipt(Outcome.SUPPRESSED, reason=STOPPED) for _ in records]
@@ -299,3 +313,103 @@ class Pipeline:
             return "kept", ""
         self.warn_of_loop(session)
         return session.deliver_one(uid, self._config.timeout)
+
+
+class _Uids:
+    """Makes the uids of events. Neighbours differ in their last four digits alone, which halves what they compress to.
+
+    A run of them begins with a random UUID4 and ends after 65,536, and at a fork.
+    """
+
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
+        # Replaced as one, and counted by one step of the interpreter: threads share it without a lock.
+        self._run: tuple[int, str, Iterator[int]] = (0, "", iter(()))
+
+    def next(self) -> str:
+        pid, prefix, numbers = self._run
+        number = next(numbers, None)
+        if number is None or pid != os.getpid():
+            _, prefix, numbers = self._run = (os.getpid(), self._new_id()[:-4], iter(range(0x10000)))
+            number = next(numbers)
+        return f"{prefix}{number:04x}"
+
+
+class RecordMaker:
+    """Makes records. Reads the platform's facts when the first record needs them, then never again."""
+
+    def __init__(self, config: Config, providers: Providers) -> None:
+        self._config = config
+        self._providers = providers
+        self._uids = _Uids(providers.new_id)
+        self._facts: Facts | None = None
+        self._deployment = config.deployment_type or ""
+        self._envelopes: dict[Layer, bytes] = {}
+
+    def base(self, name: str, me: Identity, now_ns: int, *, seen_ns: int = 0) -> Record:
+        """Return the base record *name* of this moment. Its uid is derived: two processes make the same one.
+
+        *seen_ns* is the moment of the newest heartbeat before it that was acknowledged, as far as is known.
+        """
+        facts = self._facts = self._facts or platform.detect(self._providers.environ, self._config.deployment_type)
+        payload = fields.build(
+            name,
+            install_id=me.install_id,
+            app_version=self._config.version,
+            facts=facts,
+            first_seen_at=me.first_seen_at,
+            now_ns=now_ns,
+            release_channel=self._config.release_channel,
+        )
+        day = utc_day(now_ns / NANOSECONDS)
+        uid = derived_uid(me.install_id, "first_seen" if name == FIRST_SEEN else f"heartbeat/{day}")
+        body = otlp.encode_record(name=name, uid=uid, identity=me.install_id, made_ns=now_ns, payload=payload)
+        chain = me.install_id if name == HEARTBEAT else None
+        return Record(
+            uid, Layer.BASE, name, now_ns, self._envelope(Layer.BASE), body, True, chain=chain, seen_ns=seen_ns
+        )
+
+    def analytics(self, name: str, event: Event, install_id: str, user: str | None, grant: str | None) -> Record:
+        """Return the analytics record of *event*, made now under the consent *grant*."""
+        now_ns = to_millisecond(self._providers.clock())
+        is_ping = name == INSTALL
+        uid = derived_uid(install_id, "install_ping") if is_ping else self._uids.next()
+        body = otlp.encode_record(
+            name=name,
+            uid=uid,
+            identity=user or install_id,
+            made_ns=now_ns,
+            payload=event.payload,
+            dropped=len(event.dropped) + (event.unread or 0),
+        )
+        envelope = self._envelope(Layer.ANALYTICS)
+        return Record(uid, Layer.ANALYTICS, name, now_ns, envelope, body, derived=is_ping, grant=grant)
+
+    def deletion_request(self, install_id: str) -> Record:
+        """Return the record that asks the sink's owner to delete what came from *install_id*, and says nothing else.
+
+        It needs no consent, so it is stored with the base records and outlasts a withdrawal.
+        """
+        now_ns, name = self._providers.now_ns(), DELETION_REQUESTED
+        uid = derived_uid(install_id, "deletion")
+        payload = {"install_id": install_id}
+        body = otlp.encode_record(name=name, uid=uid, identity=install_id, made_ns=now_ns, payload=payload)
+        return Record(uid, Layer.BASE, name, now_ns, self._envelope(Layer.ANALYTICS), body, derived=True)
+
+    def own_attributes(self, install_id: str) -> dict[str, str]:
+        """Return what every analytics event carries."""
+        self._deployment = self._deployment or platform.detect_deployment(self._providers.environ)
+        return {
+            "install_id": install_id,
+            "app_version": self._config.version,
+            "deployment_type": self._deployment,
+            "release_channel": self._config.release_channel,
+        }
+
+    def _envelope(self, layer: Layer) -> bytes:
+        config = self._config
+        if layer not in self._envelopes:
+            self._envelopes[layer] = otlp.encode_envelope(
+                app=config.app, version=config.version, layer=layer, environment=config.environment
+            )
+        return self._envelopes[layer]

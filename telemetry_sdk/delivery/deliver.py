@@ -7,10 +7,11 @@ One *supervisor* at a time per process takes records, has an attempt made and wr
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.delivery import retry
 from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
@@ -28,12 +29,13 @@ from telemetry_sdk.sender import otlp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from telemetry_sdk.delivery.config import DeliveryConfig
     from telemetry_sdk.host.files import ProcessLock
     from telemetry_sdk.model import Decision
     from telemetry_sdk.outbox.queue import Outbox
     from telemetry_sdk.outbox.tables import Pending
+    from telemetry_sdk.sender.endpoint import Sink
     from telemetry_sdk.sender.wire_gate import Sender
+
 
 BUSY: Final = "another process is sending"
 _TIME_UP: Final = "the time was up"
@@ -67,7 +69,7 @@ class Delivery:
         self._awaited: dict[str, tuple[str, str] | None] = {}
         self._outage = OutageLog()
         self._supervisor = 0
-        self._stopped: bool | None = None
+        self.stopped: bool | None = None  # whether the sink said so to this version; None: not looked up
         self._resumes = False
         self._unsettled = Circuit()  # after an answer that could not be written down
         self.withheld = ""  # why the newest request was not made, if it was not
@@ -144,15 +146,12 @@ class Delivery:
             self._mutex.give()
         return tally
 
-    def is_stopped(self, *, looks: bool = True) -> bool:
-        """Tell whether the sink told this version to stop. Looked up once; then each delivery says.
-
-        With *looks* False nothing is looked up: as far as this process knows.
-        """
-        if self._stopped is None and looks:
+    def is_stopped(self) -> bool:
+        """Tell whether the sink told this version to stop. Looked up once; then each delivery says."""
+        if self.stopped is None:
             with contextlib.suppress(LockedError):  # then the next delivery knows
-                self._stopped = self._outbox.circuit(patience=0.0).stopped_for == self.config.app_version
-        return bool(self._stopped)
+                self.stopped = self._outbox.circuit(patience=0.0).stopped_for == self.config.app_version
+        return bool(self.stopped)
 
     def is_idle(self, wait_s: float) -> bool:
         """Tell whether no thread is delivering; wait up to *wait_s* seconds for that."""
@@ -208,7 +207,7 @@ class Delivery:
 
         def terms(circuit: Circuit) -> Terms:
             decision = self.right()
-            self._stopped = circuit.stopped_for == config.app_version
+            self.stopped = circuit.stopped_for == config.app_version
             closed = config.blocked(circuit, now=now, force=force) or config.blocked(
                 self._unsettled, now=now, force=force
             )
@@ -328,7 +327,7 @@ class Delivery:
             patience=tally.left(),
         )
         if judgement.verdict is Verdict.STOP:
-            self._stopped = True
+            self.stopped = True
             self._outbox.purge(STOPPED)
         self._outage.note(judgement, loud=self.config.loud)
         self._count(fates, rejected, judgement.reason, tally)
@@ -409,3 +408,63 @@ def fates_of(records: Sequence[Pending], judgement: Judgement, answer: Answer, n
     if judgement.verdict is Verdict.RETRY and answer.status not in retry.NOT_TAKEN:
         return [Fate(records, "unanswered")]
     return [Fate([record for record in records if record.before_ns is not None], "not taken")]
+
+
+class DeliveryConfig(NamedTuple):
+    """How one app's records are delivered.
+
+    Attributes:
+        sink: Host of the sink, for the sent log.
+        configuration: Makes, once, what stands for everything a HOLD depends on.
+        app_version: The version a stop signal silences.
+        timeout: Seconds for one request.
+        late_ns: Age after which an unsent record is sent as late; None to send its own time always.
+        loud: Whether an outage is worth a WARNING: the host named the sink in its own code.
+    """
+
+    sink: str
+    configuration: Callable[[], str]
+    app_version: str
+    timeout: float
+    late_ns: int | None
+    loud: bool
+
+    def blocked(self, circuit: Circuit, *, now: float, force: bool = False) -> str:
+        """Return why nothing may be sent now; see `retry.blocked`."""
+        return retry.blocked(
+            circuit, now=now, configuration=self.configuration(), app_version=self.app_version, force=force
+        )
+
+    def next_circuit(
+        self, circuit: Circuit, judgement: Judgement, answer: Answer, *, now: float, draw: float
+    ) -> Circuit:
+        """Return the circuit after an attempt; see `retry.next_circuit`."""
+        return retry.next_circuit(
+            circuit,
+            judgement,
+            answer,
+            now=now,
+            draw=draw,
+            configuration=self.configuration(),
+            app_version=self.app_version,
+        )
+
+
+def make_config(sink: Sink, *, app_version: str, timeout: float, late_ns: int | None) -> DeliveryConfig:
+    """Return the settings of delivery to *sink*: its own *timeout* counts where it is the shorter one."""
+    return DeliveryConfig(
+        sink=sink.host,
+        configuration=functools.cache(functools.partial(_configuration, sink, app_version)),
+        app_version=app_version,
+        timeout=min(sink.timeout or timeout, timeout),
+        late_ns=late_ns,
+        loud=sink.from_code,
+    )
+
+
+def _configuration(sink: Sink, version: str) -> str:
+    import hashlib  # which loads OpenSSL, and is of no use before something is sent
+
+    # Hashed, because it is stored and holds the token.
+    text = "\0".join([sink.url, *(f"{name}:{value}" for name, value in sink.headers), version])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

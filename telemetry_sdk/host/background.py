@@ -162,6 +162,11 @@ def _run(ticker: weakref.ref[Ticker], bell: _Bell, gather_s: float, rest_s: floa
             return
 
 
+def new_lock() -> Any:
+    """Return a re-entrant lock, of the family that the program's threads are of at this moment."""
+    return threading.RLock()
+
+
 class Mutex:
     """A re-entrant lock with a bounded wait.
 

@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.host.background import Mutex
 from telemetry_sdk.host.quiet import quiet_logs
@@ -197,7 +197,7 @@ class ProcessLock:
         try:
             found = os.fstat(descriptor)
             self._file_id = f"{found.st_dev}:{found.st_ino}"
-            unlock_file = _unlocking(descriptor)
+            unlock_file = functools.partial(locks.flock, descriptor, locks.LOCK_UN)
             self._descriptor = descriptor
             had = self._lock_open_file(descriptor, deadline)
         finally:
@@ -229,51 +229,47 @@ class ProcessLock:
 def lock_open_file(descriptor: int, wait_s: float = 0.0) -> bool:
     """Lock the open file for this process; False when another one keeps it for longer than *wait_s* seconds.
 
+    Give it back by ``locks.flock(descriptor, locks.LOCK_UN)``: closing the file does not while a forked child has it.
+
     Raises:
         OSError: The file system has no locks.
     """
-    if _try_lock(descriptor):
-        return True
     deadline, pause = time.monotonic() + wait_s, _SHORTEST_POLL
-    while time.monotonic() < deadline:
-        time.sleep(pause)
-        if _try_lock(descriptor):
+    while True:
+        try:
+            locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 1.5, _POLL)
+        else:
             return True
-        pause = min(pause * 1.5, _POLL)
-    return False
 
 
-def unlock_open_file(descriptor: int) -> None:
-    """Give back what `lock_open_file` took, explicitly: closing the file does not while a forked child has it open."""
-    with contextlib.suppress(OSError):
-        _unlocking(descriptor)()
+class _WindowsLocks:
+    """What `fcntl` is elsewhere; where there is neither kind, threads of one process alone exclude each other."""
+
+    LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8
+
+    def flock(self, descriptor: int, operation: int) -> None:
+        try:
+            import msvcrt
+        except ImportError:
+            return
+        mode = msvcrt.LK_UNLCK if operation == self.LOCK_UN else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+        try:
+            msvcrt.locking(descriptor, mode, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise BlockingIOError(*error.args) from None
 
 
-def close_file(descriptor: int) -> None:
-    """Close *descriptor*, which the program may have closed already."""
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return _try_lock_on_windows(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _unlocking(descriptor: int) -> Callable[[], object]:
-    """Return what unlocks the open file, by one call of C."""
-    try:
-        import fcntl
-    except ImportError:
-        return bool  # closing it does
-    return functools.partial(fcntl.flock, descriptor, fcntl.LOCK_UN)
+locks: Any
+"""Locks of open files: the module fcntl, or what stands for it."""
+try:
+    import fcntl as locks
+except ImportError:
+    locks = _WindowsLocks()
 
 
 def _after_fork_in_child() -> None:
@@ -283,18 +279,6 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _try_lock_on_windows(descriptor: int) -> bool:
-    try:
-        import msvcrt
-    except ImportError:
-        return True  # neither kind: threads of this process alone exclude each other
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True
 
 
 def replace_file(

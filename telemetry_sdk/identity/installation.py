@@ -129,6 +129,8 @@ class Installation:
             return State(is_readable=False)
         if state.telemetry_enabled is not before.telemetry_enabled and self._overlay.get("telemetry_enabled"):
             self._forget(_CONSENT_KEYS)  # what somebody decided on disk ends a yes that holds for this process only
+        if state == before:
+            state = before  # the very same, so that what was concluded from it holds
         self._seen = (signature if is_settled else None, state)
         return state
 

@@ -19,10 +19,10 @@ import stat
 import time
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk.host.background import Mutex
-from telemetry_sdk.host.files import close_file, lock_open_file, make_file, prepare_directory, unlock_open_file
+from telemetry_sdk.host.background import new_lock
+from telemetry_sdk.host.files import lock_open_file, locks, make_file, prepare_directory
 from telemetry_sdk.model import Layer, Record
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _COMMON: Final = (
     | getattr(os, "O_BINARY", 0)
 )
 _APPENDING: Final = os.O_WRONLY | os.O_APPEND | _COMMON
+_TRYING: Final = locks.LOCK_EX | locks.LOCK_NB
 _READING: Final = os.O_RDONLY | _COMMON
 _LOCKING: Final = os.O_RDWR | _COMMON
 _me: Final[Callable[[], int]] = getattr(os, "geteuid", lambda: -1)
@@ -70,8 +71,7 @@ class Spool:
         self._lock_path = f"{self._path}.lock"
         self._most = min(most_bytes, _MOST)
         self._otherwise = otherwise
-        self._mutex = Mutex()
-        self._is_busy = False
+        self._lock: Any = new_lock()
         self._interrupting: deque[Record] = deque()
         self._left_alone_until = 0.0
         self._pid = os.getpid()
@@ -86,50 +86,49 @@ class Spool:
             return False
         if self._pid != os.getpid():
             self.after_fork_in_child()
-        mutex = self._mutex
-        if not mutex.take(_LONGEST_WAIT):
-            return False
+        lock = self._lock
+        if lock._is_owned():  # a signal handler in the middle of a call of this very thread
+            self._interrupting.append(record)
+            return True
+        # An interrupt finds each call of C either not begun or done; so nothing stands before the first of a `finally`.
         try:
-            if self._is_busy:
-                self._interrupting.append(record)
-                return True
+            return bool(lock.acquire(timeout=_LONGEST_WAIT)) and self._write(record)
+        finally:
             try:
-                self._is_busy = True
-                return self._write(record)
+                lock.release()
+            except RuntimeError:
+                pass  # it was not had
             finally:
-                self._is_busy = False
                 if self._interrupting:
                     self.catch_up()
-        finally:
-            mutex.give()
 
     def catch_up(self) -> None:
         """Store what signal handlers handed over in the middle of a call, the other way if it cannot be appended."""
-        while self._interrupting and not self._is_busy:
+        while self._interrupting and not self._lock._is_owned():
             record = self._interrupting.popleft()
             if not self.append(record):
                 self._otherwise(record)
 
     def _write(self, record: Record) -> bool:
-        line = _line_of(record)
-        if line is None:
-            return False
+        line, is_stored = _line_of(record), False
         try:
             lock = self._open_lock()
-        except OSError:
-            return False
-        try:
             try:
-                if lock_open_file(lock, _LONGEST_WAIT):
-                    return self._write_line(line)
-                self._left_alone_until = time.monotonic() + _LEFT_ALONE
+                try:
+                    try:
+                        locks.flock(lock, _TRYING)
+                    except BlockingIOError:
+                        if not lock_open_file(lock, _LONGEST_WAIT):
+                            self._left_alone_until = time.monotonic() + _LEFT_ALONE
+                            return False
+                    is_stored = line is not None and self._write_line(line)
+                finally:
+                    locks.flock(lock, locks.LOCK_UN)
             finally:
-                unlock_open_file(lock)
+                os.close(lock)
         except OSError:
             pass
-        finally:
-            close_file(lock)
-        return False
+        return is_stored
 
     def _open_lock(self) -> int:
         try:
@@ -147,13 +146,14 @@ class Spool:
         except FileNotFoundError:
             make_file(self._directory / "spool")  # type: ignore[operator]
             descriptor = os.open(self._path, _APPENDING)
+        is_stored = False
         try:
             found = os.fstat(descriptor)
-            if not self._is_ours(found) or found.st_size + len(line) > self._most:
-                return False
-            return os.write(descriptor, line) == len(line)
+            if self._is_ours(found) and found.st_size + len(line) <= self._most:
+                is_stored = os.write(descriptor, line) == len(line)
         finally:
-            close_file(descriptor)
+            _close(descriptor)
+        return is_stored
 
     def _is_ours(self, found: os.stat_result) -> bool:
         """Tell whether it is a regular file under one name, made by this user or given to the directory's owner."""
@@ -199,25 +199,25 @@ class Spool:
         """Exclude appends of all threads and processes; says whether that succeeded within *wait_s* seconds."""
         if self._pid != os.getpid():
             self.after_fork_in_child()
-        if not self._mutex.take(wait_s):
+        mine = self._lock
+        if mine._is_owned():
             yield False
             return
         try:
-            if self._is_busy:  # a signal handler in the middle of an append
+            if not mine.acquire(timeout=wait_s):
                 yield False
                 return
             lock = self._open_lock()
-            self._is_busy = True
             try:
                 try:
                     yield lock_open_file(lock, wait_s)
                 finally:
-                    unlock_open_file(lock)
+                    locks.flock(lock, locks.LOCK_UN)
             finally:
-                self._is_busy = False
-                close_file(lock)
+                _close(lock)
         finally:
-            self._mutex.give()
+            with contextlib.suppress(RuntimeError):  # it was not had
+                mine.release()
 
     def read(self, name: str) -> Segment | None:
         """Return what the segment *name* holds; None when it cannot be read now, or is none of ours and was deleted."""
@@ -233,7 +233,7 @@ class Spool:
         except OSError:
             return None
         finally:
-            close_file(descriptor)
+            _close(descriptor)
         if not is_ours:
             self.remove([name])
             return None
@@ -256,7 +256,7 @@ class Spool:
         except OSError:
             return None
         finally:
-            close_file(descriptor)
+            _close(descriptor)
 
     def empty(self, wait_s: float) -> list[Segment] | None:
         """Delete all that lies here and return what it was; None when that cannot be done within *wait_s* seconds."""
@@ -282,18 +282,17 @@ class Spool:
 
     def before_fork(self, wait_s: float) -> bool:
         """Let no append be under way while the process forks; whether that succeeded within *wait_s* seconds."""
-        return self._mutex.take(wait_s)
+        return not self._lock._is_owned() and bool(self._lock.acquire(timeout=wait_s))
 
     def after_fork_in_parent(self, *, held: bool) -> None:
         """Undo `before_fork`."""
         if held:
-            self._mutex.give()
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: the parent's threads, and what it was in the middle of, are the parent's."""
         self._pid = os.getpid()
-        self._mutex = Mutex()
-        self._is_busy = False
+        self._lock = new_lock()
         self._interrupting = deque()
 
 
@@ -336,3 +335,8 @@ def _record_of(line: bytes) -> Record | None:
         return Record(uid, Layer(layer), name, made, envelope, body, derived_too, grant or None, chain or None, seen)
     except ValueError:  # written by another version
         return None
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the program closed it
+        os.close(descriptor)

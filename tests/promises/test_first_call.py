@@ -53,7 +53,7 @@ def fork_during(work, what):
 
 """
 CONSENT = "make().opt_in()"
-LATE = ["telemetry_sdk.client.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.client.records"]
+LATE = ["telemetry_sdk.client.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.client.pipeline"]
 
 
 def run(source: str, tmp_path, late: str, **settings) -> list[str]:
@@ -146,7 +146,7 @@ for thread in threads:
     thread.join()
 assert len(engines) == 16 and len(set(map(id, engines))) == 1
 """
-    words = run(source, tmp_path, "telemetry_sdk.client.records")
+    words = run(source, tmp_path, "telemetry_sdk.client.pipeline")
 
     assert len(set(words) - {"uid"}) == 16
 

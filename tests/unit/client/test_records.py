@@ -15,7 +15,7 @@ from telemetry_sdk.analytics.event import Event
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.client.config import Config
 from telemetry_sdk.client.override import Providers
-from telemetry_sdk.client.records import RecordMaker
+from telemetry_sdk.client.pipeline import RecordMaker
 from telemetry_sdk.identity.install_id import Identity
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, INSTALL, PAGE_VIEW, Layer, Limits, Record
 from telemetry_sdk.sender.otlp import encode_envelope

@@ -35,7 +35,8 @@ def test_utc_day(now: float, day: str) -> None:
         ("2026-05-28", True),
         ("2026-05-29", False),
         ("2026-05-30", False),  # made just before the clock was stepped back over midnight
-        ("2026-05-31", True),  # a clock that was wrong must not silence the install
+        ("2026-05-31", False),  # nor do the moments of an install go back by days
+        ("2026-06-01", True),  # but a clock that was wrong must not silence it
         ("2099-01-01", True),
         ("1999-01-01", True),
         ("", True),

@@ -89,7 +89,7 @@ def test_levels_are_ordered() -> None:
     assert sorted(Level) == [Level.OFF, Level.BASE, Level.FULL]
 
 
-VALUES = [getattr(model, name) for name in model.__all__ if hasattr(getattr(model, name), "_fields")]
+VALUES = [getattr(model, name) for name in vars(model) if hasattr(getattr(model, name), "_fields")]
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
