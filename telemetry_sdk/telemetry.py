@@ -362,7 +362,7 @@ class Telemetry:
         if self._config.on_consent_change is not None:
             self._announce()
         engine = self._engine
-        session, decision = engine.right()
+        session, decision = engine.sessions.right()
         if decision.level < Level.FULL:
             return _suppressed(decision.reason)
         user = user_id if who is None else who(user_id)
@@ -409,7 +409,7 @@ class Telemetry:
     @guarded(_refused)
     def check_and_send_telemetry(self) -> Receipt:
         """Send ``analytics.install``, the one opt-in install ping: once per install, after consent."""
-        session, decision = self._engine.right()
+        session, decision = self._engine.sessions.right()
         if decision.level < Level.FULL:
             return _suppressed(decision.reason)
         if session.progress.read().install_ping_sent_at:

@@ -10,9 +10,9 @@ from telemetry_sdk.outbox.database import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
-    from telemetry_sdk.client.engine import Session
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.client.pipeline import RecordMaker
+    from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Record
 

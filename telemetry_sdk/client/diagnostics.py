@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from telemetry_sdk.client.config import Config
-    from telemetry_sdk.client.engine import Engine, Session
+    from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.client.pipeline import Draft, Pipeline
+    from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.schema import Progress, State
     from telemetry_sdk.model import Circuit, Record
     from telemetry_sdk.outbox.tables import Pending

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.event import Event
     from telemetry_sdk.base_payload.fields import Facts
     from telemetry_sdk.client.config import Config
-    from telemetry_sdk.client.engine import Session
     from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.client.session import Session
     from telemetry_sdk.identity.install_id import Identity
     from telemetry_sdk.identity.schema import State
     from telemetry_sdk.model import Decision

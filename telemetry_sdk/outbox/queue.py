@@ -68,7 +68,7 @@ class Outbox:
         as soon as the handler has returned.
         """
         if not self._spool.append(record):
-            self._insert([record], takes_in=True)  # the spool is full, perhaps
+            self._insert([record], takes_in=self._spool.is_full)
 
     def put(self, records: Sequence[Record]) -> list[Put]:
         """Store *records* in one transaction, each unless its derived uid was accepted before; else as `append`.

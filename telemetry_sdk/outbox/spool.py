@@ -74,6 +74,7 @@ class Spool:
         self._lock: Any = new_lock()
         self._interrupting: deque[Record] = deque()
         self._left_alone_until = 0.0
+        self.is_full = False  # whether an append found it so, the newest time
         self._pid = os.getpid()
 
     def append(self, record: Record) -> bool:
@@ -149,7 +150,8 @@ class Spool:
         is_stored = False
         try:
             found = os.fstat(descriptor)
-            if self._is_ours(found) and found.st_size + len(line) <= self._most:
+            self.is_full = found.st_size + len(line) > self._most
+            if self._is_ours(found) and not self.is_full:
                 is_stored = os.write(descriptor, line) == len(line)
         finally:
             _close(descriptor)

@@ -48,7 +48,7 @@ PURE = {
         "analytics.catalog.format",
         "client.config",
     ),
-    *("delivery.deliver", "catalog_tools.privacy_page"),
+    "catalog_tools.privacy_page",
 }
 
 # Each effect and the only rooms that may have it: modules imported while running ...
