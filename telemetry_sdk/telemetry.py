@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from functools import partial
+from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk.analytics.scope import RequestScope
@@ -184,7 +185,12 @@ class Telemetry:
 
     @property
     def _engine(self) -> Engine:
-        return self._opened or self._open()
+        engine = self._opened
+        if engine is None:
+            return self._open()
+        if engine.pid != getpid():  # a fork that no hook of Python's told of
+            engine.at_fork("child")
+        return engine
 
     @property
     def _diagnostics(self) -> Diagnostics:

@@ -5,6 +5,7 @@ Nothing is opened while a switch says OFF: no file, no thread, no id, not even a
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -31,8 +32,6 @@ from telemetry_sdk.model import (
 from telemetry_sdk.outbox.database import StoreError
 
 if TYPE_CHECKING:
-    import os
-
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.sender.endpoint import Settings
@@ -57,6 +56,7 @@ class Engine:
         *,
         state_dir: str | os.PathLike[str] | None,
     ) -> None:
+        self.pid = os.getpid()
         self.config = config
         self.settings = settings
         self.providers = providers
@@ -221,6 +221,7 @@ class Engine:
             for session in self.sessions.opened():
                 session.before_fork()
             return
+        self.pid = os.getpid()
         for session in self.sessions.opened():
             (session.after_fork_in_parent if moment == "parent" else session.after_fork_in_child)()
         for ticker in tickers:

@@ -103,6 +103,7 @@ class Delivery:
         self._mutex = Mutex()
         self._supervisor = 0
         self._awaited = {}
+        self._lock.forget_parents()
         self._sender.abandon()
 
     def deliver_one(self, uid: str, budget: float) -> tuple[str, str, Tally]:

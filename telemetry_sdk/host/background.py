@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from queue import SimpleQueue
 
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
@@ -22,41 +22,43 @@ REST: Final = 0.25  # after it: a busy program makes few requests
 
 
 class _Bell:
-    """Wakes and ends one thread. May be rung from anywhere, also by the garbage collector in the middle of a ring."""
+    """Wakes and ends one thread: a lock that whoever rings gives free.
+
+    May be rung from anywhere, also by a signal handler or the garbage collector in the middle of a ring.
+    """
 
     def __init__(self) -> None:
-        from queue import SimpleQueue
-
-        self._rings: SimpleQueue[bool] = SimpleQueue()  # False ends
-        self._ends: SimpleQueue[bool] = SimpleQueue()  # apart, for a rest that nothing else may cut short
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._has_rung = self._has_ended = False
 
     def wake(self) -> None:
-        if self._rings.empty():
-            self._rings.put(True)
+        if not self._has_rung:
+            self._has_rung = True
+            self._release()
 
     def end(self) -> None:
-        self._ends.put(False)
-        self._rings.put(False)
+        self._has_ended = True
+        self._release()
+
+    def _release(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._lock.release()
 
     def rest(self, seconds: float) -> bool:
         """Sleep *seconds* whoever wakes; False when it rang to end."""
-        from queue import Empty
-
-        try:
-            return seconds <= 0 or self._ends.get(timeout=seconds)
-        except Empty:
-            return True
+        deadline = time.monotonic() + seconds
+        while not self._has_ended and (left := deadline - time.monotonic()) > 0:
+            self._lock.acquire(timeout=left)
+        if self._has_rung:  # for the sleep after it
+            self._release()
+        return not self._has_ended
 
     def sleep(self, delay: float | None) -> bool:
         """Sleep until it rings or the *delay* is over; False when it rang to end. Many rings count as one."""
-        from queue import Empty
-
-        rings = []
-        with contextlib.suppress(Empty):
-            rings.append(self._rings.get(timeout=delay if delay is None else max(delay, 0.0)))
-            while True:
-                rings.append(self._rings.get_nowait())
-        return all(rings)
+        self._lock.acquire(timeout=-1 if delay is None else max(delay, 0.0))
+        self._has_rung = False
+        return not self._has_ended
 
 
 class Ticker:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import warnings
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -47,37 +46,6 @@ def _install() -> None:
 
 def _is_heard(_: logging.LogRecord) -> bool:
     return not getattr(_mine, "is_quiet", False)
-
-
-@contextlib.contextmanager
-def quiet_warnings() -> Iterator[None]:
-    """Ignore warnings in this thread, also where the host makes errors of them.
-
-    Not by `warnings.catch_warnings`, which would take the filters away from every other thread meanwhile.
-    """
-    here = _Here()
-    found = warnings.filters
-    quiet = ("ignore", None, Warning, here, 0)
-    found.insert(0, quiet)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        here.is_over = True
-        # Another thread may have entered or left a `catch_warnings`, which changes the list for a copy.
-        for filters in (found, warnings.filters):
-            with contextlib.suppress(ValueError):
-                filters.remove(quiet)  # type: ignore[attr-defined]
-
-
-class _Here:
-    """Stands in a warning filter where a pattern of module names stands, and matches every module in one thread."""
-
-    def __init__(self) -> None:
-        self.is_over = False
-        self._thread = threading.get_ident()
-
-    def match(self, _: str) -> bool:
-        return not self.is_over and threading.get_ident() == self._thread
 
 
 @functools.cache

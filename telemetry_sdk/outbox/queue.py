@@ -57,7 +57,7 @@ class Outbox:
         self.database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
         most = min(limits.bytes // 4, limits.records * _LEAST_RECORD)
-        self._spool = Spool(directory, most, self._put_alone)
+        self._spool = Spool(directory, most)
         self._is_held = (False, False)
         self._cleared_for: frozenset[str] | None = None
 
@@ -69,6 +69,8 @@ class Outbox:
         """
         if not self._spool.append(record):
             self._insert([record], takes_in=self._spool.is_full)
+        if self._spool.refused:
+            self._store_refused()
 
     def put(self, records: Sequence[Record]) -> list[Put]:
         """Store *records* in one transaction, each unless its derived uid was accepted before; else as `append`.
@@ -85,9 +87,10 @@ class Outbox:
                 raise
             return [Put.SPOOLED] * len(records)
 
-    def _put_alone(self, record: Record) -> None:
-        with contextlib.suppress(StoreError):  # of a signal handler, which cannot be told any more
-            self._insert([record])
+    def _store_refused(self) -> None:
+        while self._spool.refused:
+            with contextlib.suppress(StoreError):  # of a signal handler, which cannot be told any more
+                self._insert([self._spool.refused.popleft()])
 
     def _insert(self, records: Sequence[Record], *, takes_in: bool = False) -> list[bool]:
         limits = self._limits
@@ -150,6 +153,7 @@ class Outbox:
         finally:
             self._spool.catch_up()
         self._spool.remove(names)
+        self._store_refused()
         return taken
 
     def _take(

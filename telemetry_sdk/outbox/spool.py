@@ -62,15 +62,16 @@ class Spool:
     Args:
         directory: Where it is.
         most_bytes: Bytes it may hold before it must be taken in; 4 MiB at most.
-        otherwise: Stores what a signal handler handed over and cannot be appended after all.
+
+    `refused` holds what a signal handler handed over and could not be appended after all.
     """
 
-    def __init__(self, directory: Path | None, most_bytes: int, otherwise: Callable[[Record], object]) -> None:
+    def __init__(self, directory: Path | None, most_bytes: int = _MOST) -> None:
         self._directory = directory
         self._path = os.fspath(directory / "spool") if directory else ""
         self._lock_path = f"{self._path}.lock"
         self._most = min(most_bytes, _MOST)
-        self._otherwise = otherwise
+        self.refused: deque[Record] = deque()
         self._lock: Any = new_lock()
         self._interrupting: deque[Record] = deque()
         self._left_alone_until = 0.0
@@ -104,25 +105,29 @@ class Spool:
                     self.catch_up()
 
     def catch_up(self) -> None:
-        """Store what signal handlers handed over in the middle of a call, the other way if it cannot be appended."""
+        """Store what signal handlers handed over in the middle of a call."""
         while self._interrupting and not self._lock._is_owned():
             record = self._interrupting.popleft()
             if not self.append(record):
-                self._otherwise(record)
+                self.refused.append(record)
 
     def _write(self, record: Record) -> bool:
         line, is_stored = _line_of(record), False
+        if line is None:
+            return False
         try:
             lock = self._open_lock()
             try:
                 try:
+                    if not self._lock_file(lock):
+                        return False
+                    spool = self._open_spool()
                     try:
-                        locks.flock(lock, _TRYING)
-                    except BlockingIOError:
-                        if not lock_open_file(lock, _LONGEST_WAIT):
-                            self._left_alone_until = time.monotonic() + _LEFT_ALONE
-                            return False
-                    is_stored = line is not None and self._write_line(line)
+                        if self._has_room(os.fstat(spool), len(line)):
+                            # A short one is left as it is: the next line's newline ends it.
+                            is_stored = os.write(spool, line) == len(line)
+                    finally:
+                        os.close(spool)
                 finally:
                     locks.flock(lock, locks.LOCK_UN)
             finally:
@@ -130,6 +135,19 @@ class Spool:
         except OSError:
             pass
         return is_stored
+
+    def _lock_file(self, lock: int) -> bool:
+        try:
+            locks.flock(lock, _TRYING)
+        except BlockingIOError:
+            if not lock_open_file(lock, _LONGEST_WAIT):
+                self._left_alone_until = time.monotonic() + _LEFT_ALONE
+                return False
+        return True
+
+    def _has_room(self, found: os.stat_result, length: int) -> bool:
+        self.is_full = found.st_size + length > self._most
+        return not self.is_full and self._is_ours(found)
 
     def _open_lock(self) -> int:
         try:
@@ -140,22 +158,12 @@ class Spool:
             make_file(self._directory / "spool.lock")
             return os.open(self._lock_path, _LOCKING)
 
-    def _write_line(self, line: bytes) -> bool:
-        """Append *line* by one write, under the lock. A short write is left: the next line's newline ends it."""
+    def _open_spool(self) -> int:
         try:
-            descriptor = os.open(self._path, _APPENDING)
+            return os.open(self._path, _APPENDING)
         except FileNotFoundError:
             make_file(self._directory / "spool")  # type: ignore[operator]
-            descriptor = os.open(self._path, _APPENDING)
-        is_stored = False
-        try:
-            found = os.fstat(descriptor)
-            self.is_full = found.st_size + len(line) > self._most
-            if self._is_ours(found) and not self.is_full:
-                is_stored = os.write(descriptor, line) == len(line)
-        finally:
-            _close(descriptor)
-        return is_stored
+            return os.open(self._path, _APPENDING)
 
     def _is_ours(self, found: os.stat_result) -> bool:
         """Tell whether it is a regular file under one name, made by this user or given to the directory's owner."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from telemetry_sdk._version import __version__
 from telemetry_sdk.host.lifecycle import loading, wait_first
-from telemetry_sdk.host.quiet import logger, quiet_logs, quiet_warnings
+from telemetry_sdk.host.quiet import logger, quiet_logs
 from telemetry_sdk.model import Answer
 from telemetry_sdk.sender import otlp
 from telemetry_sdk.sender.endpoint import is_loopback
@@ -42,6 +44,10 @@ class HttpSender:
         self._sink = sink
         self._idle: _Line | None = None
         self._in_use: list[_Line] = []
+
+    def __del__(self) -> None:
+        """Close the connection of a forgotten sender at once: urllib3 holds it in a cycle, until that is collected."""
+        self.close()
 
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         """Send *body*.
@@ -109,7 +115,8 @@ class HttpSender:
 @functools.cache
 def _load_requests() -> None:
     """Import requests, which warns of versions of other libraries that it does not know."""
-    with loading(), quiet_warnings():
+    with loading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         logger()  # its library holds a lock over a fork, and requests would wait for the fork's end while we hold ours
         wait_first()
         import requests  # noqa: F401
@@ -276,6 +283,15 @@ def _gated_adapter(line: _Line) -> Any:
     return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
 
 
+def _silent_about_the_clock() -> contextlib.AbstractContextManager[object]:
+    """Keep urllib3 from warning of a clock that is years behind, where there is one."""
+    from datetime import date
+
+    # Its own date of that, so that the filters of the process are touched only where it would warn.
+    earliest = getattr(sys.modules.get("urllib3.connection"), "RECENT_DATE", date.min)
+    return contextlib.nullcontext() if date.today() >= earliest else warnings.catch_warnings(action="ignore")
+
+
 def _put_gate(manager: Any, line: _Line) -> None:
     """Have the connections of a urllib3 pool manager ask *line*, of whatever kind they are (direct, proxied, SOCKS)."""
 
@@ -284,7 +300,7 @@ def _put_gate(manager: Any, line: _Line) -> None:
         fresh = False
 
         def connect(self) -> None:
-            with quiet_warnings():  # of a clock that is far off
+            with _silent_about_the_clock():
                 super().connect()  # type: ignore[misc]
             self.fresh = True
 

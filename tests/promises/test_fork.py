@@ -121,6 +121,32 @@ def test_fork(tmp_path, sink, case, mode):
     assert sink.names.count("base_telemetry.first_seen") <= 1
 
 
+@pytest.mark.parametrize("mode", ["sync", "manual"])
+def test_a_fork_that_no_hook_told_of(tmp_path, sink, mode):
+    """As extensions in C make them: what the child finds of its parent's is left alone, and its events arrive once."""
+    source = """
+    import ctypes
+    telemetry = make()
+    telemetry.opt_in()
+    say("uid", telemetry.track_event("timer.started").uid)
+    if not (pid := ctypes.PyDLL(None).fork()):
+        receipt = telemetry.track_event("timer.stopped")
+        assert receipt, receipt
+        telemetry.flush(20)
+        say("uid", receipt.uid)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    telemetry.flush(20)
+    telemetry.close()
+    """
+    program = Program(source, tmp_path, delivery=mode, endpoint=sink.url, state_dir=tmp_path / "state", timeout=20)
+    uids = [line.split()[1] for line in program.finish().splitlines()]
+
+    assert len(uids) == 2
+    assert set(uids) <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+
+
 def test_background_child_delivers_by_itself(tmp_path, sink):
     """A forked child of a background-mode program has a thread of its own, which delivers while the child lives."""
     source = (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import warnings
 
 import pytest
 from process_tools import GUARD
 
-from telemetry_sdk.host.quiet import quiet_logs, quiet_warnings
+from telemetry_sdk.host.quiet import quiet_logs
 
 LIBRARIES = ["urllib3.connection", "urllib3.connectionpool", "filelock", "tzlocal"]
 
@@ -45,38 +44,3 @@ def test_a_log_is_heard_again_after_an_error(caplog):
     logging.getLogger("filelock").warning("heard")
 
     assert caplog.messages == ["heard"]
-
-
-def test_a_warning_is_ignored_here_and_now_only():
-    """A warning in this thread is ignored although warnings are errors; in another thread and afterwards it is one."""
-    caught = []
-
-    def warn() -> None:
-        with pytest.raises(UserWarning):
-            warnings.warn("there", UserWarning, stacklevel=1)
-        caught.append(1)
-
-    before = list(warnings.filters)
-    with quiet_warnings():
-        warnings.warn("here", UserWarning, stacklevel=1)
-        elsewhere(warn)
-    assert before == list(warnings.filters)
-    warn()
-
-    assert caught == [1, 1]
-
-
-@pytest.mark.parametrize("first", ["host", "ours"])
-def test_a_hosts_own_change_of_filters_meanwhile_leaves_nothing_behind(first):
-    """Where another thread's `catch_warnings` and our hush overlap, each ends as it would alone."""
-    before = list(warnings.filters)
-    host, ours = warnings.catch_warnings(), quiet_warnings()
-    one, other = (host, ours) if first == "host" else (ours, host)
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    other.__exit__(None, None, None)
-
-    assert before == list(warnings.filters)
-    with pytest.raises(UserWarning):
-        warnings.warn("heard", UserWarning, stacklevel=1)
