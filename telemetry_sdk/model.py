@@ -351,6 +351,7 @@ DELETION_REQUESTED: Final = "analytics.deletion_requested"
 
 
 DAY_SECONDS: Final = 86_400
+STOPPED: Final = "the sink asked this version to stop"
 
 
 def utc_day(now: float) -> str:

@@ -195,7 +195,9 @@ class Telemetry:
     @property
     def _diagnostics(self) -> Diagnostics:
         engine = self._engine
-        return self._diagnose(engine)
+        with lifecycle.loading():
+            from telemetry_sdk.client.diagnostics import Diagnostics
+        return Diagnostics(engine)
 
     def _open(self) -> Engine:
         with lifecycle.loading():
@@ -207,10 +209,8 @@ class Telemetry:
 
     def _make_engine(self) -> Engine:
         # What is behind the facade is loaded by the first call, for not every program makes one.
-        from telemetry_sdk.client.diagnostics import Diagnostics
         from telemetry_sdk.client.engine import Engine
 
-        self._diagnose = Diagnostics
         it = self._current
         return Engine(it.config, self._settings, it.providers, state_dir=it.state_dir)
 

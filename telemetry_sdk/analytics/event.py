@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import UUID
 
 from telemetry_sdk.analytics.route import clean_route
 from telemetry_sdk.analytics.scrub.names import ROUTE
@@ -99,6 +98,8 @@ def identity_of(user_id: object) -> str | None:
         return None
     if type(user_id) is str:
         return safe_text(user_id, _LONGEST_IDENTITY) or None
+    from uuid import UUID  # which loads a slow one, and few users have one as their id
+
     if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID)):
         raise InvalidEventError("user_id", f"must be a string, an int or a UUID, not {type(user_id).__name__}")
     try:

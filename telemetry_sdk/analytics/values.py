@@ -31,7 +31,6 @@ from datetime import UTC, date, datetime, time
 from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from telemetry_sdk.analytics.scrub import CUT_MARK, LONGEST_TEXT, REMOVED, Tally
 from telemetry_sdk.analytics.scrub.names import NO_RULE
@@ -340,6 +339,7 @@ _COMMON: Final[_Conversions] = ((str, str.__str__), (int, _integer), (float, _re
 @functools.cache
 def _uncommon() -> _Conversions:
     from decimal import Decimal
+    from uuid import UUID
 
     def decimal(value: Decimal) -> str:
         if not Decimal.is_finite(value):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.identity.install_id import ensure_identity
 from telemetry_sdk.model import OPERATOR_GRANT, Level
-from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.delivery import retry
 from telemetry_sdk.identity.install_id import Identity, known_identity
 from telemetry_sdk.model import (
     FIRST_SEEN,
     HEARTBEAT,
     INSTALL,
     NANOSECONDS,
+    STOPPED,
     FlushReport,
     Forgotten,
     Layer,
@@ -24,8 +24,7 @@ from telemetry_sdk.model import (
     is_due,
     timestamp,
 )
-from telemetry_sdk.outbox import batch
-from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox import StoreError, batch
 from telemetry_sdk.outbox.tables import as_pending
 
 if TYPE_CHECKING:
@@ -228,7 +227,7 @@ def _outlook(engine: Engine, session: Session, circuit: Circuit, withheld: str) 
     until = max(circuit.not_before, circuit.held_until if circuit.held_for == config.configuration() else 0.0)
     return {
         "waiting": session.gate.right().hold or closed or withheld,
-        "next_attempt_at": _moment(until) if closed and closed != retry.STOPPED else None,
+        "next_attempt_at": _moment(until) if closed and closed != STOPPED else None,
     }
 
 

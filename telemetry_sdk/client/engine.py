@@ -17,7 +17,6 @@ from telemetry_sdk.client.choices import Choices
 from telemetry_sdk.client.pipeline import Pipeline, RecordMaker
 from telemetry_sdk.client.session import Session, Sessions
 from telemetry_sdk.consent import policy
-from telemetry_sdk.delivery.deliver import BUSY
 from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
@@ -29,7 +28,7 @@ from telemetry_sdk.model import (
     Outcome,
     Receipt,
 )
-from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
@@ -253,7 +252,7 @@ class Engine:
             circuit = session.outbox.circuit()
         except StoreError:
             return self.config.timeout
-        if tally.reason == BUSY:
+        if tally.reason == "another process is sending":
             return _AFTER_ANOTHER
         wait = max(circuit.not_before, circuit.held_until) - self.providers.now_ns() / NANOSECONDS
         if wait <= 0 and tally.reason and not session.delivery.is_stopped():

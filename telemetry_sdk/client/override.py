@@ -31,9 +31,9 @@ E_co = TypeVar("E_co", covariant=True)
 
 
 def _new_id() -> str:
-    from uuid import uuid4
-
-    return str(uuid4())
+    digits = f"{int.from_bytes(os.urandom(16)):032x}"  # as `uuid.uuid4`, whose module takes long to load
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _draw() -> float:

@@ -13,7 +13,6 @@ from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.scrub import Scrubber
 from telemetry_sdk.analytics.values import is_reserved
 from telemetry_sdk.base_payload import fields, platform
-from telemetry_sdk.delivery.retry import STOPPED
 from telemetry_sdk.host.guard import LoopWarning, guarded
 from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity
 from telemetry_sdk.model import (
@@ -23,6 +22,7 @@ from telemetry_sdk.model import (
     INSTALL,
     NANOSECONDS,
     OPERATOR_GRANT,
+    STOPPED,
     InvalidEventError,
     Layer,
     Level,
@@ -34,8 +34,7 @@ from telemetry_sdk.model import (
     to_millisecond,
     utc_day,
 )
-from telemetry_sdk.outbox.database import StoreError
-from telemetry_sdk.outbox.queue import Put
+from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -55,10 +54,10 @@ _SPOOLED: Final = "spooled while the outbox cannot be used"
 _FATES: Final = {"delivered": Outcome.DELIVERED, "rejected": Outcome.REFUSED, "kept": Outcome.QUEUED}
 
 
-def _receipt(uid: str, where: Put) -> Receipt:
-    if where is Put.KNOWN:
+def _receipt(uid: str, where: str) -> Receipt:
+    if where == "known":
         return Receipt(Outcome.SUPPRESSED, uid, "it was accepted before")
-    return Receipt(Outcome.QUEUED, uid, _SPOOLED if where is Put.SPOOLED else "")
+    return Receipt(Outcome.QUEUED, uid, _SPOOLED if where == "spooled" else "")
 
 
 class Draft(NamedTuple):
@@ -266,11 +265,11 @@ class Pipeline:
         """
         if self._config.delivery == "sync" or record.derived:
             return self.dispatch(session, self._put(session, [record])[0])
-        if session.delivery.stopped:
+        if session.is_stopped():
             return Receipt(Outcome.SUPPRESSED, reason=STOPPED)
         self.in_use = True
         try:
-            session.outbox.append(record)
+            session.append(record)
         except StoreError as error:
             return Receipt(Outcome.DROPPED, record.uid, str(error))
         receipt = Receipt(Outcome.QUEUED, record.uid)
@@ -284,7 +283,7 @@ class Pipeline:
             put = session.outbox.put(records)
         except StoreError as error:
             return [Receipt(Outcome.DROPPED, record.uid, str(error)) for record in records]
-        return [_receipt(record.uid, where) for record, where in zip(records, put, strict=True)]
+        return [_receipt(record.uid, where.value) for record, where in zip(records, put, strict=True)]
 
     def warn_of_loop(self, session: Session) -> None:
         """Log, once, that this call is about to wait within an event loop, if it is."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.consent.gate import Gate
 from telemetry_sdk.consent.store import ConsentStore
-from telemetry_sdk.delivery.deliver import Delivery, Tally, make_config
 from telemetry_sdk.host.files import ProcessLock
+from telemetry_sdk.host.lifecycle import loading
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation, ProgressFile
 from telemetry_sdk.model import (
@@ -22,20 +22,21 @@ from telemetry_sdk.model import (
     INSTALL,
     timestamp,
 )
-from telemetry_sdk.outbox.database import StoreError
-from telemetry_sdk.outbox.queue import Outbox
+from telemetry_sdk.outbox import StoreError
+from telemetry_sdk.outbox.spool import Spool
 from telemetry_sdk.sender.endpoint import Sink
-from telemetry_sdk.sender.file import FileSender, LogSender
-from telemetry_sdk.sender.http import HttpSender
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.delivery.deliver import Delivery, Tally
     from telemetry_sdk.identity.schema import Progress
-    from telemetry_sdk.model import Decision
+    from telemetry_sdk.model import Decision, Record
+    from telemetry_sdk.outbox.queue import Outbox
     from telemetry_sdk.sender.endpoint import Settings
     from telemetry_sdk.sender.wire_gate import Sender
 
@@ -84,7 +85,9 @@ class Session:
         self._installation: Installation | None = None
         self._progress: ProgressFile | None = None
         self._consent: ConsentStore | None = None
+        self._spool: Spool | None = None
         self._outbox: Outbox | None = None
+        self._is_held = False
         self._delivery: Delivery | None = None
 
     @property
@@ -121,11 +124,43 @@ class Session:
         return self._outbox or self._open_outbox()
 
     def _open_outbox(self) -> Outbox:
-        with self._lock:
+        with loading(), self._lock:
+            from telemetry_sdk.outbox.queue import Outbox
+
             if self._outbox is None:
-                directory = None if self.is_log else self.installation.directory
-                self._outbox = Outbox(directory, self._config.limits)
+                self._outbox = Outbox(self._directory, self._config.limits, self.spool)
             return self._outbox
+
+    @property
+    def _directory(self) -> Path | None:
+        return None if self.is_log else self.installation.directory
+
+    @property
+    def spool(self) -> Spool:
+        """The way in for events; for the log, one that takes none."""
+        return self._spool or self._open_spool()
+
+    def _open_spool(self) -> Spool:
+        with self._lock:
+            if self._spool is None:
+                self._spool = Spool(self._directory, self._config.limits)
+            return self._spool
+
+    def append(self, record: Record) -> None:
+        """Store an event by the spool; only where that refuses it is anything behind it loaded.
+
+        Raises:
+            StoreError: It can be stored nowhere.
+        """
+        spool = self._spool or self._open_spool()
+        if not spool.append(record):
+            self.outbox.store_refused(record)
+        elif spool.refused:
+            self.outbox.store_refused()
+
+    def is_stopped(self) -> bool:
+        """Tell whether the sink told this version to stop, as far as this process knows without looking."""
+        return self._delivery is not None and bool(self._delivery.stopped)
 
     @property
     def delivery(self) -> Delivery:
@@ -133,7 +168,7 @@ class Session:
         return self._delivery or self._open_delivery()
 
     def _open_delivery(self) -> Delivery:
-        with self._lock:
+        with loading(), self._lock:
             if self._delivery is None:
                 self._delivery = self._make_delivery()
             return self._delivery
@@ -144,6 +179,8 @@ class Session:
         return _LOG_SINK if self.is_log else self.settings.sink
 
     def _make_delivery(self) -> Delivery:
+        from telemetry_sdk.delivery.deliver import Delivery, make_config
+
         sink = self.sink
         if sink is None:
             raise RuntimeError("there is no sink to deliver to")
@@ -164,7 +201,7 @@ class Session:
 
     def _delivery_lock(self) -> ProcessLock:
         """Return the lock under which one process of this machine delivers at a time."""
-        directory = None if self.is_log else self.installation.directory
+        directory = self._directory
         path = directory / "delivery.lock" if directory and self.installation.check_writable() else None
         return ProcessLock(path, f"{'log of ' if self.is_log else ''}{self._config.app}")
 
@@ -273,12 +310,16 @@ class Session:
         if self._delivery is not None:
             self._delivery.before_fork()
         if self._outbox is not None:
-            self._outbox.before_fork()
+            self._is_held = self._outbox.database.before_fork()
+        if self._spool is not None:
+            self._spool.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         if self._outbox is not None:
-            self._outbox.after_fork_in_parent()
+            self._outbox.database.after_fork_in_parent(held=self._is_held)
+        if self._spool is not None:
+            self._spool.after_fork_in_parent()
         if self._delivery is not None:
             self._delivery.after_fork_in_parent()
 
@@ -288,7 +329,9 @@ class Session:
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:
-            self._outbox.after_fork_in_child()
+            self._outbox.database.after_fork_in_child()
+        if self._spool is not None:
+            self._spool.after_fork_in_child()
         if self._delivery is not None:
             self._delivery.after_fork_in_child()
 
@@ -326,6 +369,9 @@ class Sessions:
 
 
 def _make_sender(sink: Sink) -> Sender:
+    from telemetry_sdk.sender.file import FileSender, LogSender
+    from telemetry_sdk.sender.http import HttpSender
+
     if sink is _LOG_SINK:
         return LogSender()
     return FileSender(sink) if sink.is_file else HttpSender(sink)

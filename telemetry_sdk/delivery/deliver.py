@@ -14,14 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from telemetry_sdk.delivery import retry
-from telemetry_sdk.delivery.retry import STOPPED, Judgement, Verdict
+from telemetry_sdk.delivery.retry import Judgement, Verdict
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
-from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, Answer, Circuit, Level
-from telemetry_sdk.outbox import batch
+from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, STOPPED, Answer, Circuit, Level
+from telemetry_sdk.outbox import StoreError, batch
 from telemetry_sdk.outbox.batch import Batch, Terms
-from telemetry_sdk.outbox.database import LockedError, StoreError
+from telemetry_sdk.outbox.database import LockedError
 from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp

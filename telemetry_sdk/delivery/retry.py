@@ -24,6 +24,8 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from telemetry_sdk.model import STOPPED
+
 if TYPE_CHECKING:
     from telemetry_sdk.model import Answer, Circuit
 
@@ -31,7 +33,6 @@ MIN_WAIT: Final = 5.0
 MAX_WAIT: Final = 6 * 3600.0
 HOLD_SECONDS: Final = 24 * 3600.0
 SKEW_IGNORED: Final = 300.0
-STOPPED: Final = "the sink asked this version to stop"
 _LONGEST_EXCERPT: Final = 300
 _LAST_DATE: Final = 9_000_000_000.0  # in the year 2255; OTLP's nanoseconds end soon after
 

@@ -29,6 +29,7 @@ from telemetry_sdk.host.files import (
     make_file,
     prepare_directory,
 )
+from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -74,10 +75,6 @@ _WORLD: Final = {
 }
 _never_closed: Final[list[object]] = []
 _cut_off: Final[set[object]] = set()  # which files
-
-
-class StoreError(Exception):
-    """The outbox could not do what was asked; the message says why, in plain words."""
 
 
 class LockedError(StoreError):

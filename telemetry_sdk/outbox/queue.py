@@ -18,11 +18,10 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.host.background import FORK_WAIT
 from telemetry_sdk.model import NANOSECONDS, Layer
-from telemetry_sdk.outbox import batch, sent_log, tables
+from telemetry_sdk.outbox import StoreError, batch, sent_log, tables
 from telemetry_sdk.outbox.batch import Batch
-from telemetry_sdk.outbox.database import BUSY_WAIT, Database, FullError, StoreError
+from telemetry_sdk.outbox.database import BUSY_WAIT, Database, FullError
 from telemetry_sdk.outbox.spool import Spool
 from telemetry_sdk.outbox.tables import SCHEMA, VERSION
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "outbox.sqlite3"
 _SETTLING: Final = 0.25
-_LEAST_RECORD: Final = 400  # bytes; the spool holds no more than may wait in all
 
 
 class Put(enum.Enum):
@@ -53,12 +51,10 @@ class Put(enum.Enum):
 class Outbox:
     """The queue of one app. Every method may raise `StoreError` and then has changed nothing."""
 
-    def __init__(self, directory: Path | None, limits: Limits) -> None:
+    def __init__(self, directory: Path | None, limits: Limits, spool: Spool | None = None) -> None:
         self.database = Database(directory / FILE_NAME if directory else None, SCHEMA, VERSION)
         self._limits = limits
-        most = min(limits.bytes // 4, limits.records * _LEAST_RECORD)
-        self._spool = Spool(directory, most)
-        self._is_held = (False, False)
+        self._spool = spool or Spool(directory, limits)
         self._cleared_for: frozenset[str] | None = None
 
     def append(self, record: Record) -> None:
@@ -68,9 +64,15 @@ class Outbox:
         as soon as the handler has returned.
         """
         if not self._spool.append(record):
-            self._insert([record], takes_in=self._spool.is_full)
-        if self._spool.refused:
-            self._store_refused()
+            self.store_refused(record)
+
+    def store_refused(self, *records: Record) -> None:
+        """Store what the spool refused: *records*, and what a signal handler made meanwhile."""
+        if records:
+            self._insert(records, takes_in=self._spool.is_full)
+        while self._spool.refused:
+            with contextlib.suppress(StoreError):  # a signal handler cannot be told any more
+                self._insert([self._spool.refused.popleft()])
 
     def put(self, records: Sequence[Record]) -> list[Put]:
         """Store *records* in one transaction, each unless its derived uid was accepted before; else as `append`.
@@ -86,11 +88,6 @@ class Outbox:
             if not all(map(self._spool.append, records)):
                 raise
             return [Put.SPOOLED] * len(records)
-
-    def _store_refused(self) -> None:
-        while self._spool.refused:
-            with contextlib.suppress(StoreError):  # of a signal handler, which cannot be told any more
-                self._insert([self._spool.refused.popleft()])
 
     def _insert(self, records: Sequence[Record], *, takes_in: bool = False) -> list[bool]:
         limits = self._limits
@@ -153,7 +150,7 @@ class Outbox:
         finally:
             self._spool.catch_up()
         self._spool.remove(names)
-        self._store_refused()
+        self.store_refused()
         return taken
 
     def _take(
@@ -389,21 +386,6 @@ class Outbox:
     def sent_log(self) -> list[SentRequest]:
         """Return the newest requests, oldest first."""
         return self.database.run(sent_log.read_log, write=False)
-
-    def before_fork(self) -> None:
-        """Let nothing be under way that a child would find half done."""
-        self._is_held = (self.database.before_fork(), self._spool.before_fork(FORK_WAIT))
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        database, spool = self._is_held
-        self.database.after_fork_in_parent(held=database)
-        self._spool.after_fork_in_parent(held=spool)
-
-    def after_fork_in_child(self) -> None:
-        """Start afresh."""
-        self.database.after_fork_in_child()
-        self._spool.after_fork_in_child()
 
 
 def _not_taken(db: sqlite3.Connection, segments: Sequence[Segment]) -> list[Record]:

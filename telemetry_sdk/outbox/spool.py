@@ -21,7 +21,7 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk.host.background import new_lock
+from telemetry_sdk.host.background import FORK_WAIT, new_lock
 from telemetry_sdk.host.files import lock_open_file, locks, make_file, prepare_directory
 from telemetry_sdk.model import Layer, Record
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from telemetry_sdk.model import Limits
+
 _MOST: Final = 4 * 1024 * 1024
+_LEAST_RECORD: Final = 400  # bytes
 _LONGEST_WAIT: Final = 0.25  # of an append for another process
 _TAKER_WAIT: Final = 0.05
 _LEFT_ALONE: Final = 1.0  # after another process kept it for so long
@@ -61,22 +64,23 @@ class Spool:
 
     Args:
         directory: Where it is.
-        most_bytes: Bytes it may hold before it must be taken in; 4 MiB at most.
+        limits: The bounds of the outbox, of which it holds a part before it must be taken in: 4 MiB at most.
 
     `refused` holds what a signal handler handed over and could not be appended after all.
     """
 
-    def __init__(self, directory: Path | None, most_bytes: int = _MOST) -> None:
+    def __init__(self, directory: Path | None, limits: Limits) -> None:
         self._directory = directory
         self._path = os.fspath(directory / "spool") if directory else ""
         self._lock_path = f"{self._path}.lock"
-        self._most = min(most_bytes, _MOST)
+        self._most = min(_MOST, limits.bytes // 4, limits.records * _LEAST_RECORD)
         self.refused: deque[Record] = deque()
         self._lock: Any = new_lock()
         self._interrupting: deque[Record] = deque()
         self._left_alone_until = 0.0
         self.is_full = False  # whether an append found it so, the newest time
         self._pid = os.getpid()
+        self._is_held = False
 
     def append(self, record: Record) -> bool:
         """Store *record*; False when that cannot be done. At most a quarter of a second is waited.
@@ -290,13 +294,14 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self._folder, name))
 
-    def before_fork(self, wait_s: float) -> bool:
-        """Let no append be under way while the process forks; whether that succeeded within *wait_s* seconds."""
-        return not self._lock._is_owned() and bool(self._lock.acquire(timeout=wait_s))
+    def before_fork(self) -> None:
+        """Let no append be under way while the process forks; waits for that for a moment."""
+        self._is_held = not self._lock._is_owned() and self._lock.acquire(timeout=FORK_WAIT)
 
-    def after_fork_in_parent(self, *, held: bool) -> None:
+    def after_fork_in_parent(self) -> None:
         """Undo `before_fork`."""
-        if held:
+        if self._is_held:
+            self._is_held = False
             self._lock.release()
 
     def after_fork_in_child(self) -> None:

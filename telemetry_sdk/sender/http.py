@@ -289,7 +289,11 @@ def _silent_about_the_clock() -> contextlib.AbstractContextManager[object]:
 
     # Its own date of that, so that the filters of the process are touched only where it would warn.
     earliest = getattr(sys.modules.get("urllib3.connection"), "RECENT_DATE", date.min)
-    return contextlib.nullcontext() if date.today() >= earliest else warnings.catch_warnings(action="ignore")
+    return (
+        contextlib.nullcontext()
+        if date(*time.localtime()[:3]) >= earliest
+        else warnings.catch_warnings(action="ignore")
+    )
 
 
 def _put_gate(manager: Any, line: _Line) -> None:

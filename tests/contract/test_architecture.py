@@ -84,7 +84,6 @@ ONE_DOOR_BY_NAME = {
     "threading.Thread": {"delivery.worker", "host.background", "receiver.server"},
     "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override", "outbox.spool"},
-    "uuid.uuid4": {"client.override"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.catalog"},
     "os.register_at_fork": {"host.lifecycle", "host.files"},  # the delivery lock closes what a child shares
@@ -115,7 +114,12 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
     ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
-    ("telemetry", "_make_engine"): {"telemetry_sdk.client.diagnostics", "telemetry_sdk.client.engine"},
+    ("telemetry", "_make_engine"): {"telemetry_sdk.client.engine"},
+    ("telemetry", "_diagnostics"): {"telemetry_sdk.client.diagnostics"},
+    # What an event that is appended does not need: the database, the sender, and what moves records to it.
+    ("client.session", "_open_outbox"): {"telemetry_sdk.outbox.queue"},
+    ("client.session", "_make_delivery"): {"telemetry_sdk.delivery.deliver"},
+    ("client.session", "_make_sender"): {"telemetry_sdk.sender.file", "telemetry_sdk.sender.http"},
     ("cli.catalog", "_check"): {"telemetry_sdk.catalog_tools"},  # needs astroid
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},

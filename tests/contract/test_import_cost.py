@@ -30,7 +30,7 @@ SLOW = (
     *("datetime", "decimal", "hashlib", "base64", "queue", "signal", "tempfile"),
 )
 # What the first call needs of those, when it is an ordinary one that is only stored.
-FOR_A_CALL = {"json", "pathlib", "uuid", "platform", "datetime", "queue", "signal"}
+FOR_A_CALL = {"json", "pathlib", "datetime"}
 OURS_AT_CONSTRUCTION = {
     "_version",
     "analytics",

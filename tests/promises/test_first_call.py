@@ -53,7 +53,12 @@ def fork_during(work, what):
 
 """
 CONSENT = "make().opt_in()"
-LATE = ["telemetry_sdk.client.engine", "telemetry_sdk.outbox.tables", "queue", "telemetry_sdk.client.pipeline"]
+LATE = [
+    "telemetry_sdk.client.engine",
+    "telemetry_sdk.outbox.spool",
+    "telemetry_sdk.sender.otlp",
+    "telemetry_sdk.client.pipeline",
+]
 
 
 def run(source: str, tmp_path, late: str, **settings) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from process_tools import Program
 
+from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.outbox import database as module
-from telemetry_sdk.outbox.database import DamagedError, Database, StoreError
+from telemetry_sdk.outbox.database import DamagedError, Database
 
 GUARD = 20.0  # seconds; only against hanging
 SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGER NOT NULL);"
@@ -24,7 +25,7 @@ SCHEMA = "CREATE TABLE words (word TEXT NOT NULL); CREATE TABLE totals (n INTEGE
 PROGRAM = f"""
 import sqlite3
 from telemetry_sdk.outbox.database import Database
-from telemetry_sdk.outbox.database import StoreError
+from telemetry_sdk.outbox import StoreError
 SCHEMA = {SCHEMA!r}
 database = Database(Path(SETTINGS["state_dir"]) / "outbox.sqlite3", SCHEMA, 1)
 def add(word):

@@ -10,8 +10,8 @@ import pytest
 from process_tools import GUARD, Program
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record, SentRequest
+from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.outbox.batch import Batch, Terms
-from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put
 from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Counts, Fate, Pending

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from profiles import examples
 
 from telemetry_sdk.model import Circuit, Layer, Limits, Record
+from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.outbox.batch import Terms
-from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import Outbox, Put
 from telemetry_sdk.outbox.sent_log import Request
 from telemetry_sdk.outbox.tables import Fate

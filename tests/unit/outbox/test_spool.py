@@ -15,9 +15,9 @@ import pytest
 from process_tools import Program
 
 from telemetry_sdk.model import Layer, Limits, Record
+from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.outbox import spool as spool_module
 from telemetry_sdk.outbox.batch import Batch, Terms
-from telemetry_sdk.outbox.database import StoreError
 from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put
 from telemetry_sdk.outbox.spool import Spool
 
@@ -74,7 +74,7 @@ def outbox(state_dir):
 
 @pytest.fixture
 def spool(state_dir):
-    return Spool(state_dir)
+    return Spool(state_dir, Limits())
 
 
 def records_in(spool: Spool) -> list[Record]:
@@ -208,7 +208,7 @@ def test_the_spool_takes_what_the_database_refuses(locked, state_dir):
 
 def test_a_derived_record_is_taken_in_once(state_dir, outbox):
     """Two lines of one heartbeat are one record."""
-    spool = Spool(state_dir)
+    spool = Spool(state_dir, Limits())
     for _ in range(2):
         assert spool.append(beat("b"))
     outbox.put([beat("b")])
@@ -237,7 +237,7 @@ def test_a_kill_between_commit_and_deletion_makes_no_second_record(outbox, state
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "remove", lambda *_: None)
         take(outbox)
-    (segment,) = Spool(state_dir).segments()
+    (segment,) = Spool(state_dir, Limits()).segments()
 
     again = Outbox(state_dir, Limits())
     assert again.counts().pending == 1
@@ -248,7 +248,7 @@ def test_a_kill_between_commit_and_deletion_makes_no_second_record(outbox, state
 def test_a_kill_between_rename_and_commit_loses_nothing(outbox, state_dir):
     """What was cut off waits for the next take."""
     outbox.append(event("e"))
-    Spool(state_dir).cut()
+    Spool(state_dir, Limits()).cut()
     assert outbox.has_waiting()
     outbox.append(event("f"))
 
@@ -277,10 +277,10 @@ def test_a_database_in_memory_keeps_the_segments_until_all_has_left(state_dir):
 
     assert uids(outbox) == ["e"] == uids(outbox)
     assert not outbox.database.durable
-    assert len(Spool(state_dir).segments()) == 1
+    assert len(Spool(state_dir, Limits()).segments()) == 1
     outbox.purge("done")
     assert uids(outbox) == []
-    assert Spool(state_dir).segments() == []
+    assert Spool(state_dir, Limits()).segments() == []
 
 
 # -- withdrawals
@@ -289,9 +289,9 @@ def test_a_database_in_memory_keeps_the_segments_until_all_has_left(state_dir):
 def test_a_withdrawal_empties_the_spool_and_spares_base(outbox, state_dir):
     """No byte of an event stays in any file, also of one that was cut off; each is counted."""
     outbox.append(event("secret-one"))
-    Spool(state_dir).cut()
+    Spool(state_dir, Limits()).cut()
     outbox.append(event("secret-two"))
-    Spool(state_dir).append(beat("b"))
+    Spool(state_dir, Limits()).append(beat("b"))
 
     assert outbox.destroy_withdrawn(frozenset) == 2
 
@@ -402,7 +402,7 @@ def test_a_killed_holder_leaves_it_free(outbox, state_dir):
     holder.wait_for("held")
     holder.kill()
 
-    assert Spool(state_dir).append(event("e"))
+    assert Spool(state_dir, Limits()).append(event("e"))
 
 
 def test_a_signal_handler_that_appends_in_the_middle_of_an_append(state_dir, outbox):
@@ -454,7 +454,7 @@ def test_threads_and_takers_at_once(state_dir):
 
     assert outboxes[0].counts().accepted == 1200
     rows = outboxes[1].database.run(lambda db: db.execute("SELECT count(DISTINCT uid) FROM records").fetchone())
-    assert rows[0] + len(records_in(Spool(state_dir))) == 1200
+    assert rows[0] + len(records_in(Spool(state_dir, Limits()))) == 1200
 
 
 @pytest.mark.parametrize("hooks", [True, False], ids=["hooks", "without"])
@@ -490,13 +490,13 @@ def test_a_full_disk_is_one_short_write_and_then_an_error(state_dir):
     child = """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-spool = Spool(directory)
+spool = Spool(directory, Limits())
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 took = sum(spool.append(record(f"e{n}", b"b" * 400)) for n in range(30))
 say(took)
 """
     took = int(program(child, state_dir).finish())
-    (segment,) = Spool(state_dir).waiting()
+    (segment,) = Spool(state_dir, Limits()).waiting()
 
     assert 5 < took < 30
     assert [record.uid for record in segment.records] == [f"e{n}" for n in range(took)]
