@@ -88,6 +88,7 @@ class Session:
         self._spool: Spool | None = None
         self._outbox: Outbox | None = None
         self._is_held = False
+        self._analytics_noted_for: str | None = None
         self._delivery: Delivery | None = None
 
     @property
@@ -195,7 +196,7 @@ class Session:
             ),
             self._delivery_lock(),
             right=self.gate.right,
-            clock=self._providers.now_ns,
+            clock=self._providers.clock,
             draw=self._providers.draw,
         )
 
@@ -220,8 +221,10 @@ class Session:
     def _note_all(self, tally: Tally) -> None:
         for name, made_ns in tally.once:
             self.note_delivered(name, made_ns)
-        if tally.has_analytics:
+        install_id = self.installation.newest.install_id
+        if tally.has_analytics and self._analytics_noted_for != install_id:
             self.progress.update(lambda it: {} if it.analytics_sent_at else {"analytics_sent_at": self._now()})
+            self._analytics_noted_for = install_id
 
     def note_delivered(self, name: str, made_ns: int | None = None) -> None:
         """Note that the record *name*, made at *made_ns*, was delivered, as far as that is kept account of."""

@@ -18,7 +18,7 @@ from telemetry_sdk.delivery.retry import Judgement, Verdict
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
-from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, STOPPED, Answer, Circuit, Level
+from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, STOPPED, Answer, Circuit, Level, to_millisecond
 from telemetry_sdk.outbox import StoreError, batch
 from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.database import LockedError
@@ -241,7 +241,7 @@ class Delivery:
         self, part: Sequence[Pending], circuit: Circuit, tally: Tally
     ) -> tuple[Sequence[Pending], Judgement, Circuit]:
         """Make one request and write down how it ended; return the records as they were sent too."""
-        config, now_ns = self.config, self._clock()
+        config, now_ns = self.config, to_millisecond(self._clock())
         skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
         records, fresh = batch.as_sent(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
         budget, began = min(config.timeout, tally.left()), time.monotonic()
@@ -315,7 +315,8 @@ class Delivery:
         message: str,
         tally: Tally,
     ) -> Circuit:
-        after = self.config.next_circuit(circuit, judgement, answer, now=self._now(), draw=self._draw())
+        draw = self._draw() if judgement.verdict is Verdict.RETRY else 0.0
+        after = self.config.next_circuit(circuit, judgement, answer, now=self._now(), draw=draw)
         rejected = judgement.rejected if fates and fates[0].fate == "delivered" else 0
         self._outbox.settle(
             number,
@@ -347,7 +348,7 @@ class Delivery:
             tally.once += [(it.name, it.made_ns) for it in records if it.derived and end == "delivered"]
 
     def _now(self) -> float:
-        return self._clock() / NANOSECONDS
+        return to_millisecond(self._clock()) / NANOSECONDS
 
 
 class OutageLog:
