@@ -173,6 +173,8 @@ class Outbox:
         records, damaged = tables.waiting(db, agreed.grants, now=now, limit=limits.batch_records)
         tables.drop(db, "damaged", damaged)
         if not records:
+            if agreed.destroys_others:  # stored by a call that had asked the gate before the consent changed
+                tables.drop(db, "consent withdrawn", tables.foreign(db, agreed.grants))
             tables.check_count(db)
         chosen = batch.fitting(records, limits.batch_bytes) if records else ()
         has_more = len(records) + len(damaged) == limits.batch_records or len(chosen) < len(records)

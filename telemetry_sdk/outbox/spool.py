@@ -303,6 +303,7 @@ class Spool:
         if self._is_held:
             self._is_held = False
             self._lock.release()
+        self.catch_up()  # what another hook of the fork tracked meanwhile
 
     def after_fork_in_child(self) -> None:
         """Start afresh: the parent's threads, and what it was in the middle of, are the parent's."""

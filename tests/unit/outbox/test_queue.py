@@ -732,3 +732,13 @@ def test_without_an_outbox_what_the_maker_knows_counts(queue):
     queue.put(beat(3, seen=1))
 
     assert queue.take().records[0].before_ns == int((NOW + 86_400) * SECOND)
+
+
+def test_what_came_in_under_an_older_consent_does_not_stay(queue):
+    """Also where this process had destroyed all of another consent before: the next idle take does."""
+    queue.take(YES, destroy_others=True)
+    queue.put(event("late", grant=OTHER))
+
+    queue.take(YES, destroy_others=True)
+
+    assert queue.dropped == {"consent withdrawn": 1}

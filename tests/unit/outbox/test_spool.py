@@ -531,3 +531,13 @@ while True:
     rows = [row[0] for row in outbox.database.run(lambda db: db.execute("SELECT uid FROM records").fetchall())]
     assert len(set(rows)) == len(rows)
     assert set(acknowledged) - set(rows) == set()
+
+
+def test_what_a_hook_of_a_fork_appends_is_stored_when_the_fork_is_over(state_dir):
+    """Between our own two hooks the lock is held: whoever appends then gets true, and it holds."""
+    spool = Spool(state_dir, Limits())
+    spool.before_fork()
+    assert spool.append(event("hook"))
+    spool.after_fork_in_parent()
+
+    assert [record.uid for record in records_in(spool)] == ["hook"]
