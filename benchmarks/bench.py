@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,17 +124,33 @@ class Child:
             return None, self._process.communicate()[1]
         return time.time(), errors
 
+    def terminate(self) -> None:
+        """Ask for the end and wait for it."""
+        self._process.terminate()
+        self.finish()
+
 
 class Bench:
     """What every case needs: the candidates, the sink, and children."""
 
-    def __init__(self, python: str, peers: Sequence[Peer], sink: Sink, *, quick: bool) -> None:
+    def __init__(
+        self, python: str, peers: Sequence[Peer], sink: Sink, *, quick: bool, against: tuple[str, Path] | None = None
+    ) -> None:
         self.peers = tuple(peers)
         self.candidates = (*OURS, *peers)
         self.sink = sink
         self.quick = quick
         self.rounds = 1 if quick else 5
         self._python = python
+        self._against = against
+
+    def older(self, peer: Peer) -> list[Peer]:
+        """Return our *peer* again as the older tree has it, if one was named; it goes by that tree's commit."""
+        if self._against is None:
+            return []
+        commit, tree = self._against
+        first = f"sys.path.insert(0, {str(tree)!r})\n"
+        return [replace(peer, name=f"{peer.name}, {commit}", imports=first + peer.imports)]
 
     def scale(self, number: int, quick: int) -> int:
         """Return *number*, or *quick* in a quick run."""

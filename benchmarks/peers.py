@@ -78,10 +78,10 @@ _SYNC = Peer(
     flush="assert telemetry.flush(60)",
     opted_out="""telemetry = Telemetry("acme-notes", version="2.4.0", endpoint=URL, state_dir=STATE)
 telemetry.opt_out()""",
-    sync='telemetry = Telemetry("acme-notes", version="2.4.0", endpoint=URL, state_dir=STATE)',
     blocks=True,
     is_ours=True,
 )
+_SYNC = replace(_SYNC, sync=_SYNC.construct)
 _MANUAL = replace(
     _SYNC, name="telemetry_sdk manual", construct=_SYNC.construct.replace('"sync"', '"manual"'), blocks=False
 )

@@ -3,7 +3,8 @@
     python benchmarks/run.py             everything; makes an environment for the peers in .venv-bench at first
     python benchmarks/run.py --docs      the same, and writes the tables into docs/performance.md
     python benchmarks/run.py --quick     every case once and short, to see that it works
-    python benchmarks/run.py --only call --peers none
+    python benchmarks/run.py --only call --peer PostHog            one case; both may be given again
+    python benchmarks/run.py --only sync_call --against e317fb2    beside an older state of ours
 
 Nothing but 127.0.0.1 is talked to (except by pip, for the peers), and nothing is asserted: the numbers are this
 machine's.
@@ -17,10 +18,13 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +35,11 @@ from sink import Sink
 from targets import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 CASES = (
-    *("import_cost", "call", "sync_call", "throughput", "size", "memory", "exit_time", "depth", "idle"),
-    *("anatomy", "limits", "fleet"),
+    *("import_cost", "run_price", "call", "call_price", "sync_call", "throughput", "web_app", "size", "memory"),
+    *("exit_time", "depth", "idle", "limits", "fleet"),
 )
 _HERE = Path(__file__).resolve().parent
 _ENVIRONMENT = ROOT / ".venv-bench"
@@ -55,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases and write the results."""
     options = _parser().parse_args(arguments)
     python, peers = _candidates(options.peers)
-    with Sink() as sink:
+    peers = [peer for peer in peers if not options.peer or peer.name in options.peer]
+    with Sink() as sink, _older(options.against) as against:
         bench = Bench(python, peers, sink, quick=options.quick)
-        bench = Bench(python, _that_work(bench), sink, quick=options.quick)
+        bench = Bench(python, _that_work(bench), sink, quick=options.quick, against=against)
         tables: list[Table] = []
         for name in options.only or CASES:
             begun = time.monotonic()
@@ -79,7 +84,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, default=_HERE / "results.json", help="where the results go")
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/performance.md")
     parser.add_argument("--peers", default="", help="'none', or the Python of an environment that has them")
+    parser.add_argument("--peer", action="append", choices=[peer.name for peer in PEERS], help="no peers but this one")
+    parser.add_argument("--against", default="", help="a commit or a work tree of it: measure that state of ours too")
     return parser
+
+
+@contextmanager
+def _older(against: str) -> Iterator[tuple[str, Path] | None]:
+    """Yield the commit and the tree of the older state; its requirements are taken to be today's."""
+    if not against:
+        yield None
+        return
+    where, commit = (Path(against).resolve(), "HEAD") if Path(against).is_dir() else (ROOT, against)
+    git = ["git", "-C", str(where)]
+    name = subprocess.run([*git, "rev-parse", "--short=7", commit], capture_output=True, text=True, check=True).stdout
+    if where != ROOT:
+        yield name.strip(), where
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        archive = Path(place, "older.tar")
+        subprocess.run([*git, "archive", "-o", str(archive), commit, "telemetry_sdk"], check=True)
+        shutil.unpack_archive(archive, place)
+        yield name.strip(), Path(place)
 
 
 def _candidates(peers: str) -> tuple[str, Sequence[Peer]]:

@@ -40,7 +40,7 @@ flush()
 def measure(bench: Bench) -> list[Table]:
     """Measure ours and the peers that can wait for the answer."""
     ours = next(peer for peer in bench.candidates if peer.is_ours and peer.blocks)
-    candidates = [ours, *(peer for peer in bench.peers if peer.sync)]
+    candidates = [ours, *bench.older(ours), *(peer for peer in bench.peers if peer.sync)]
 
     def once(peer: Peer) -> dict[str, float]:
         with bench.state(peer) as state:
@@ -55,6 +55,6 @@ def measure(bench: Bench) -> list[Table]:
     text = (
         "500 calls that return when the sink has answered, each candidate beside the bare round trip of a 600-byte "
         "body by `requests` over a kept-alive connection, measured in the same process in turn. Ours is stored, "
-        "taken, written down as about to be sent, sent and settled: four transactions."
+        "taken, written down as about to be sent, sent and settled. A row with a commit is that older state of ours."
     )
     return [Table("sync", "A call that waits for the answer", text, columns, bench.in_turn(candidates, once))]
