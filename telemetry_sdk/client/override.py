@@ -18,6 +18,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
+from telemetry_sdk.identity.install_id import uuid_of
 from telemetry_sdk.model import LAST_NS, MILLISECOND, to_millisecond
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ E_co = TypeVar("E_co", covariant=True)
 
 
 def _new_id() -> str:
-    digits = f"{int.from_bytes(os.urandom(16)):032x}"  # as `uuid.uuid4`, whose module takes long to load
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    return uuid_of(os.urandom(16), version=4)
 
 
 def _draw() -> float:

@@ -55,7 +55,13 @@ def ensure_identity(
 def derived_uid(install_id: str, what: str) -> str:
     """Return the uid that *what* has for this install, the same in every process: a UUID version 5 (RFC 9562)."""
     import hashlib
-    from uuid import UUID
 
-    digest = hashlib.sha1(UUID(install_id).bytes + what.encode(), usedforsecurity=False).digest()
-    return str(UUID(bytes=digest[:16], version=5))
+    namespace = bytes.fromhex(install_id.replace("-", ""))
+    return uuid_of(hashlib.sha1(namespace + what.encode(), usedforsecurity=False).digest()[:16], version=5)
+
+
+def uuid_of(data: bytes, *, version: int) -> str:
+    """Return the UUID of 16 bytes, as `uuid.UUID` writes it, whose module takes longer to load than a call takes."""
+    digits = data.hex()
+    variant = f"{int(digits[16], 16) & 3 | 8:x}"
+    return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.host.background import FORK_WAIT, new_lock
 from telemetry_sdk.host.files import lock_open_file, locks, make_file, prepare_directory
+from telemetry_sdk.identity.install_id import uuid_of
 from telemetry_sdk.model import Layer, Record
 
 if TYPE_CHECKING:
@@ -203,10 +204,8 @@ class Spool:
             return
         with contextlib.suppress(OSError), self._alone(_TAKER_WAIT) as is_alone:
             if is_alone and os.lstat(self._path).st_size:
-                from uuid import UUID
-
-                number = UUID(bytes=os.urandom(16), version=4)
-                os.rename(self._path, f"{self._path}.{time.time_ns():020d}-{number}")
+                name = f"{self._path}.{time.time_ns():020d}-{uuid_of(os.urandom(16), version=4)}"
+                os.rename(self._path, name)
 
     @contextlib.contextmanager
     def _alone(self, wait_s: float) -> Iterator[bool]:

@@ -47,6 +47,7 @@ OURS_AT_CONSTRUCTION = {
     "host.quiet",
     "identity",
     "identity.directory",
+    "identity.install_id",
     "model",
     "sender",
     "sender.endpoint",

@@ -9,9 +9,11 @@ import re
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from process_tools import Program
 
-from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity
+from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity, uuid_of
 from telemetry_sdk.identity.installation import FILE_NAME, Installation, ProgressFile, State
 from telemetry_sdk.identity.schema import Progress
 
@@ -182,3 +184,9 @@ def test_derived_uid_is_the_same_everywhere():
     assert derived_uid(ID, "first_seen") == str(uuid.uuid5(uuid.UUID(ID), "first_seen"))
     assert derived_uid(ID, "heartbeat/2026-05-28") == str(uuid.uuid5(uuid.UUID(ID), "heartbeat/2026-05-28"))
     assert len({derived_uid(ID, what) for what in ("first_seen", "install_ping")} | {derived_uid(OTHER, "x")}) == 3
+
+
+@given(data=st.binary(min_size=16, max_size=16), version=st.sampled_from([4, 5]))
+def test_a_uuid_is_written_as_the_library_writes_it(data: bytes, version: int) -> None:
+    """Bit for bit, of any bytes."""
+    assert uuid_of(data, version=version) == str(uuid.UUID(bytes=data, version=version))
