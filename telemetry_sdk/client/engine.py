@@ -75,10 +75,11 @@ class Engine:
         """The session that the switch names at this moment."""
         return self.sessions.current
 
-    def _wake(self) -> None:
-        self._background.wake()
-        # It first gathers, and a short program has ended by then.
-        self.session.delivery.prepare()
+    @guarded(lambda _: None)
+    def _wake(self, session: Session) -> None:
+        if self._background.wake():
+            # It first gathers, and a short program has ended by then.
+            session.delivery.prepare()
 
     def bind_user(self, user_id: object) -> str | None:
         """Bind a user for the current context, and return the id as events carry it; None unbinds.
@@ -156,7 +157,7 @@ class Engine:
         if session.installation.read().heartbeat_phase_s is not None:
             self._heartbeat.start()
         if self.config.delivery == "background":
-            self._wake()
+            self._wake(session)
         elif self.config.delivery == "sync" and session.outbox.has_waiting():
             self.pipeline.warn_of_loop(session)
             session.deliver(self.config.timeout)

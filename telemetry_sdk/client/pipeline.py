@@ -75,7 +75,7 @@ class Pipeline:
         options: What the integrator chose.
         world: Clock and ids.
         maker: Makes the records.
-        wake: Has the background thread look for records.
+        wake: Has the background thread look for the records of a session.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Pipeline:
         providers: Providers,
         maker: RecordMaker,
         *,
-        wake: Callable[[], None],
+        wake: Callable[[Session], None],
     ) -> None:
         self.maker = maker
         self._config = config
@@ -272,8 +272,9 @@ class Pipeline:
             session.append(record)
         except StoreError as error:
             return Receipt(Outcome.DROPPED, record.uid, str(error))
-        receipt = Receipt(Outcome.QUEUED, record.uid)
-        return receipt if self._config.delivery == "manual" else self.dispatch(session, receipt)
+        if self._config.delivery == "background":
+            self._wake(session)
+        return Receipt(Outcome.QUEUED, record.uid)
 
     def _put(self, session: Session, records: Sequence[Record]) -> list[Receipt]:
         self.in_use = True
@@ -308,7 +309,7 @@ class Pipeline:
     def _let_go(self, session: Session, uid: str) -> tuple[str, str]:
         """Return what became of the stored record *uid*: kept, should a bug end its way."""
         if self._config.delivery == "background":
-            self._wake()
+            self._wake(session)
             return "kept", ""
         self.warn_of_loop(session)
         return session.deliver_one(uid, self._config.timeout)

@@ -10,14 +10,16 @@ import contextlib
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+T = TypeVar("T")
 LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
 GATHERING: Final = 0.05  # before a delivery in the background: what a short program tracks leaves together
+_AT_ONCE: Final = 32
 REST: Final = 0.25  # after it: a busy program makes few requests
 
 
@@ -30,11 +32,11 @@ class _Bell:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._has_rung = self._has_ended = False
+        self.has_rung = self._has_ended = False
 
     def wake(self) -> None:
-        if not self._has_rung:
-            self._has_rung = True
+        if not self.has_rung:
+            self.has_rung = True
             self._release()
 
     def end(self) -> None:
@@ -50,14 +52,14 @@ class _Bell:
         deadline = time.monotonic() + seconds
         while not self._has_ended and (left := deadline - time.monotonic()) > 0:
             self._lock.acquire(timeout=left)
-        if self._has_rung:  # for the sleep after it
+        if self.has_rung:  # for the sleep after it
             self._release()
         return not self._has_ended
 
     def sleep(self, delay: float | None) -> bool:
         """Sleep until it rings or the *delay* is over; False when it rang to end. Many rings count as one."""
         self._lock.acquire(timeout=-1 if delay is None else max(delay, 0.0))
-        self._has_rung = False
+        self.has_rung = False
         return not self._has_ended
 
 
@@ -103,13 +105,16 @@ class Ticker:
                 if self._bell is bell:
                     self._thread = self._bell = None
 
-    def wake(self) -> None:
-        """Have the step called soon; starts the thread if need be."""
+    def wake(self) -> bool:
+        """Have the step called soon; starts the thread if need be. False when it was to be called soon already."""
         bell = self._bell
+        if bell is not None and bell.has_rung and self.running:
+            return False
         if bell is not None:
             bell.wake()
         if not self.running:
             self.start()
+        return True
 
     def stop(self) -> None:
         """Let the thread end, at once if it sleeps, else after its current step. Does not wait for it."""
@@ -162,6 +167,18 @@ def _run(ticker: weakref.ref[Ticker], bell: _Bell, gather_s: float, rest_s: floa
         del alive  # asleep it must not keep the ticker, and all behind it, from being forgotten
         if is_over or not bell.rest(rest_s) or not bell.sleep(delay):
             return
+
+
+def politely(items: Iterable[T]) -> Iterator[T]:
+    """Yield *items*, and let other threads run after every few dozen.
+
+    Python's own turn lasts 5 ms, and a call of the host gives the interpreter up at each of its looks at a file: with
+    work of ours beside it, it would wait so long for each.
+    """
+    for number, item in enumerate(items, 1):
+        yield item
+        if not number % _AT_ONCE:
+            time.sleep(0)
 
 
 def new_lock() -> Any:

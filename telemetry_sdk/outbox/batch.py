@@ -6,6 +6,7 @@ import bisect
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
+from telemetry_sdk.host.background import politely
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def as_sent(
     Late ones carry a new time; one of a chain names the one before it, and counts as changed until it has left.
     """
     sent, fresh = [], []
-    for it in records:
+    for it in politely(records):
         named = it.body if it.before_ns is None else otlp.with_last_seen(it.body, it.before_ns)
         body = otlp.retimed(named, now_ns, late_ns=late_ns, skew_ns=skew_ns, has_left=it.has_left)
         if body is not it.body:

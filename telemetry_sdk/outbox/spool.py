@@ -21,7 +21,7 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from telemetry_sdk.host.background import FORK_WAIT, new_lock
+from telemetry_sdk.host.background import FORK_WAIT, new_lock, politely
 from telemetry_sdk.host.files import lock_open_file, locks, make_file, prepare_directory
 from telemetry_sdk.identity.install_id import uuid_of
 from telemetry_sdk.model import Layer, Record
@@ -334,7 +334,7 @@ def _read_all(descriptor: int) -> bytes:
 
 def _parsed(name: str, data: bytes) -> Segment:
     lines = [line for line in data.split(b"\n") if line]
-    records = [record for line in lines if (record := _record_of(line)) is not None]
+    records = [record for line in politely(lines) if (record := _record_of(line)) is not None]
     return Segment(name, records, len(lines) - len(records))
 
 

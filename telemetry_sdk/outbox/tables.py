@@ -10,6 +10,7 @@ import itertools
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from telemetry_sdk.host.background import politely
 from telemetry_sdk.model import DAY_SECONDS, NANOSECONDS, Layer
 from telemetry_sdk.outbox.database import DamagedError
 
@@ -115,7 +116,7 @@ def insert(db: sqlite3.Connection, records: Iterable[Record]) -> list[bool]:
     accepted, _, _ = totals(db)
     envelopes: dict[bytes, int] = {}
     were_accepted, rows, size = [], [], 0
-    for it in records:
+    for it in politely(records):
         if it.derived and not _is_next(db, it):
             were_accepted.append(False)
             continue
@@ -192,7 +193,9 @@ def all_waiting(db: sqlite3.Connection) -> list[Pending]:
 def _checked(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> tuple[list[Pending], list[int]]:
     envelopes = dict(db.execute("SELECT id, data FROM envelopes"))
     found, damaged = [], []
-    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, has_left, chain, seen_ns, stored in rows:
+    for seq, uid, layer, name, made_ns, derived, grant, envelope, body, has_left, chain, seen_ns, stored in politely(
+        rows
+    ):
         try:
             origin = (seq, uid, _LAYERS[layer], name, made_ns, bool(derived), grant, envelopes[envelope], body)
             record = Pending(*origin, bool(has_left))
