@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from process_tools import Program
+from profiles import examples
 
 from telemetry_sdk.identity.install_id import Identity, derived_uid, ensure_identity, known_identity, uuid_of
 from telemetry_sdk.identity.installation import FILE_NAME, Installation, ProgressFile, State
@@ -187,6 +188,7 @@ def test_derived_uid_is_the_same_everywhere():
 
 
 @given(data=st.binary(min_size=16, max_size=16), version=st.sampled_from([4, 5]))
+@examples(100)
 def test_a_uuid_is_written_as_the_library_writes_it(data: bytes, version: int) -> None:
     """Bit for bit, of any bytes."""
     assert uuid_of(data, version=version) == str(uuid.UUID(bytes=data, version=version))
