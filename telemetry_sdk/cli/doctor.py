@@ -196,7 +196,7 @@ def _outbox(status: Status) -> Check:
     if not status.durable:
         advice = "update this program, if it is older than the state; until this is mended, records wait in memory only"
         return Check("outbox", PROBLEM, status.state_problem, advice)
-    pending = ledger["pending"] + ledger.get("spilled", 0)
+    pending = ledger["pending"]
     return Check("outbox", GOOD, f"{pending} record{'' if pending == 1 else 's'} wait{'s' if pending == 1 else ''}")
 
 

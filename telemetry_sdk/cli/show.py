@@ -91,7 +91,7 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
 
 def _queue_lines(status: Status) -> Iterator[str]:
     ledger = dict(status.ledger or {})
-    pending = ledger.pop("pending", 0) + ledger.pop("spilled", 0)
+    pending = ledger.pop("pending", 0)
     kept = "kept on this machine" if status.durable else "in memory, gone with the program"
     yield f"Waiting      {counted(pending, 'record')}{f', {kept}' if pending else ''}"
     yield f"So far       {', '.join(f'{number} {what}' for what, number in ledger.items())}"

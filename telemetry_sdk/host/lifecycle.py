@@ -69,10 +69,10 @@ def loading() -> AbstractContextManager[object]:
 
 
 class _Loading:
-    """Holds *turn*. Who cannot have it within a second goes on without: its holder may wait for a module of ours."""
+    """Holds *mutex*. Who cannot have it within a second goes on without: its holder may wait for a module of ours."""
 
-    def __init__(self, turn: Mutex) -> None:
-        self._mutex = turn
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
         self._has = False
 
     def __enter__(self) -> None:

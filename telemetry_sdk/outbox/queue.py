@@ -18,23 +18,23 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.model import NANOSECONDS, Layer
+from telemetry_sdk.model import NANOSECONDS, Circuit, Layer
 from telemetry_sdk.outbox import StoreError, batch, sent_log, tables
 from telemetry_sdk.outbox.batch import Batch
 from telemetry_sdk.outbox.database import BUSY_WAIT, Database, FullError
 from telemetry_sdk.outbox.spool import Spool
-from telemetry_sdk.outbox.tables import SCHEMA, VERSION
+from telemetry_sdk.outbox.tables import SCHEMA, VERSION, Counts
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from telemetry_sdk.model import Circuit, Limits, Record, SentRequest
+    from telemetry_sdk.model import Limits, Record, SentRequest
     from telemetry_sdk.outbox.batch import Terms
     from telemetry_sdk.outbox.sent_log import Request
     from telemetry_sdk.outbox.spool import Segment
-    from telemetry_sdk.outbox.tables import Counts, Fate, Pending
+    from telemetry_sdk.outbox.tables import Fate, Pending
 
 FILE_NAME: Final = "outbox.sqlite3"
 _SETTLING: Final = 0.25
@@ -254,7 +254,9 @@ class Outbox:
         self.database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
 
     def circuit(self, *, patience: float | None = None) -> Circuit:
-        """Return how long the sink is to be left alone."""
+        """Return how long the sink is to be left alone. Makes no file."""
+        if not self._has_database():
+            return Circuit()
         return self.database.run(sent_log.read_circuit, write=False, patience=patience)
 
     def has_sent_analytics(self) -> bool:
@@ -332,8 +334,11 @@ class Outbox:
 
     def is_there(self) -> bool:
         """Tell whether there is a database, or its stand-in in memory, or something in the spool. Opens nothing."""
+        return self._has_database() or not self._spool.is_empty()
+
+    def _has_database(self) -> bool:
         path = self.database.path
-        return self.database.generation > 0 or (path is not None and os.path.exists(path)) or not self._spool.is_empty()
+        return self.database.generation > 0 or (path is not None and os.path.exists(path))
 
     def has_waiting(self) -> bool:
         """Tell whether records wait, or may: it cannot always be found out. Makes no file."""
@@ -361,6 +366,10 @@ class Outbox:
             first = batch.fitting(due[: self._limits.batch_records], self._limits.batch_bytes) if due else ()
             return [*tables.all_waiting(db), *spooled], first
 
+        if not self._has_database():
+            spooled = [tables.as_pending(it) for it in _records(self._spool.waiting())]
+            due = [it for it in spooled if it.layer is Layer.BASE or it.grant in grants][: self._limits.batch_records]
+            return spooled, batch.fitting(due, self._limits.batch_bytes) if due else ()
         return self.database.run(work, write=False)
 
     def counts(self, *, patience: float | None = None) -> Counts:
@@ -375,22 +384,35 @@ class Outbox:
         return found
 
     def _count(self, patience: float | None) -> Counts:
+        if not self._has_database():
+            return _with(Counts(0, 0, 0, 0, 0, {}), _records(self._spool.waiting()))
+
         def work(db: sqlite3.Connection) -> Counts:
-            ledger, spooled = tables.ledger(db), _not_taken(db, self._spool.waiting())
-            return ledger._replace(
-                accepted=ledger.accepted + len(spooled),
-                pending=ledger.pending + len(spooled),
-                pending_bytes=ledger.pending_bytes + sum([len(record.body) for record in spooled]),
-            )
+            return _with(tables.ledger(db), _not_taken(db, self._spool.waiting()))
 
         return self.database.run(work, write=False, patience=patience)
 
     def sent_log(self) -> list[SentRequest]:
-        """Return the newest requests, oldest first."""
+        """Return the newest requests, oldest first. Makes no file."""
+        if not self._has_database():
+            return []
         return self.database.run(sent_log.read_log, write=False)
+
+
+def _with(ledger: Counts, spooled: Sequence[Record]) -> Counts:
+    """Return *ledger* with what lies in the spool as accepted, and as pending."""
+    return ledger._replace(
+        accepted=ledger.accepted + len(spooled),
+        pending=ledger.pending + len(spooled),
+        pending_bytes=ledger.pending_bytes + sum([len(record.body) for record in spooled]),
+    )
+
+
+def _records(segments: Sequence[Segment]) -> list[Record]:
+    return [record for segment in segments for record in segment.records]
 
 
 def _not_taken(db: sqlite3.Connection, segments: Sequence[Segment]) -> list[Record]:
     """Return the records of those *segments* that are not in the database."""
     taken = tables.taken_segments(db) if segments else ()
-    return [record for segment in segments if segment.name not in taken for record in segment.records]
+    return _records([segment for segment in segments if segment.name not in taken])

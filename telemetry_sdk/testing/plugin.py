@@ -41,7 +41,7 @@ __all__ = [
 _OUTSIDE: Final = dict(os.environ)
 _LIVE: Final = "telemetry_live"
 _stage: Final = pytest.StashKey[Stage]()
-_spill: Final = pytest.StashKey[contextlib.ExitStack]()
+_captured: Final = pytest.StashKey[contextlib.ExitStack]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -67,7 +67,7 @@ def _step_in(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin a test with nothing sent and no state, or let the world through."""
     stage = item.config.stash[_stage]
-    live = item.stash[_spill] = contextlib.ExitStack()
+    live = item.stash[_captured] = contextlib.ExitStack()
     if item.get_closest_marker(_LIVE) is None:
         stage.renew()
     else:
@@ -78,7 +78,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Step in again after a test that let the world through."""
     yield
-    item.stash[_spill].close()
+    item.stash[_captured].close()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -541,3 +541,12 @@ def test_what_a_hook_of_a_fork_appends_is_stored_when_the_fork_is_over(state_dir
     spool.after_fork_in_parent()
 
     assert [record.uid for record in records_in(spool)] == ["hook"]
+
+
+def test_looking_makes_no_database(outbox, state_dir):
+    """Counts, circuit, sent log and a preview of a spool that nobody has taken in."""
+    outbox.append(event("e"))
+
+    assert (outbox.counts().pending, outbox.circuit().failures, outbox.sent_log()) == (1, 0, [])
+    assert [record.uid for record in outbox.peek(frozenset({YES}), NOW)[1]] == ["e"]
+    assert not (state_dir / FILE_NAME).exists()

@@ -21,26 +21,26 @@ def in_thread(work):
 
 def test_one_thread_has_it_and_others_wait_no_longer_than_they_said():
     """While one thread has it another is refused in its time; afterwards it is free."""
-    turn = Mutex()
-    assert turn.take(0.0)
-    assert turn.is_mine()
-    assert in_thread(lambda: turn.take(0.01)) is False
-    assert in_thread(turn.is_mine) is False
+    mutex = Mutex()
+    assert mutex.take(0.0)
+    assert mutex.is_mine()
+    assert in_thread(lambda: mutex.take(0.01)) is False
+    assert in_thread(mutex.is_mine) is False
 
-    turn.give()
+    mutex.give()
 
-    assert in_thread(lambda: turn.take(0.0) and turn.give() is None) is True
+    assert in_thread(lambda: mutex.take(0.0) and mutex.give() is None) is True
 
 
 def test_the_same_thread_may_take_it_again():
     """It is free only when it was given back as often as it was taken."""
-    turn = Mutex()
-    with turn:
-        assert turn.take(0.0)
-        turn.give()
-        assert in_thread(lambda: turn.take(0.0)) is False
+    mutex = Mutex()
+    with mutex:
+        assert mutex.take(0.0)
+        mutex.give()
+        assert in_thread(lambda: mutex.take(0.0)) is False
 
-    assert in_thread(lambda: turn.take(0.0)) is True
+    assert in_thread(lambda: mutex.take(0.0)) is True
 
 
 class Interrupted:
@@ -66,16 +66,16 @@ class Interrupted:
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_an_interrupt_while_it_is_taken_gives_it_back(depth):
     """Nobody holds it after an interrupted take but who held it before."""
-    turn = Mutex()
+    mutex = Mutex()
     for _ in range(depth):
-        turn.take(0.0)
-    plain, turn._lock = turn._lock, Interrupted(turn._lock)
+        mutex.take(0.0)
+    plain, mutex._lock = mutex._lock, Interrupted(mutex._lock)
     with pytest.raises(KeyboardInterrupt):
-        turn.take(0.0)
-    turn._lock = plain
+        mutex.take(0.0)
+    mutex._lock = plain
     for _ in range(depth):
-        assert turn.is_mine()
-        turn.give()
+        assert mutex.is_mine()
+        mutex.give()
 
-    assert not turn.is_mine()
-    assert in_thread(lambda: turn.take(0.0)) is True
+    assert not mutex.is_mine()
+    assert in_thread(lambda: mutex.take(0.0)) is True
