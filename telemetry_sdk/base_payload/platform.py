@@ -171,7 +171,7 @@ def own_words(environ: Mapping[str, str]) -> tuple[str, ...]:
     users = [environ.get(name, "") for name in _USER_VARIABLES]
     if not any(users):
         users.append(_ask(_user_of_process))
-    homes = [re.split(r"[\\/]", environ.get(name, "").rstrip("\\/"))[-1] for name in _HOME_VARIABLES]
+    homes = [environ.get(name, "").replace("\\", "/").rstrip("/").rpartition("/")[2] for name in _HOME_VARIABLES]
     hosts = [environ.get(name, "") for name in _HOST_VARIABLES] + [_ask(lambda: os.uname().nodename)]
     words = (*users, *homes, *hosts, *(host.partition(".")[0] for host in hosts))
     return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
