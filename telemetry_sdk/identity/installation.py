@@ -172,10 +172,9 @@ class Installation:
                 return self._settle(change, changes)
             self.problem = "installation.json was written without its lock"
             return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
-        except StateError as error:
-            self.problem = str(error)
         except OSError as error:
-            self.problem = f"installation.json cannot be written ({type(error).__name__})"
+            why = f"installation.json cannot be written ({type(error).__name__})"
+            self.problem = str(error) if isinstance(error, StateError) else why
         # A withdrawal that could not be synced may be on disk already, and then there is nothing left to change.
         state = self.read() if must_lock else before
         return self._hold_here(lambda it: checked(self._read_disk(), change(it)), state) if hold_here else self.read()

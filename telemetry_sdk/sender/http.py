@@ -255,9 +255,8 @@ def _cause(error: BaseException) -> str:
     found: BaseException | None = error
     while found is not None and len(names) < 4:
         names.append(type(found).__name__)
-        inner = getattr(found, "reason", None)
-        arguments = [a for a in found.args if isinstance(a, BaseException)]
-        found = inner if isinstance(inner, BaseException) else next(iter(arguments), None)
+        inner = (getattr(found, "reason", None), *found.args)
+        found = next((it for it in inner if isinstance(it, BaseException)), None)
     return ": ".join(names)
 
 
