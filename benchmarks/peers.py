@@ -72,7 +72,8 @@ _SYNC = Peer(
     package="telemetry-sdk",
     imports="from telemetry_sdk import Limits, Telemetry",
     construct="""telemetry = Telemetry(
-    "acme-notes", version="2.4.0", endpoint=URL, state_dir=STATE, delivery="sync", limits=Limits(records=QUEUE))""",
+    "acme-notes", version="2.4.0", endpoint=URL, state_dir=STATE, delivery="sync",
+    limits=Limits(records=QUEUE, bytes=QUEUE * 2000))""",
     prepare="telemetry.opt_in()",
     track=f'telemetry.track_event("timer.started", {PROPERTIES}, user_id="u-17")',
     flush="assert telemetry.flush(60)",

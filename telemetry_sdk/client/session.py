@@ -6,12 +6,12 @@ error and keeps nothing. Only the one that the switch names may send.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.consent.gate import Gate
 from telemetry_sdk.consent.store import ConsentStore
+from telemetry_sdk.host.background import new_lock
 from telemetry_sdk.host.files import ProcessLock
 from telemetry_sdk.host.lifecycle import loading
 from telemetry_sdk.identity.directory import locate
@@ -81,7 +81,7 @@ class Session:
         self._providers = providers
         self._prefix = prefix
         self._state_dir = state_dir
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._installation: Installation | None = None
         self._progress: ProgressFile | None = None
         self._consent: ConsentStore | None = None
@@ -328,7 +328,7 @@ class Session:
 
     def after_fork_in_child(self) -> None:
         """Start afresh."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         if self._consent is not None:
             self._consent.after_fork()
         if self._outbox is not None:

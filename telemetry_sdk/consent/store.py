@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
+from telemetry_sdk.host.background import new_lock
 from telemetry_sdk.model import timestamp
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ class ConsentStore:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._announced: bool | None = None
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def after_fork(self) -> None:
         """Forget the lock a parent's thread may have held at the moment of a fork."""
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def record(self, *, enabled: bool, now_ns: int, catalog: Catalog | None = None) -> bool:
         """Store the decision and the version of the catalogue it is about; whether it is on disk, not only held here.

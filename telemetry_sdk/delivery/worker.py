@@ -10,14 +10,15 @@ import contextlib
 import signal
 import sys
 import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from telemetry_sdk.host.background import new_event, new_queue, new_thread
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
 
     from telemetry_sdk.model import Decision
     from telemetry_sdk.sender.wire_gate import Sender
@@ -61,7 +62,7 @@ class _Attempt:
     """One job of the worker and the place for its result."""
 
     def __init__(self, job: Callable[[], Answer]) -> None:
-        self.over = threading.Event()
+        self.over = new_event()
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.is_done = False
@@ -114,9 +115,9 @@ class Worker:
         """
         if self._jobs is not None:
             return self._jobs
-        jobs: SimpleQueue[_Attempt | None] = SimpleQueue()
+        jobs: SimpleQueue[_Attempt | None] = new_queue()
         try:
-            thread = threading.Thread(target=_work, args=(jobs,), name="telemetry-sdk-sender", daemon=True)
+            thread = new_thread("telemetry-sdk-sender", _work, jobs)
             if self._jobs is not None:  # a signal handler was here
                 return self._jobs
             self._jobs, self._thread = jobs, thread

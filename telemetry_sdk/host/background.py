@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from queue import SimpleQueue
 
 T = TypeVar("T")
 LONGEST_SLEEP: Final = 3600.0
@@ -79,7 +80,7 @@ class Ticker:
         self._step = step
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._bell: _Bell | None = None
         self._resumes = False
 
@@ -95,9 +96,7 @@ class Ticker:
                 return
             bell = _Bell()
             try:
-                thread = threading.Thread(
-                    target=_run, args=(weakref.ref(self), bell, *self._pauses), name=self._name, daemon=True
-                )
+                thread = new_thread(self._name, _run, weakref.ref(self), bell, *self._pauses)
                 # Told first: a signal handler may come here too, and then this thread is one too many and ends.
                 self._thread, self._bell = thread, bell
                 thread.start()
@@ -151,7 +150,7 @@ class Ticker:
     def after_fork_in_child(self) -> None:
         """Start afresh in a forked child, where the parent's thread does not exist."""
         self._thread = self._ending = self._bell = None
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         if self._resumes:
             self.start()
 
@@ -181,9 +180,29 @@ def politely(items: Iterable[T]) -> Iterator[T]:
             time.sleep(0)
 
 
+# Each is asked for when it is needed, and looked up then: of the family that the program's threads are of by now.
+
+
 def new_lock() -> Any:
-    """Return a re-entrant lock, of the family that the program's threads are of at this moment."""
+    """Return a re-entrant lock."""
     return threading.RLock()
+
+
+def new_event() -> threading.Event:
+    """Return an event."""
+    return threading.Event()
+
+
+def new_queue() -> SimpleQueue[Any]:
+    """Return a queue that may be put into from anywhere, also by a signal handler in the middle of a put."""
+    import queue
+
+    return queue.SimpleQueue()
+
+
+def new_thread(name: str, work: Callable[..., object], *arguments: object) -> threading.Thread:
+    """Return a daemon thread, not started."""
+    return threading.Thread(target=work, args=arguments, name=name, daemon=True)
 
 
 class Mutex:
@@ -198,7 +217,7 @@ class Mutex:
     """Give it back, once for each `take` that succeeded."""
 
     def __init__(self) -> None:
-        self._lock: Any = threading.RLock()
+        self._lock = new_lock()
         # The lock's own method: a function of ours could be interrupted before its first statement.
         self.give = self._lock.release
 
