@@ -48,10 +48,13 @@ def detect(environ: Mapping[str, str], deployment_type: str | None = None) -> Fa
     Costs a few milliseconds once per process, for tzlocal; never raises and starts no process. *deployment_type* is
     the host's own word for it, instead of the detected one.
     """
+    import platform
+
+    system = _ask(platform.system)
     return Facts(
-        platform=_platform(),
-        os_version=_os_version(),
-        architecture=_architecture(),
+        platform=_platform(system.lower()),
+        os_version=_os_version(system),
+        architecture=_architecture(_ask(platform.machine).lower()),
         locale=_locale(environ),
         timezone=_timezone(),
         deployment_type=deployment_type or detect_deployment(environ),
@@ -66,18 +69,14 @@ def _ask(question: Callable[[], object]) -> str:
     return answer if isinstance(answer, str) else ""
 
 
-def _platform() -> str:
-    import platform
-
-    name = _ask(platform.system).lower()
+def _platform(name: str) -> str:
     name = re.sub(r"[-_]?(nt)?[-_.\d]+.*$", "", name) if name.startswith(("cygwin", "msys")) else name
     return _word(_PLATFORMS.get(name, name))
 
 
-def _os_version() -> str:
+def _os_version(system: str) -> str:
     import platform
 
-    system = _ask(platform.system)
     text = _ask(platform.release)
     if system == "Darwin":
         text = _ask(lambda: platform.mac_ver()[0]) or text
@@ -87,10 +86,7 @@ def _os_version() -> str:
     return found.group() if found else UNKNOWN
 
 
-def _architecture() -> str:
-    import platform
-
-    machine = _ask(platform.machine).lower()
+def _architecture(machine: str) -> str:
     if machine.startswith("armv") and machine not in ("armv8", "armv8l"):
         return "arm32"
     return _word(_ARCHITECTURES.get(machine, machine))
@@ -171,7 +167,7 @@ def own_words(environ: Mapping[str, str]) -> tuple[str, ...]:
     users = [environ.get(name, "") for name in _USER_VARIABLES]
     if not any(users):
         users.append(_ask(_user_of_process))
-    homes = [re.split(r"[\\/]", environ.get(name, "").rstrip("\\/"))[-1] for name in _HOME_VARIABLES]
+    homes = [environ.get(name, "").replace("\\", "/").rstrip("/").rpartition("/")[2] for name in _HOME_VARIABLES]
     hosts = [environ.get(name, "") for name in _HOST_VARIABLES] + [_ask(lambda: os.uname().nodename)]
     words = (*users, *homes, *hosts, *(host.partition(".")[0] for host in hosts))
     return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))

@@ -30,29 +30,18 @@ _OTHER_WORDS: Final = frozenset({"", "1", "true", "yes", "on", "enabled", "base"
 
 
 class Inputs(NamedTuple):
-    """Everything the decision depends on. The switches' words are stripped and in lower case; empty is not set.
-
-    Attributes:
-        do_not_track: The word of ``DO_NOT_TRACK``; the next two: of ``<APP>_TELEMETRY`` and ``OTEL_SDK_DISABLED``.
-        sink: Whether a usable sink is configured.
-        consent: The stored consent; None while the user has not decided or the file cannot be read.
-        consent_id: The moment it was given, which names it.
-        readable: Whether it could be read; if not, it may be either.
-        notice_due: Whether the first-run notice was asked for and not shown yet.
-        to_log: Whether this is about what goes to standard error under ``<APP>_TELEMETRY=log``, not to the sink.
-        every_program: The word of ``TELEMETRY_SDK_DISABLED``.
-    """
+    """Everything the decision depends on. The switches' words are stripped and in lower case; empty is not set."""
 
     do_not_track: str = ""
-    app_switch: str = ""
-    sdk_disabled: str = ""
-    sink: bool = True
-    consent: bool | None = None
-    consent_id: str | None = None
-    readable: bool = True
-    notice_due: bool = False
-    to_log: bool = False
-    every_program: str = ""
+    app_switch: str = ""  # <APP>_TELEMETRY
+    sdk_disabled: str = ""  # OTEL_SDK_DISABLED
+    sink: bool = True  # whether a usable one is configured
+    consent: bool | None = None  # the stored one; None while the user has not decided or the file cannot be read
+    consent_id: str | None = None  # the moment it was given, which names it
+    readable: bool = True  # whether it could be read; if not, it may be either
+    notice_due: bool = False  # whether the first-run notice was asked for and not shown yet
+    to_log: bool = False  # whether this is about what goes to standard error under <APP>_TELEMETRY=log
+    every_program: str = ""  # TELEMETRY_SDK_DISABLED
 
 
 def switch_prefix(app: str) -> str:

@@ -65,8 +65,8 @@ class Installation:
         self.directory = directory
         self._read_only = read_only
         self.problem = "" if directory else "there is no home directory to keep state in"
-        # As text: joining and converting a Path costs more than the look at the file, and that is made in every call.
-        self._file = str(directory / FILE_NAME) if directory else ""
+        self._path = directory / FILE_NAME if directory else None
+        self._file = str(self._path or "")  # for the look in every call: converting a Path costs more than it
         self._overlay: dict[str, Any] = {}
         self._avoid_lock_until = 0.0
         # What tells the file that was read from a changed one, and what it said. Replaced as one, without a lock: a
@@ -119,11 +119,11 @@ class Installation:
 
     def _read_anew(self, signature: tuple[int, ...] | None) -> State:
         before = self._seen[1]
-        if self.directory is None:
+        if self._path is None:
             return before
         is_settled = signature is not None and not _is_fresh(*signature[:2])
         try:
-            state = known(_read_raw(self.directory / FILE_NAME)[0])
+            state = known(_read_raw(self._path)[0])
         except OSError:
             # Not remembered: what is in the way may pass without a change to the file.
             return State(is_readable=False)
@@ -154,7 +154,8 @@ class Installation:
                 lock's owner writes its stale copy.
             hold_here: Whether a change that cannot be written holds for this process at least.
         """
-        if self._read_only or self.directory is None:
+        path = self._path
+        if self._read_only or path is None:
             return self._hold_here(change, self.read()) if hold_here or self._read_only else self.read()
         # Most calls find their change made already, by another thread or process; they need not queue for the lock.
         on_disk = self._read_disk()
@@ -162,22 +163,18 @@ class Installation:
         if not self._overlay and not change(before):
             return before
         checked = partial(_without_late_yes, on_disk)
-        path = self.directory / FILE_NAME
         try:
-            prepare_directory(self.directory)
-            with self._locked(self.directory, must_lock=must_lock) as locked:
-                if locked:
-                    _sweep(path)
+            prepare_directory(path.parent)
+            with self._locked(path, must_lock=must_lock) as locked:
                 changes = _rewrite(path, lambda state: checked(state, change(state)), in_place=not must_lock)
             if locked:
                 self.problem = ""
                 return self._settle(change, changes)
             self.problem = "installation.json was written without its lock"
             return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
-        except StateError as error:
-            self.problem = str(error)
         except OSError as error:
-            self.problem = f"installation.json cannot be written ({type(error).__name__})"
+            why = f"installation.json cannot be written ({type(error).__name__})"
+            self.problem = str(error) if isinstance(error, StateError) else why
         # A withdrawal that could not be synced may be on disk already, and then there is nothing left to change.
         state = self.read() if must_lock else before
         return self._hold_here(lambda it: checked(self._read_disk(), change(it)), state) if hold_here else self.read()
@@ -185,12 +182,12 @@ class Installation:
     def erase(self, *, declined: bool) -> bool:
         """Delete the file and every copy that was set aside, and tell whether all is gone; only a no stays."""
         self._overlay = {}
-        if self.directory is None or self._read_only:
+        path = self._path
+        if path is None or self._read_only:
             return True
-        path = self.directory / FILE_NAME
         try:
-            with self._locked(self.directory, must_lock=False) as locked:
-                for leftover in [*self.directory.glob(f"{FILE_NAME}.*"), path]:
+            with self._locked(path, must_lock=False) as locked:
+                for leftover in [*path.parent.glob(f"{FILE_NAME}.*"), path]:
                     leftover.unlink(missing_ok=True)
                 if declined:
                     replace_file(path, serialize({"schema": SCHEMA, "telemetry_enabled": False}))
@@ -200,13 +197,13 @@ class Installation:
         return locked
 
     @contextlib.contextmanager
-    def _locked(self, directory: Path, *, must_lock: bool) -> Iterator[bool]:
+    def _locked(self, path: Path, *, must_lock: bool) -> Iterator[bool]:
         """Hold the lock, or go on without it; yield which. One that was not free is not waited for again so soon."""
         wait_s = 0.0 if time.monotonic() < self._avoid_lock_until else LOCK_WAIT
+        locked = True
         with contextlib.ExitStack() as stack:
-            locked = True
             try:
-                stack.enter_context(file_lock(directory / "installation.lock", wait_s))
+                stack.enter_context(_alone_with(path, wait_s))
             except StateError as error:
                 if isinstance(error, LockTimeoutError):
                     self._avoid_lock_until = time.monotonic() + _LOCK_AVOIDED_S
@@ -327,11 +324,14 @@ def _try_to_rewrite(
     return changes
 
 
-def _sweep(path: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote *path*; the caller holds its lock."""
-    for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+@contextlib.contextmanager
+def _alone_with(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock of *path*, rid of the temporary files of processes that were killed while they wrote it."""
+    with file_lock(path.with_suffix(".lock"), wait_s):
+        for leftover in path.parent.glob(f"{path.name}.*.tmp"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        yield
 
 
 class ProgressFile:
@@ -363,10 +363,9 @@ class ProgressFile:
             return
         with contextlib.suppress(OSError):
             if path is not None and install_id is not None and not self._read_only:
-                with file_lock(path.with_suffix(".lock"), LOCK_WAIT):
+                with _alone_with(path, LOCK_WAIT):
                     if self._installation.read().install_id != install_id:
                         return  # forgotten, or another install, since the change began
-                    _sweep(path)
                     raw = self._raw(install_id)
                     content = {"schema": SCHEMA, **raw, **change(known_progress(raw)), "install_id": install_id}
                     replace_file(path, serialize(content))
@@ -381,8 +380,7 @@ class ProgressFile:
         if path is None or self._read_only or not path.parent.is_dir():
             return True
         try:
-            with file_lock(path.with_suffix(".lock"), LOCK_WAIT):
-                _sweep(path)
+            with _alone_with(path, LOCK_WAIT):
                 path.unlink(missing_ok=True)
         except OSError:
             return False

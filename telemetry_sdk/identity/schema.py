@@ -15,51 +15,29 @@ SCHEMA: Final = 1
 
 
 class State(NamedTuple):
-    """Who this install is and what the user decided: installation.json. Times are RFC 3339 UTC; None means not yet.
-
-    Attributes:
-        install_id: The random id of this install.
-        first_seen_at: When the identity was made.
-        telemetry_enabled: The user's decision on detailed analytics; None while undecided.
-        consent_decided_at: When it was made.
-        consent_catalog_version: The catalogue version it was made for.
-        notice_version_shown: The newest first-run notice that was shown.
-        user_id_secret: The local secret under which user ids are hashed; never sent.
-        heartbeat_phase_s: The install's own moment of the day, seconds after midnight UTC.
-        is_readable: Whether the file could be read, if there is one; not part of it.
-    """
+    """Who this install is and what the user decided: installation.json. Times are RFC 3339 UTC; None means not yet."""
 
     install_id: str | None = None
-    first_seen_at: str | None = None
-    telemetry_enabled: bool | None = None
+    first_seen_at: str | None = None  # when the identity was made
+    telemetry_enabled: bool | None = None  # the user's decision on detailed analytics
     consent_decided_at: str | None = None
-    consent_catalog_version: str | None = None
+    consent_catalog_version: str | None = None  # of the catalogue it was decided on
     notice_version_shown: str | None = None
-    user_id_secret: str | None = None
-    heartbeat_phase_s: float | None = None
-    is_readable: bool = True
+    user_id_secret: str | None = None  # what user ids are hashed under; never sent
+    heartbeat_phase_s: float | None = None  # the install's own moment of the day, seconds after midnight UTC
+    is_readable: bool = True  # whether the file could be read, if there is one; not part of it
 
 
 class Progress(NamedTuple):
-    """What the program itself did: progress.json. Times are RFC 3339 UTC, days ISO dates; None means not yet.
+    """What the program itself did: progress.json. Times are RFC 3339 UTC, days ISO dates; None means not yet."""
 
-    Attributes:
-        first_seen_sent_at: When the sink acknowledged first_seen.
-        last_heartbeat_on: UTC day of the newest heartbeat.
-        last_seen_at: The moment of the newest base record that the sink acknowledged.
-        install_ping_sent_at: When the install ping was accepted.
-        analytics_sent_at: When the first request with analytics was begun.
-        sink_host: Where the program sends to.
-        app_version: The version of the program that ran last.
-    """
-
-    first_seen_sent_at: str | None = None
+    first_seen_sent_at: str | None = None  # when the sink acknowledged it
     last_heartbeat_on: str | None = None
-    last_seen_at: str | None = None
-    install_ping_sent_at: str | None = None
-    analytics_sent_at: str | None = None
+    last_seen_at: str | None = None  # the moment of the newest base record that the sink acknowledged
+    install_ping_sent_at: str | None = None  # when it was accepted
+    analytics_sent_at: str | None = None  # when the first request with analytics was begun
     sink_host: str | None = None
-    app_version: str | None = None
+    app_version: str | None = None  # of the program that ran last
 
 
 _TEXT_KEYS: Final = frozenset(State._fields) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}

@@ -58,11 +58,8 @@ def resolve(
     if not is_a(otel_env, bool):
         raise ConfigError("otel_env", "must be True or False")
     own_headers = _checked_headers([] if headers is None else pairs_of(headers), "headers")
-    if endpoint:
-        family = _family_of_argument(endpoint, prefix)
-    elif (found := _family_from_environment(environ, prefix, otel_env=otel_env)) is not None:
-        family = found
-    else:
+    family = _family(environ, prefix, endpoint, otel_env=otel_env)
+    if family is None:
         return Settings()
     try:
         sink = _sink(environ, family, token=token, own_headers=own_headers)
@@ -81,49 +78,57 @@ def _plain(setting: str, value: object) -> str:
 
 
 class _Family(NamedTuple):
-    """What may be combined: an endpoint, the setting that names it, and the variables that may go with it."""
+    """What may be combined: the setting that names an endpoint, and the variables that may go with it."""
 
     setting: str
-    endpoint: str = ""
-    from_code: bool = False
     tokens: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
-    literal: bool = False
     generic: bool = False
+    endpoint: str = ""
 
 
-def _family_of_argument(endpoint: str, prefix: str) -> _Family:
-    host = parse_endpoint(endpoint).hostname or ""
-    grafanas = ("GRAFANA_OTLP_TOKEN",) if is_loopback(host) or host.endswith(".grafana.net") else ()
-    return _Family("endpoint", endpoint, True, (f"{prefix}_TELEMETRY_TOKEN", *grafanas))
-
-
-def _family_from_environment(environ: Mapping[str, str], prefix: str, *, otel_env: bool) -> _Family | None:
-    own, otel = f"{prefix}_TELEMETRY", "OTEL_EXPORTER_OTLP"
+def _family(environ: Mapping[str, str], prefix: str, argument: str, *, otel_env: bool) -> _Family | None:
+    own = f"{prefix}_TELEMETRY"
+    if argument:
+        host = parse_endpoint(argument).hostname or ""
+        grafanas = ("GRAFANA_OTLP_TOKEN",) if is_loopback(host) or host.endswith(".grafana.net") else ()
+        return _Family("endpoint", (f"{own}_TOKEN", *grafanas), endpoint=argument)
     families = [
-        _Family("GRAFANA_OTLP_ENDPOINT", tokens=("GRAFANA_OTLP_TOKEN",)),
-        _Family(f"{own}_ENDPOINT", tokens=(f"{own}_TOKEN",), headers=(f"{own}_HEADERS",)),
+        _Family("GRAFANA_OTLP_ENDPOINT", ("GRAFANA_OTLP_TOKEN",)),
+        _Family(f"{own}_ENDPOINT", (f"{own}_TOKEN",), (f"{own}_HEADERS",)),
     ]
     if otel_env:
-        general = _Family(f"{otel}_ENDPOINT", headers=(f"{otel}_LOGS_HEADERS", f"{otel}_HEADERS"), generic=True)
-        families += [general._replace(setting=f"{otel}_LOGS_ENDPOINT", literal=True), general]
+        families += [_Family(name, (), _both("HEADERS"), generic=True) for name in _both("ENDPOINT")]
     for family in families:
         if endpoint := environ.get(family.setting, "").strip():
             return family._replace(endpoint=endpoint)
     return None
 
 
+def _both(option: str) -> tuple[str, str]:
+    """Return OpenTelemetry's two variables for *option*: that of the logs goes before the general one."""
+    return f"OTEL_EXPORTER_OTLP_LOGS_{option}", f"OTEL_EXPORTER_OTLP_{option}"
+
+
+def _first_set(environ: Mapping[str, str], names: Iterable[str]) -> str:
+    return next((name for name in names if environ.get(name, "").strip()), "")
+
+
 def _sink(environ: Mapping[str, str], family: _Family, *, token: str, own_headers: dict[str, tuple[str, str]]) -> Sink:
-    url = parse_endpoint(family.endpoint, family.setting, literal=family.literal)
+    from_code = family.setting == "endpoint"
+    url = parse_endpoint(family.endpoint, family.setting, literal=family.setting == _both("ENDPOINT")[0])
     if url.scheme == "file":
-        return Sink(urlunsplit(url), "file", from_code=family.from_code)
-    secret, origin = "", "headers"
-    if "authorization" not in own_headers:
-        origin = next((name for name in family.tokens if environ.get(name, "").strip()), "")
-        secret, origin = (token, "token") if token else (environ.get(origin, ""), origin)
+        return Sink(urlunsplit(url), "file", from_code=from_code)
+    if "authorization" in own_headers:
+        if token:
+            raise ConfigError("token", "set either a token or an Authorization header, not both")
+        secret, origin = "", "headers"
     elif token:
-        raise ConfigError("token", "set either a token or an Authorization header, not both")
-    listed = next((name for name in family.headers if environ.get(name, "").strip()), "")
+        secret, origin = token, "token"
+    else:
+        origin = _first_set(environ, family.tokens)
+        secret = environ.get(origin, "")
+    listed = _first_set(environ, family.headers)
     found = _checked_headers(parse_header_list(environ.get(listed, "")), listed) | own_headers
     if secret:
         value = authorization(secret, origin, environ.get("GRAFANA_OTLP_INSTANCE_ID", ""))
@@ -131,12 +136,11 @@ def _sink(environ: Mapping[str, str], family: _Family, *, token: str, own_header
     has_secret = any(word in name for name in found for word in _SECRET_WORDS)
     if has_secret and url.scheme == "http" and not is_loopback(url.hostname):
         # An endpoint of the environment cannot make an argument of the host wrong, so it is blamed itself.
-        setting = (origin or "headers") if family.from_code else family.setting
-        raise ConfigError(
-            setting, "a secret would be sent unencrypted: use an https:// endpoint, or a host on loopback"
-        )
+        setting = (origin or "headers") if from_code else family.setting
+        problem = "a secret would be sent unencrypted: use an https:// endpoint, or a host on loopback"
+        raise ConfigError(setting, problem)
     extra = _generic_options(environ) if family.generic else {}
-    return Sink(urlunsplit(url), url.netloc, tuple(found.values()), from_code=family.from_code, **extra)  # type: ignore[arg-type]
+    return Sink(urlunsplit(url), url.netloc, tuple(found.values()), from_code=from_code, **extra)  # type: ignore[arg-type]
 
 
 def _unused(environ: Mapping[str, str], family: _Family, sink: Sink, token: str) -> Iterable[str]:
@@ -261,8 +265,7 @@ def parse_header_list(text: str) -> list[tuple[str, str]]:
 
 def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
     def option(name: str) -> str:
-        specific = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}", "").strip()
-        return specific or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
+        return environ.get(_first_set(environ, _both(name)), "").strip()
 
     milliseconds, pair = option("TIMEOUT"), (option("CLIENT_CERTIFICATE"), option("CLIENT_KEY"))
     return {
@@ -274,30 +277,19 @@ def _generic_options(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 class Sink:
-    """One place records are sent to. No tuple, for whoever shows the variables of a failed call unfolds those.
-
-    Attributes:
-        url: The full URL of a request; for a file sink the ``file://`` URL.
-        host: Host and port for people to read, or ``file``.
-        headers: Extra request headers. Never shown.
-        timeout: Seconds an operator set for one request, or None.
-        compress: Whether bodies over 1 KiB are gzipped.
-        ca_file: CA bundle to trust, or None for the system's settings.
-        client_cert: Certificate and key files for mTLS, or None.
-        from_code: Whether the host program named this sink itself.
-    """
+    """One place records are sent to. No tuple, for whoever shows the variables of a failed call unfolds those."""
 
     def __init__(
         self,
-        url: str,
-        host: str,
-        headers: tuple[tuple[str, str], ...] = (),
+        url: str,  # the full URL of a request; for a file sink the file:// URL
+        host: str,  # host and port for people to read, or "file"
+        headers: tuple[tuple[str, str], ...] = (),  # extra ones of a request, never shown
         *,
-        timeout: float | None = None,
-        compress: bool = True,
-        ca_file: str | None = None,
-        client_cert: tuple[str, str] | None = None,
-        from_code: bool = False,
+        timeout: float | None = None,  # seconds an operator set for one request
+        compress: bool = True,  # bodies over 1 KiB
+        ca_file: str | None = None,  # whom to trust instead of the system's settings
+        client_cert: tuple[str, str] | None = None,  # certificate and key files for mTLS
+        from_code: bool = False,  # whether the host program named this sink itself
     ) -> None:
         self.url: Final = url
         self.host: Final = host

@@ -255,9 +255,8 @@ def _cause(error: BaseException) -> str:
     found: BaseException | None = error
     while found is not None and len(names) < 4:
         names.append(type(found).__name__)
-        inner = getattr(found, "reason", None)
-        arguments = [a for a in found.args if isinstance(a, BaseException)]
-        found = inner if isinstance(inner, BaseException) else next(iter(arguments), None)
+        inner = (getattr(found, "reason", None), *found.args)
+        found = next((it for it in inner if isinstance(it, BaseException)), None)
     return ": ".join(names)
 
 
@@ -269,10 +268,6 @@ def _gated_adapter(line: _Line) -> Any:
     from requests.adapters import HTTPAdapter
 
     class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)
-            _put_gate(self.poolmanager, line)
-
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
             is_new = proxy not in self.proxy_manager
             manager = super().proxy_manager_for(proxy, **options)
@@ -280,7 +275,9 @@ def _gated_adapter(line: _Line) -> Any:
                 _put_gate(manager, line)
             return manager
 
-    return Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    adapter = Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    _put_gate(adapter.poolmanager, line)
+    return adapter
 
 
 def _silent_about_the_clock() -> contextlib.AbstractContextManager[object]:
