@@ -152,6 +152,9 @@ def _unused(environ: Mapping[str, str], family: _Family, sink: Sink, token: str)
         )
 
 
+_OTHER_SIGNALS: Final = ("/v1/traces", "/v1/metrics", "/v1development/profiles", "/v1/profiles")
+
+
 def parse_endpoint(endpoint: str, setting: str = "endpoint", *, literal: bool = False) -> SplitResult:
     """Return the URL requests go to: ``/v1/logs`` is added unless it is there (never with *literal*).
 
@@ -178,6 +181,8 @@ def parse_endpoint(endpoint: str, setting: str = "endpoint", *, literal: bool = 
     if literal:
         return url._replace(path=url.path or "/", fragment="")
     path = url.path.rstrip("/")
+    if path.endswith(_OTHER_SIGNALS):
+        raise ConfigError(setting, "is the address of another signal; logs go to the base URL, or to one with /v1/logs")
     return url._replace(path=path if path.endswith("/v1/logs") else f"{path}/v1/logs", fragment="")
 
 

@@ -124,6 +124,8 @@ BAD_ENDPOINTS = [
     "file:var/telemetry.jsonl",
     "file://telemetry.jsonl",
     "file://server/share/telemetry.jsonl",
+    "http://collector.example/v1/traces",
+    "https://collector.example/otlp/v1/metrics/",
 ]
 
 
