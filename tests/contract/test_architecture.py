@@ -85,7 +85,8 @@ ONE_DOOR_BY_NAME = {
     "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override", "outbox.spool"},
     # Of the family that the host's threads are of when they are needed; the receiver is a program of its own.
-    **dict.fromkeys(("threading.RLock", "queue.SimpleQueue"), {"host.background"}),
+    "threading.RLock": {"host.background"},
+    "queue.SimpleQueue": {"host.background"},
     "threading.Event": {"host.background", "receiver.server"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
     "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.catalog"},
