@@ -44,11 +44,10 @@ PURE = {
         "sender.otlp",
         "identity.schema",
         "analytics.catalog",
-        "catalog_tools.events_page",
+        "catalog_tools.pages",
         "analytics.catalog.format",
         "client.config",
     ),
-    "catalog_tools.privacy_page",
 }
 
 # Each effect and the only rooms that may have it: modules imported while running ...
