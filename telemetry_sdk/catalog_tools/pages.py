@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.analytics.catalog import OWN_EVENTS
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.consent.policy import switch_prefix
-from telemetry_sdk.identity.schema import Progress, State
 from telemetry_sdk.model import FIRST_SEEN, HEARTBEAT, Limits
 
 if TYPE_CHECKING:
@@ -63,9 +62,7 @@ def events_page(catalog: Catalog, source: str = "telemetry.toml") -> str:
     own = [catalog.find(name) or spec for name, spec in OWN_EVENTS.items()]
     hosts = [spec for name, spec in sorted(catalog.events.items()) if name not in OWN_EVENTS]
     blocks = [
-        *_head(catalog, source),
-        *_base(),
-        *_analytics(),
+        *_beginning(catalog, source),
         "## Events of the SDK",
         *(block for spec in own for block in _event_blocks(spec)),
         "## Events of the program",
@@ -75,36 +72,29 @@ def events_page(catalog: Catalog, source: str = "telemetry.toml") -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _head(catalog: Catalog, source: str) -> Iterator[str]:
+def _beginning(catalog: Catalog, source: str) -> Iterator[str]:
     yield f"# All tracked events{f' of {_plain(catalog.app)}' if catalog.app else ''}"
     yield (
         f"Generated from {_code(source)}, catalogue version {catalog.version}. Do not edit this page: edit the "
         f"catalogue, then run {_code(f'python -m telemetry_sdk catalog docs {source}')}."
     )
-
-
-def _base() -> Iterator[str]:
     yield "## Base telemetry"
     yield (
         f"Sent unless it is switched off: {_code(FIRST_SEEN)} once per install, {_code(HEARTBEAT)} once per UTC day. "
         "Exactly these fields, all of them text:"
     )
     yield _base_table()
-
-
-def _base_table() -> str:
-    """Return the table of the base fields."""
-    rows = ((_code(it.name), it.meaning, _code(it.example), it.purpose) for it in FIELDS)
-    return _table(("field", "what", "example", "why"), rows)
-
-
-def _analytics() -> Iterator[str]:
     yield "## Detailed analytics"
     yield (
         "Sent only after the user has agreed, and only what this page lists. What came with a later version of the "
         "catalogue than the one the user agreed to stays on the user's machine. Every event carries:"
     )
     yield _table(("field", "what"), ((", ".join(map(_code, names)), what) for names, what in _ADDED))
+
+
+def _base_table() -> str:
+    rows = ((_code(it.name), it.meaning, _code(it.example), it.purpose) for it in FIELDS)
+    return _table(("field", "what", "example", "why"), rows)
 
 
 def _event_blocks(spec: EventSpec) -> Iterator[str]:
@@ -223,9 +213,9 @@ def _how_long() -> Iterator[str]:
         ),
     )
     yield "In `installation.json`, which you may read and edit:"
-    yield _table(("key", "what"), ((_code(key), KEPT[key]) for key in State._fields if key in KEPT))
+    yield _table(("key", "what"), ((_code(key), what) for key, what in KEPT.items()))
     yield "In `progress.json`, beside the `install_id` it is about; it decides nothing:"
-    yield _table(("key", "what"), ((_code(key), DONE[key]) for key in Progress._fields))
+    yield _table(("key", "what"), ((_code(key), what) for key, what in DONE.items()))
 
 
 def _control(prefix: str) -> Iterator[str]:
