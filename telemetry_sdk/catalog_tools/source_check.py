@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from telemetry_sdk.analytics.catalog import Catalog, PropertySpec
 
-__all__ = ["UNCHECKED", "Finding", "check"]
-
 UNCHECKED: Final = "unchecked"
 
 _PYTHON: Final = f"Python {sys.version_info.major}.{sys.version_info.minor}"

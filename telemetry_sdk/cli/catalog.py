@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
-from telemetry_sdk.catalog_tools import events_page, privacy_page
+from telemetry_sdk.catalog_tools.pages import events_page, privacy_page
 from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, counted, fail, put, safe
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 
@@ -60,7 +60,7 @@ def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _docs(arguments: argparse.Namespace) -> int:
     try:
-        page = events_page.render(catalog_file.load(arguments.file), os.path.basename(arguments.file))
+        page = events_page(catalog_file.load(arguments.file), os.path.basename(arguments.file))
     except ConfigError as error:
         return fail(str(error))
     return put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")
@@ -123,5 +123,5 @@ def _privacy(arguments: argparse.Namespace) -> int:
         catalog = catalog_file.load(arguments.catalog) if arguments.catalog is not None else None
     except ConfigError as error:
         return fail(str(error))
-    page = privacy_page.render(app=arguments.name, sink=arguments.sink, catalog=catalog)
+    page = privacy_page(app=arguments.name, sink=arguments.sink, catalog=catalog)
     return put(page, arguments.output, check=arguments.check, source="the source", command="privacy")

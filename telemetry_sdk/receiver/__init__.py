@@ -5,8 +5,7 @@ Standard library only, and never imported by `telemetry_sdk` itself.
 
 from __future__ import annotations
 
-from telemetry_sdk.receiver.intake import Counts
-from telemetry_sdk.receiver.server import Receiver
+from telemetry_sdk.receiver.server import Counts, Receiver
 from telemetry_sdk.receiver.validation import InvalidRequest, ReceivedRecord
 
 __all__ = ["Counts", "InvalidRequest", "ReceivedRecord", "Receiver"]

@@ -23,16 +23,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-__all__ = [
-    "MAX_DEPTH",
-    "InvalidRequest",
-    "Plain",
-    "ReceivedRecord",
-    "parse_request",
-    "received_records",
-    "validate_request",
-]
-
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 _Check: TypeAlias = Callable[[object, str], None]
 

@@ -6,9 +6,8 @@ Under pytest there is nothing to set up: see `plugin`. Elsewhere `capture_all` d
 What can be imported from here is supported. Never import it from a program: it is for tests.
 """
 
-from telemetry_sdk.testing.captures import Captured, capture, capture_all
-from telemetry_sdk.testing.clock import FakeClock, seeded_ids
-from telemetry_sdk.testing.sink import MemorySink, SentRecord, read_records
+from telemetry_sdk.testing.stage import Captured, capture, capture_all
+from telemetry_sdk.testing.stand_ins import FakeClock, MemorySink, SentRecord, read_records, seeded_ids
 
 __all__ = [
     "Captured",

@@ -17,25 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from telemetry_sdk.testing.clock import FakeClock
 from telemetry_sdk.testing.stage import Stage
+from telemetry_sdk.testing.stand_ins import FakeClock, MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     import pluggy
-
-    from telemetry_sdk.testing.sink import MemorySink
-
-__all__ = [
-    "pytest_configure",
-    "pytest_fixture_setup",
-    "pytest_load_initial_conftests",
-    "pytest_runtest_setup",
-    "pytest_runtest_teardown",
-    "telemetry_clock",
-    "telemetry_sink",
-]
 
 # Looked at before any plugin or conftest of the host sets a variable for its tests, which then counts.
 _OUTSIDE: Final = dict(os.environ)

@@ -44,11 +44,10 @@ PURE = {
         "sender.otlp",
         "identity.schema",
         "analytics.catalog",
-        "catalog_tools.events_page",
+        "catalog_tools.pages",
         "analytics.catalog.format",
         "client.config",
     ),
-    "catalog_tools.privacy_page",
 }
 
 # Each effect and the only rooms that may have it: modules imported while running ...
@@ -72,7 +71,7 @@ ONE_DOOR = {
     "atexit": {"host.lifecycle"},
     "argparse": {"cli.commands", "cli.program", "cli.receive"},
     "signal": {"delivery.worker", "cli.receive"},  # the sender's thread blocks SIGPIPE
-    "tempfile": {"testing.captures", "testing.stage"},
+    "tempfile": {"testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"analytics.user_agent"},
     "astroid": {"catalog_tools.source_check"},
@@ -82,7 +81,7 @@ NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "ran
 ONE_DOOR_BY_NAME = {
     "print": {"cli.output"},
     "threading.Thread": {"delivery.worker", "host.background", "receiver.server"},
-    "os.environ": {"client.override", "cli.program", "testing.captures", "testing.plugin", "testing.stage"},
+    "os.environ": {"client.override", "cli.program", "testing.plugin", "testing.stage"},
     "os.urandom": {"client.override", "outbox.spool"},
     # Of the family that the host's threads are of when they are needed; the receiver is a program of its own.
     "threading.RLock": {"host.background"},

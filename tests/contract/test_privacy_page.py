@@ -8,7 +8,7 @@ import pytest
 
 from telemetry_sdk.analytics.catalog.file import load
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.catalog_tools import privacy_page
+from telemetry_sdk.catalog_tools.pages import DONE, KEPT, privacy_page
 from telemetry_sdk.cli import program
 from telemetry_sdk.identity.schema import Progress, State
 from telemetry_sdk.model import Limits
@@ -33,19 +33,19 @@ def test_a_stale_page_fails(tmp_path, capsys):
 
 def test_every_field_and_every_key_is_on_it():
     """Nothing is collected or kept that the page does not name."""
-    page = privacy_page.render()
+    page = privacy_page()
 
     assert all(f"| `{field.name}` | {field.meaning} |" in page for field in FIELDS)
-    assert set(privacy_page.KEPT) == {*State._fields} - {"is_readable"}
-    assert set(privacy_page.DONE) == {*Progress._fields}
-    assert all(f"| `{key}` |" in page for key in (*privacy_page.KEPT, *privacy_page.DONE))
+    assert set(KEPT) == {*State._fields} - {"is_readable"}
+    assert set(DONE) == {*Progress._fields}
+    assert all(f"| `{key}` |" in page for key in (*KEPT, *DONE))
     assert f"{Limits().age_days:g} days" in page
 
 
 def test_the_events_of_a_catalogue_are_on_it():
     """With a catalogue each event stands there with its properties."""
     catalog = load(ROOT / "examples" / "telemetry.toml")
-    page = privacy_page.render(app="acme-notes", sink="telemetry.acme.example", catalog=catalog)
+    page = privacy_page(app="acme-notes", sink="telemetry.acme.example", catalog=catalog)
 
     assert all(f"### `{name}`" in page for name in catalog.events)
     assert "ACME_NOTES_TELEMETRY=off" in page
@@ -57,7 +57,7 @@ def test_the_events_of_a_catalogue_are_on_it():
 )
 def test_it_answers_what_users_ask(topic):
     """What, why, when, where, how long, how to see it, stop it and delete it; and a text for vendors."""
-    assert topic in privacy_page.render()
+    assert topic in privacy_page()
 
 
 def test_a_catalogue_that_is_none_is_said(tmp_path, capsys):

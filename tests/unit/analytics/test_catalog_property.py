@@ -12,7 +12,7 @@ from profiles import examples
 from telemetry_sdk.analytics.catalog import SCALARS, Catalog, EventSpec, PropertySpec, consented_version
 from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.analytics.event import build
-from telemetry_sdk.catalog_tools.events_page import render
+from telemetry_sdk.catalog_tools.pages import events_page
 from telemetry_sdk.model import ConfigError, Limits, Outcome
 
 VALID = """\
@@ -46,7 +46,7 @@ def read(text: str) -> Catalog | None:
         assert str(error).startswith("telemetry.toml: ")
         assert len(str(error)) < 2000
         return None
-    render(catalog).encode()
+    events_page(catalog).encode()
     return catalog
 
 

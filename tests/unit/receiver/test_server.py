@@ -22,8 +22,7 @@ import pytest
 
 from telemetry_sdk.receiver import Counts, InvalidRequest, Receiver
 from telemetry_sdk.receiver import server as receiver_module
-from telemetry_sdk.receiver.intake import Intake
-from telemetry_sdk.receiver.server import MAX_BODY
+from telemetry_sdk.receiver.server import MAX_BODY, Intake
 from telemetry_sdk.receiver.validation import received_records, validate_request
 
 JSON_TYPE = {"Content-Type": "application/json"}

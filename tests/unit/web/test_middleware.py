@@ -441,8 +441,8 @@ def test_our_own_failures_cost_the_host_nothing(make, monkeypatch):
         raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr("telemetry_sdk.analytics.event.build", broken)
-    monkeypatch.setattr("telemetry_sdk.web.middleware.WsgiRequest.note_route", broken)
-    monkeypatch.setattr("telemetry_sdk.web.middleware.AsgiRequest.note_route", broken)
+    monkeypatch.setattr("telemetry_sdk.web.WsgiRequest.note_route", broken)
+    monkeypatch.setattr("telemetry_sdk.web.AsgiRequest.note_route", broken)
 
     def app(environ: Any, start_response: Any) -> Any:
         lenient.track_event("app.called")

@@ -9,7 +9,7 @@ import pytest
 from telemetry_sdk.analytics.catalog import OWN_EVENTS, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.analytics.catalog.format import parse
 from telemetry_sdk.base_payload.fields import FIELDS
-from telemetry_sdk.catalog_tools.events_page import render
+from telemetry_sdk.catalog_tools.pages import events_page
 
 TEXT = """
 version = 3
@@ -32,7 +32,7 @@ since = 3
 [events."analytics.identify".properties]
 plan = { type = "string", description = "The plan." }
 """
-PAGE = render(parse(TEXT))
+PAGE = events_page(parse(TEXT))
 
 
 def section(name: str) -> str:
@@ -42,14 +42,14 @@ def section(name: str) -> str:
 
 def described(description: str) -> str:
     """The paragraph that *description* becomes."""
-    page = render(Catalog(1, {"a.b": EventSpec("a.b", description, "usage")}))
+    page = events_page(Catalog(1, {"a.b": EventSpec("a.b", description, "usage")}))
     return page.split("### `a.b`\n\n")[1].split("\n\n")[0]
 
 
 def cells(value: object) -> list[str]:
     """The cells of a property with the allowed value and description *value*."""
     spec = PropertySpec("it", "string", str(value), (value,))
-    page = render(Catalog(1, {"a.b": EventSpec("a.b", "x", "usage", properties=(spec,))}))
+    page = events_page(Catalog(1, {"a.b": EventSpec("a.b", "x", "usage", properties=(spec,))}))
     return re.split(r"(?<!\\)\|", page.rstrip("\n").split("\n")[-1])[1:-1]
 
 
@@ -84,7 +84,7 @@ def test_the_sdks_own_events_are_shown() -> None:
         assert OWN_EVENTS[name].description in section(name)
     assert "| `plan` | string | any | The plan. | 1 |" in section("analytics.identify")
     assert PAGE.count("`analytics.identify`") == 1
-    assert render(Catalog(1, {})).endswith("## Events of the program\n\nNone.\n")
+    assert events_page(Catalog(1, {})).endswith("## Events of the program\n\nNone.\n")
 
 
 def test_the_head_says_where_the_page_is_from() -> None:
@@ -95,8 +95,8 @@ def test_the_head_says_where_the_page_is_from() -> None:
         "# All tracked events of acme_notes\n\nGenerated from `telemetry.toml`, catalogue version 3."
     )
     assert "`python -m telemetry_sdk catalog docs telemetry.toml`" in head
-    assert "`events.toml`" in render(parse(TEXT), "events.toml")
-    assert render(Catalog(1, {})).startswith("# All tracked events\n")
+    assert "`events.toml`" in events_page(parse(TEXT), "events.toml")
+    assert events_page(Catalog(1, {})).startswith("# All tracked events\n")
 
 
 def test_the_same_catalogue_makes_the_same_page() -> None:
@@ -109,7 +109,7 @@ def test_the_same_catalogue_makes_the_same_page() -> None:
     )
 
     assert next(iter(shuffled.events)) == "note.created"
-    assert render(shuffled) == PAGE
+    assert events_page(shuffled) == PAGE
     assert PAGE.index("### `note.created`") < PAGE.index("### `timer.started`")
     assert PAGE.endswith("|\n")
 
@@ -155,6 +155,6 @@ def test_a_value_stays_in_its_cell(value: str, shown: str) -> None:
 
 def test_a_strange_file_name_cannot_break_the_head() -> None:
     """The name of the file is shown as code, on one line."""
-    page = render(Catalog(1, {}), "a`\n# b.toml")
+    page = events_page(Catalog(1, {}), "a`\n# b.toml")
 
     assert page.startswith("# All tracked events\n\nGenerated from ``a` # b.toml``, catalogue")
