@@ -30,8 +30,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.analytics import user_agent
-from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest
+from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest, load_families
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import ConfigError
 
@@ -192,7 +191,7 @@ class ASGIMiddleware:
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, page_views: bool = False) -> None:
         _check(app, telemetry)
         # Here, or the first event would hold up the event loop for it.
-        user_agent.load()
+        load_families()
         self._app = app
         self._telemetry = telemetry
         self._page_views = page_views

@@ -33,7 +33,7 @@ PURE = {
     *(
         "consent.policy",
         "analytics.values",
-        "analytics.route",
+        "analytics.event",
         "sender.endpoint",
         "analytics.catalog.format",
         "delivery.retry",
@@ -73,7 +73,7 @@ ONE_DOOR = {
     "signal": {"delivery.worker", "cli.receive"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.stage"},
     "pytest": {"testing.plugin"},
-    "ua_parser": {"analytics.user_agent"},
+    "ua_parser": {"analytics.request"},
     "astroid": {"catalog_tools.source_check"},
 }
 NOBODY_IMPORTS = {"subprocess", "multiprocessing", "asyncio", "concurrent", "random", "secrets", "importlib", "getpass"}

@@ -9,10 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
 
-from telemetry_sdk.analytics.event import build
-from telemetry_sdk.analytics.request import ROUTE_KEY, RequestContext
-from telemetry_sdk.analytics.route import clean_route
-from telemetry_sdk.analytics.user_agent import DEVICES
+from telemetry_sdk.analytics.event import build, clean_route
+from telemetry_sdk.analytics.request import DEVICES, ROUTE_KEY, RequestContext
 from telemetry_sdk.model import Limits
 
 # What the raw path of a request stands in, and what is made of it, under WSGI and ASGI.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from telemetry_sdk.analytics.route import clean_route
+from telemetry_sdk.analytics.event import clean_route
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import ua_parser
 
-from telemetry_sdk.analytics import user_agent
-from telemetry_sdk.analytics.user_agent import DEVICES, browser_family, device_family, family_name, load
+from telemetry_sdk.analytics import request as user_agent
+from telemetry_sdk.analytics.request import DEVICES, browser_family, device_family, family_name, load_families
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -129,7 +129,7 @@ def test_load_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ua_parser, "parse", spy)
     user_agent._families.cache_clear()
 
-    load()
+    load_families()
 
     assert len(parsed) == 1
 
@@ -147,7 +147,7 @@ def test_the_newest_headers_are_remembered() -> None:
 
 def test_loading_ahead() -> None:
     """`load` makes ua-parser ready, so that no request has to wait for its tables."""
-    program = "import sys; from telemetry_sdk.analytics import user_agent; print('ua_parser' in sys.modules); user_agent.load(); print('ua_parser' in sys.modules)"
+    program = "import sys; from telemetry_sdk.analytics import request as user_agent; print('ua_parser' in sys.modules); user_agent.load_families(); print('ua_parser' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", "True"]
@@ -160,8 +160,8 @@ def test_without_ua_parser_all_is_unknown(tmp_path: Path, broken: str) -> None:
     program = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from telemetry_sdk.web import RequestContext
-from telemetry_sdk.analytics import user_agent
-user_agent.load()
+from telemetry_sdk.analytics import request as user_agent
+user_agent.load_families()
 print(RequestContext.from_wsgi({{"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": "curl/8.5.0"}}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

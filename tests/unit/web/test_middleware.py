@@ -18,7 +18,6 @@ from sink_server import SinkServer, attributes
 
 import telemetry_sdk.web
 from telemetry_sdk import ConfigError, Telemetry
-from telemetry_sdk.analytics import user_agent
 from telemetry_sdk.analytics.request import RequestContext
 from telemetry_sdk.web import ROUTE_KEY, ASGIMiddleware, WSGIMiddleware
 
@@ -603,7 +602,7 @@ def test_asgi_exceptions_pass(telemetry, events, where, error, page_views):
 def test_asgi_loads_what_it_needs_at_the_start(telemetry, monkeypatch):
     """The tables for browsers and devices are loaded at construction, so that no event holds up the loop for them."""
     loaded: list[bool] = []
-    monkeypatch.setattr(user_agent, "load", lambda: loaded.append(True))
+    monkeypatch.setattr("telemetry_sdk.web.load_families", lambda: loaded.append(True))
     ASGIMiddleware(page, telemetry)
 
     assert loaded
