@@ -6,7 +6,7 @@ the page that tells users what is sent and what they can do about it.
 
 from __future__ import annotations
 
-import json
+import difflib
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Final
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog import file as catalog_file
 from telemetry_sdk.catalog_tools.pages import events_page, privacy_page
-from telemetry_sdk.cli.output import FAILED, OK, WIDTH, Output, counted, fail, put, safe
+from telemetry_sdk.cli.output import FAILED, OK, Output, counted, fail, safe, tell_json
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-__all__ = ["add_catalog", "add_privacy"]
-
 _PAGE: Final = "all_tracked_events.md"
+_PRIVACY_PAGE: Final = "privacy.md"
+_WIDTH: Final = 300
+_MOST_LINES: Final = 20
 
 
 def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,7 +64,7 @@ def _docs(arguments: argparse.Namespace) -> int:
         page = events_page(catalog_file.load(arguments.file), os.path.basename(arguments.file))
     except ConfigError as error:
         return fail(str(error))
-    return put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")
+    return _put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -81,14 +82,14 @@ def _check(arguments: argparse.Namespace) -> int:
     for problem in _unmarked(catalog, released) if released else ():
         found.append(source_check.Finding(arguments.file, 0, "unmarked", problem))
     is_warning = [it.kind == source_check.UNCHECKED for it in found]
-    output = Output()
     if arguments.json:
         listed = [{**it._asdict(), "is_warning": warns} for it, warns in zip(found, is_warning, strict=True)]
-        output.line(json.dumps(listed, indent=2))
+        tell_json(listed)
     else:
+        output = Output()
         for it, warns in zip(found, is_warning, strict=True):
-            place = safe(f"{it.path}:{it.line}" if it.line else it.path, WIDTH)
-            output.line(f"{place}: {'warning' if warns else 'error'}: {safe(it.message, WIDTH)} [{it.kind}]")
+            place = safe(f"{it.path}:{it.line}" if it.line else it.path, _WIDTH)
+            output.line(f"{place}: {'warning' if warns else 'error'}: {safe(it.message, _WIDTH)} [{it.kind}]")
         output.line(f"{counted(is_warning.count(False), 'error')}, {counted(is_warning.count(True), 'warning')}")
     return FAILED if any(arguments.strict or not warns for warns in is_warning) else OK
 
@@ -97,9 +98,6 @@ def _unmarked(catalog: Catalog, released: Catalog) -> Iterator[str]:
     yield from (problem for _, problem in unmarked(catalog, released))
     if catalog.version < released.version:
         yield f"version {catalog.version} is older than the released {released.version}"
-
-
-_PRIVACY_PAGE: Final = "privacy.md"
 
 
 def add_privacy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -124,4 +122,35 @@ def _privacy(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         return fail(str(error))
     page = privacy_page(app=arguments.name, sink=arguments.sink, catalog=catalog)
-    return put(page, arguments.output, check=arguments.check, source="the source", command="privacy")
+    return _put(page, arguments.output, check=arguments.check, source="the source", command="privacy")
+
+
+def _put(page: str, path: str, *, check: bool, source: str, command: str) -> int:
+    """Write *page*, made by *command* from *source*, to *path*, or *check* that it is there; return the exit code."""
+    try:
+        if check:
+            return _compare(page, path, source, command)
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
+        return fail(f"cannot {'read' if check else 'write'} {path}: {problem}")
+    Output().line(f"wrote {safe(path)}")
+    return OK
+
+
+def _compare(page: str, path: str, source: str, command: str) -> int:
+    with open(path, "rb") as file:
+        # A checkout may have changed the line ends.
+        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
+    output = Output()
+    if found == page:
+        output.line(f"{safe(path)} is up to date")
+        return OK
+    fail(f"{path} is not what {source} says; run {command} without --check")
+    lines = list(difflib.unified_diff(found.split("\n"), page.split("\n"), "page", "source", n=0, lineterm=""))
+    for line in lines[:_MOST_LINES]:
+        output.line(safe(line, _WIDTH))
+    if len(lines) > _MOST_LINES:
+        output.line(f"... and {len(lines) - _MOST_LINES} more lines")
+    return FAILED

@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.cli import show
-from telemetry_sdk.cli.doctor import PROBLEM, examine
-from telemetry_sdk.cli.output import FAILED, MISUSED, OK, Output, complain, fail, safe, without_home
+from telemetry_sdk.cli import output
+from telemetry_sdk.cli.doctor import PROBLEM, check_lines, checks_value, examine
+from telemetry_sdk.cli.output import FAILED, MISUSED, OK, complain, fail, tell, tell_json, without_home
 from telemetry_sdk.host import terminal
 from telemetry_sdk.model import ConfigError, InvalidEventError, Level, Outcome
 from telemetry_sdk.telemetry import Telemetry
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
     Command = Callable[[Telemetry, argparse.Namespace], int]
-
-__all__ = ["EXIT_CODES", "add_each", "add_telemetry_commands"]
 
 EXIT_CODES: Final = "Exit codes: 0 it did what was asked, 1 it could not, 2 it was not asked properly."
 _DOCTOR_CODES: Final = "Exit codes: 0 there is no problem, 1 there is one, 2 it was not asked properly."
@@ -155,34 +153,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_LONGEST_LINE: Final = 64 * 1024
-
-
-def _tell(lines: Iterable[str]) -> None:
-    output = Output()
-    for line in lines:
-        output.line(safe(line, _LONGEST_LINE))
-
-
 def _here(telemetry: Telemetry, text: str) -> str:
     return without_home(text, telemetry._engine.providers.environ)
 
 
 def _tell_here(telemetry: Telemetry, lines: Iterable[str]) -> None:
-    _tell(_here(telemetry, line) for line in lines)
-
-
-def _tell_json(value: object) -> None:
-    Output().line(show.as_json(value))
+    tell(_here(telemetry, line) for line in lines)
 
 
 def _status(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show what holds and who decided it. Makes nothing and sends nothing."""
     found = telemetry.status()
     if arguments.telemetry_json:
-        _tell_json(show.status_value(found))
+        tell_json(output.status_value(found))
     else:
-        _tell_here(telemetry, show.status_lines(found, arguments.telemetry_prog))
+        _tell_here(telemetry, output.status_lines(found, arguments.telemetry_prog))
     return OK
 
 
@@ -191,7 +176,7 @@ def _on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     receipt = telemetry.opt_in()
     found, session = telemetry.status(), telemetry._engine.session
     if session.is_log:
-        return _could_not(f"{show.variable_of(found)}=log stores nothing")
+        return _could_not(f"{output.variable_of(found)}=log stores nothing")
     if found.consent is not True or not session.installation.is_kept("telemetry_enabled"):
         return _could_not(found.state_problem or receipt.reason or found.reason)
     lines = [f"Stored: you agreed to detailed analytics{_since(found)}."]
@@ -205,7 +190,7 @@ def _on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
         lines.append("One install ping was sent ('log' shows it byte for byte).")
     elif receipt.outcome is Outcome.QUEUED:
         lines.append(f"One install ping is stored and leaves later{f' ({receipt.reason})' if receipt.reason else ''}.")
-    _tell([*lines, f"To take it back: {arguments.telemetry_prog} off"])
+    tell([*lines, f"To take it back: {arguments.telemetry_prog} off"])
     return OK
 
 
@@ -219,15 +204,14 @@ def _off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     if found.consent is False and telemetry._engine.has_stored_no():
         lines.append(f"Stored: you declined{_since(found)}.")
     if telemetry._engine.session.is_log:
-        lines.append(f"Nothing else is sent either while {show.variable_of(found)}=log shows it instead.")
+        lines.append(f"Nothing else is sent either while {output.variable_of(found)}=log shows it instead.")
     elif found.level is Level.OFF:
         lines.append(f"Nothing else is sent either: {found.reason}.")
     else:
+        switch, forget = f"{output.variable_of(found)}=off", f"{arguments.telemetry_prog} forget"
         lines.append("Base telemetry (installs, versions, platforms) is still sent. Turn that off too with")
-        lines.append(
-            f"{show.variable_of(found)}=off in the environment. To delete everything: {arguments.telemetry_prog} forget"
-        )
-    _tell(lines)
+        lines.append(f"{switch} in the environment. To delete everything: {forget}")
+    tell(lines)
     return OK
 
 
@@ -252,9 +236,9 @@ def _preview(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
         return MISUSED
     layers = [arguments.telemetry_layer] if arguments.telemetry_layer else ["base", "analytics"]
     if arguments.telemetry_json:
-        _tell_json(show.preview_value(found, layers))
+        tell_json(output.preview_value(found, layers))
     else:
-        _tell(show.preview_lines(found, layers, telemetry.status().sink))
+        tell(output.preview_lines(found, layers, telemetry.status().sink))
     return OK
 
 
@@ -267,13 +251,13 @@ def _log(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show the newest requests and how each ended. Makes nothing and sends nothing."""
     newest = telemetry.sent_log()[-arguments.telemetry_limit :]
     if arguments.telemetry_json:
-        _tell_json(show.log_value(newest))
+        tell_json(output.log_value(newest))
     elif newest:
-        _tell(show.log_lines(newest, bodies=arguments.telemetry_bodies))
+        tell(output.log_lines(newest, bodies=arguments.telemetry_bodies))
     else:
         found = telemetry.status()
         looked = found.state_dir or found.level is not Level.OFF
-        _tell(["No request is in the log." if looked else f"The log is not looked at: {found.reason}."])
+        tell(["No request is in the log." if looked else f"The log is not looked at: {found.reason}."])
     return OK
 
 
@@ -284,7 +268,7 @@ def _flush(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     lines = [", ".join(f"{getattr(report, name)} {name}" for name in names)]
     if report.reason:
         lines.append(f"In the way: {report.reason}.")
-    _tell(lines)
+    tell(lines)
     return OK if report else FAILED
 
 
@@ -292,7 +276,7 @@ def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa:
     """Begin as a new install; fails when the old id may still be there."""
     install_id = telemetry.reset_install_id()
     if install_id is not None:
-        _tell(
+        tell(
             [
                 f"New install id: {install_id}. What waited under the old one is destroyed; your decision stays.",
                 "What was sent under it stays with the sink's owner, who cannot join it with what is sent from now on.",
@@ -304,8 +288,8 @@ def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa:
     is_log = telemetry._engine.session.is_log
     if not (is_log or found.level is Level.OFF) or found.state_problem or not is_gone:
         return _could_not(found.state_problem or found.reason)
-    why = f"{show.variable_of(found)}=log stores none" if is_log else found.reason
-    _tell([f"The old install id is gone. No new one is made now: {why}."])
+    why = f"{output.variable_of(found)}=log stores none" if is_log else found.reason
+    tell([f"The old install id is gone. No new one is made now: {why}."])
     return OK
 
 
@@ -322,7 +306,7 @@ def _forget(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     forgotten = telemetry.forget()
     if not forgotten:
         return _could_not(telemetry.status().state_problem)
-    _tell(_forgotten_lines(forgotten, telemetry.status()))
+    tell(_forgotten_lines(forgotten, telemetry.status()))
     return OK
 
 
@@ -345,9 +329,9 @@ def _doctor(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     checks = examine(telemetry, ask=not arguments.telemetry_no_request)
     if arguments.telemetry_json:
         # Often shown to others, so the home directory is left out here too.
-        _tell_json(show.checks_value([replace(it, found=_here(telemetry, it.found)) for it in checks]))
+        tell_json(checks_value([replace(it, found=_here(telemetry, it.found)) for it in checks]))
     else:
-        _tell_here(telemetry, show.check_lines(checks))
+        _tell_here(telemetry, check_lines(checks))
     return FAILED if any(check.result is PROBLEM for check in checks) else OK
 
 

@@ -8,10 +8,12 @@ import contextlib
 import os
 import shutil
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from telemetry_sdk.cli.output import counted
 from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.delivery import retry
 from telemetry_sdk.delivery.retry import Verdict
@@ -25,15 +27,13 @@ from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.http import HttpSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from telemetry_sdk.client.engine import Engine
     from telemetry_sdk.model import Decision, Status
     from telemetry_sdk.sender.endpoint import Settings, Sink
     from telemetry_sdk.telemetry import Telemetry
-
-__all__ = ["GOOD", "PROBLEM", "SKIPPED", "WARNING", "Check", "examine", "setting_checks"]
 
 GOOD: Final = "ok"
 WARNING: Final = "warning"
@@ -197,7 +197,7 @@ def _outbox(status: Status) -> Check:
         advice = "update this program, if it is older than the state; until this is mended, records wait in memory only"
         return Check("outbox", PROBLEM, status.state_problem, advice)
     pending = ledger["pending"]
-    return Check("outbox", GOOD, f"{pending} record{'' if pending == 1 else 's'} wait{'s' if pending == 1 else ''}")
+    return Check("outbox", GOOD, f"{counted(pending, 'record')} {'waits' if pending == 1 else 'wait'}")
 
 
 def setting_checks(settings: Settings, variable: str) -> Iterator[Check]:
@@ -296,3 +296,24 @@ def _delivery(status: Status) -> Iterator[Check]:
         until = f"; the next attempt is due at {status.next_attempt_at}" if status.next_attempt_at else ""
         advice = "nothing, if the request above is ok: records wait and leave by themselves"
         yield Check("delivery", WARNING, f"{status.waiting}{until}", advice)
+
+
+def checks_value(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return *checks* for JSON."""
+    healthy = all(check.result is not PROBLEM for check in checks)
+    return {"healthy": healthy, "checks": [asdict(check) for check in checks]}
+
+
+def check_lines(checks: Sequence[Check]) -> Iterator[str]:
+    """Return *checks* in plain words, each with what to do, and the sum of them."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        yield f"{check.result:8} {check.name:{width}}  {check.found}"
+        if check.advice:
+            yield f"{'':8} {'':{width}}  -> {check.advice}"
+    yield ""
+    count = Counter(check.result for check in checks)
+    if count[PROBLEM] or count[WARNING]:
+        yield f"{counted(count[PROBLEM], 'problem')}, {counted(count[WARNING], 'warning')}."
+    else:
+        yield "All is well."

@@ -1,4 +1,4 @@
-"""What commands show: exit codes, text that cannot drive a terminal, generated pages.
+"""What commands show: exit codes, text that cannot drive a terminal; status, preview and sent log in plain words.
 
 The one module of the commands that prints.
 """
@@ -6,23 +6,40 @@ The one module of the commands that prints.
 from __future__ import annotations
 
 import contextlib
-import difflib
+import json
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
+from telemetry_sdk.base_payload.fields import FIELDS
+from telemetry_sdk.client.diagnostics import NO_ID
 from telemetry_sdk.host import terminal
+from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["FAILED", "MISUSED", "OK", "WIDTH", "Output", "complain", "counted", "fail", "put", "safe", "without_home"]
+    from telemetry_sdk.model import Preview, SentRequest, Status
 
 OK: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
 _SHOWN_CHARACTERS: Final = 200
 _LONGEST_COMPLAINT: Final = 2000
+_LONGEST_LINE: Final = 64 * 1024
+_LEVELS: Final = {
+    Level.OFF: "nothing is sent",
+    Level.BASE: "base telemetry only: installs, versions and platforms; no detailed analytics",
+    Level.FULL: "base telemetry and detailed analytics",
+}
+_CONSENTS: Final = {True: "yes", False: "no", None: "not decided"}
+_MEANINGS: Final = {field.name: field.meaning for field in FIELDS} | {
+    "identity": "who it is about: the install, or the user the program names",
+    "log.record.uid": "id of this record, so that it counts once",
+    "occurred_at": "when it happened",
+}
+_MOST_NAMES: Final = 5
 
 
 def safe(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
@@ -49,6 +66,12 @@ def complain(text: str) -> None:
     terminal.write(f"{safe(text, _LONGEST_COMPLAINT)}\n")
 
 
+def fail(problem: str) -> int:
+    """Say on standard error what could not be done, and return the exit code for that."""
+    complain(f"error: {problem}")
+    return FAILED
+
+
 class Output:
     """Standard output, for as long as somebody reads it."""
 
@@ -68,42 +91,180 @@ class Output:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-WIDTH: Final = 300
-_MOST_LINES: Final = 20
-
-
-def put(page: str, path: str, *, check: bool, source: str, command: str) -> int:
-    """Write *page*, made by *command* from *source*, to *path*, or *check* that it is there; return the exit code."""
-    try:
-        if check:
-            return _compare(page, path, source, command)
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-    except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
-        return fail(f"cannot {'read' if check else 'write'} {path}: {problem}")
-    Output().line(f"wrote {safe(path)}")
-    return OK
-
-
-def _compare(page: str, path: str, source: str, command: str) -> int:
-    with open(path, "rb") as file:
-        # A checkout may have changed the line ends.
-        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
+def tell(lines: Iterable[str]) -> None:
+    """Print *lines*."""
     output = Output()
-    if found == page:
-        output.line(f"{safe(path)} is up to date")
-        return OK
-    fail(f"{path} is not what {source} says; run {command} without --check")
-    lines = list(difflib.unified_diff(found.split("\n"), page.split("\n"), "page", "source", n=0, lineterm=""))
-    for line in lines[:_MOST_LINES]:
-        output.line(safe(line, WIDTH))
-    if len(lines) > _MOST_LINES:
-        output.line(f"... and {len(lines) - _MOST_LINES} more lines")
-    return FAILED
+    for line in lines:
+        output.line(safe(line, _LONGEST_LINE))
 
 
-def fail(problem: str) -> int:
-    """Say on standard error what could not be done, and return the exit code for that."""
-    complain(f"error: {problem}")
-    return FAILED
+def tell_json(value: object) -> None:
+    """Print *value* as JSON in plain ASCII, which cannot drive a terminal whatever it holds."""
+    Output().line(json.dumps(value, indent=2))
+
+
+def _body_text(body: bytes) -> str:
+    """Return a request's body as text, from which ``text.encode("utf-8", "surrogateescape")`` makes the same bytes."""
+    return body.decode("utf-8", "surrogateescape")
+
+
+def variable_of(status: Status) -> str:
+    """Return the name of the program's own switch."""
+    own = (name for name in status.inputs if name.endswith("_TELEMETRY"))
+    return next(own, "<APP>_TELEMETRY")
+
+
+def status_value(status: Status) -> dict[str, Any]:
+    """Return *status* for JSON."""
+    return {**status.as_dict(), "level": status.level.name}
+
+
+def status_lines(status: Status, command: str) -> Iterator[str]:
+    """Return *status* in plain words; *command* is what a user types before ``off``."""
+    yield f"Level        {status.level.name}: {_LEVELS[status.level]}"
+    yield f"Because      {status.reason} (decided by {status.decided_by})"
+    width = max((len(name) for name in status.inputs), default=0)
+    for number, (name, value) in enumerate(status.inputs.items()):
+        yield f"{'' if number else 'Inputs':12} {name:{width}}  {value or 'not set'}"
+    # Where only the lack of a sink says OFF, and under no switch at all, state was looked at.
+    if status.state_dir or status.state_problem or status.level is not Level.OFF:
+        since = f", since {status.consent_decided_at}" if status.consent_decided_at else ""
+        about = (
+            f", to version {status.consent_catalog_version} of the list of events"
+            if status.consent_catalog_version
+            else ""
+        )
+        yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
+        if status.unagreed:
+            yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
+        yield f"Install id   {status.install_id or 'not made yet'}"
+    else:
+        yield "Consent      not looked at while a switch says off"
+    yield f"State        {status.state_dir or 'not looked at'}"
+    yield f"Sink         {status.sink or 'none'}"
+    if status.ledger is not None:
+        yield from _queue_lines(status)
+    for problem in (status.sink_problem, status.state_problem, *status.notes):
+        if problem:
+            yield f"Note         {problem}"
+    yield ""
+    yield from _turn_off_lines(status, command)
+
+
+def _queue_lines(status: Status) -> Iterator[str]:
+    ledger = dict(status.ledger or {})
+    pending = ledger.pop("pending", 0)
+    kept = "kept on this machine" if status.durable else "in memory, gone with the program"
+    yield f"Waiting      {counted(pending, 'record')}{f', {kept}' if pending else ''}"
+    yield f"So far       {', '.join(f'{number} {what}' for what, number in ledger.items())}"
+    if status.last_attempt_at:
+        answer = f"HTTP {status.last_status}" if status.last_status else "no answer"
+        row = f", {counted(status.failures, 'failure')} in a row" if status.failures else ""
+        yield f"Last try     {status.last_attempt_at}, {status.last_outcome or answer}{row}"
+    if status.waiting:
+        until = f", until {status.next_attempt_at}" if status.next_attempt_at else ""
+        yield f"Held back    {status.waiting}{until}"
+
+
+def _turn_off_lines(status: Status, command: str) -> Iterator[str]:
+    ways = {
+        f"{command} off": "no detailed analytics",
+        f"{variable_of(status)}=off": "nothing at all from this program",
+        "DO_NOT_TRACK=1": "nothing at all from every program that honours it",
+    }
+    width = max(map(len, ways))
+    for number, (way, effect) in enumerate(ways.items()):
+        yield f"{'' if number else 'Turn it off:':12} {way:{width}}  {effect}"
+
+
+def preview_value(preview: Preview, layers: Sequence[str]) -> dict[str, Any]:
+    """Return the *layers* of *preview* for JSON, each with the exact body of a request."""
+    bodies = {layer: _body_text(getattr(preview, layer)) for layer in layers}
+    return {
+        "level": preview.level.name,
+        "reason": preview.reason,
+        **bodies,
+        "next_request": _body_text(preview.next_request),
+        "removed": dict(preview.removed),
+        "left_out": list(preview.left_out),
+    }
+
+
+def preview_lines(preview: Preview, layers: Sequence[str], sink: str | None) -> Iterator[str]:
+    """Return the *layers* of *preview* in plain words, each record with its fields."""
+    yield f"Level {preview.level.name}: {_LEVELS[preview.level]}, because {preview.reason}."
+    where = f" to {sink}" if sink else ""
+    if preview.level is Level.OFF and not (preview.base or preview.analytics):
+        yield "Nothing would be sent, so there is nothing to show."
+        return
+    if preview.level is Level.OFF:
+        yield "Without that, this would be sent."
+    for layer in layers:
+        yield ""
+        records = list(_records(getattr(preview, layer)))
+        if layer == "base":
+            yield f"Base telemetry{where}:" if records else "Base telemetry: nothing is due now."
+        elif preview.level is Level.FULL:
+            yield f"Detailed analytics{where}:" if records else "Detailed analytics: nothing waits."
+        else:
+            yield f"Detailed analytics{where}, only after you agree:" if records else "Detailed analytics: nothing."
+        for record in records:
+            yield from _record_lines(record)
+    if preview.removed:
+        yield f"  removed from it: {', '.join(f'{number} {kind}' for kind, number in preview.removed.items())}"
+    if preview.left_out:
+        yield f"  left out of it: {', '.join(preview.left_out)}"
+    if NO_ID.encode() in preview.base + preview.analytics:
+        yield ""
+        yield "The id of zeros stands for a random one that is made when the first record may leave."
+
+
+def _record_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    fields = {pair["key"]: _plain(pair["value"]) for pair in record["attributes"]}
+    yield f"  {fields.pop('event_name')}"
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        meaning = _MEANINGS.get(name)
+        yield f"    {name:{width}}  {f'{shown:36}  {meaning}' if meaning else shown}"
+
+
+def _records(body: bytes) -> Iterator[dict[str, Any]]:
+    for resource in json.loads(body)["resourceLogs"] if body else ():
+        for scope in resource["scopeLogs"]:
+            yield from scope["logRecords"]
+
+
+def _plain(value: Mapping[str, Any]) -> object:
+    ((kind, content),) = value.items()
+    if kind == "arrayValue":
+        return [_plain(item) for item in content["values"]]
+    if kind == "kvlistValue":
+        return {pair["key"]: _plain(pair["value"]) for pair in content["values"]}
+    return int(content) if kind == "intValue" else content
+
+
+def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
+    """Return *log* for JSON; each body holds the exact bytes of its request ."""
+    return [{**request.as_dict(), "body": _body_text(request.body)} for request in log]
+
+
+def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
+    """Return *log* in plain words, a line for each request, with its body below if *bodies*."""
+    for request in log:
+        status = f"HTTP {request.status}" if request.status else "no answer"
+        reason = f": {request.reason}" if request.reason else ""
+        head = f"{request.at}  {request.sink}  {request.verdict}, {status}{reason}"
+        yield f"{head}  {counted(request.records, 'record')}: {_names(request.body)}"
+        if bodies:
+            yield _body_text(request.body)
+
+
+def _names(body: bytes) -> str:
+    try:
+        names = Counter(str(record.get("eventName")) for record in _records(body))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "unreadable"
+    words = [name if number == 1 else f"{name} ({number})" for name, number in names.items()]
+    more = [f"and {len(words) - _MOST_NAMES} more"] if len(words) > _MOST_NAMES else []
+    return ", ".join(words[:_MOST_NAMES] + more)

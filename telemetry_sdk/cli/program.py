@@ -27,8 +27,6 @@ from telemetry_sdk.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Blocks for as long as the command runs.

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ipaddress
 import json
 import signal
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.cli.output import OK, Output, complain, fail, safe
 from telemetry_sdk.receiver import ReceivedRecord, Receiver
+from telemetry_sdk.sender.endpoint import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
-
-__all__ = ["add_receive"]
 
 _SHOWN_ONCE: Final = frozenset({"event_name", "identity", "log.record.uid"})
 
@@ -58,7 +56,7 @@ def _receive(arguments: argparse.Namespace) -> int:
     receiver.start()
     with _signals_interrupt():
         with contextlib.suppress(KeyboardInterrupt), contextlib.closing(receiver):
-            if not _is_loopback(arguments.host):
+            if not is_loopback(arguments.host):
                 complain("warning: not a loopback address, so other machines can send records here")
             output.line(f"listening on {receiver.url}")
             receiver.serve_forever()
@@ -71,13 +69,6 @@ def _what_failed(error: OSError, arguments: argparse.Namespace) -> str:
     if error.filename is not None:
         return f"cannot open {safe(error.filename)}: {error.strerror}"
     return f"cannot listen on {safe(arguments.host)} port {arguments.port}: {error.strerror}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextlib.contextmanager

@@ -221,7 +221,7 @@ def test_other_machines_are_warned_about(tmp_path):
 )
 def test_loopback(host, loopback):
     """Only an address that no other machine can reach is loopback."""
-    assert receive._is_loopback(host) is loopback
+    assert receive.is_loopback(host) is loopback
 
 
 @pytest.mark.parametrize(
