@@ -147,6 +147,6 @@ def test_the_house_grows_no_more() -> None:
     """Floors 1 to 7 are to have 9,000 lines, the package 80 files and 13,000 lines; until then none of it may grow."""
     rooms = [room for floor in FLOORS[:-1] for room in floor if room != "model"]
 
-    assert lines(*rooms, "model.py", "telemetry.py") <= 11_900
-    assert len(list(PACKAGE.rglob("*.py"))) <= 90
-    assert lines("") <= 15_700
+    assert lines(*rooms, "model.py", "telemetry.py") <= 11_800
+    assert len(list(PACKAGE.rglob("*.py"))) <= 82
+    assert lines("") <= 15_500
