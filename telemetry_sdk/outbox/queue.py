@@ -71,7 +71,8 @@ class Outbox:
         if records:
             self._insert(records, takes_in=self._spool.is_full)
         while self._spool.refused:
-            with contextlib.suppress(StoreError):  # a signal handler cannot be told any more
+            # A signal handler cannot be told any more; another one may have come in between, and taken it.
+            with contextlib.suppress(StoreError, IndexError):
                 self._insert([self._spool.refused.popleft()])
 
     def put(self, records: Sequence[Record]) -> list[Put]:

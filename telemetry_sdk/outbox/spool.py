@@ -111,8 +111,11 @@ class Spool:
 
     def catch_up(self) -> None:
         """Store what signal handlers handed over in the middle of a call."""
-        while self._interrupting and not self._lock._is_owned():
-            record = self._interrupting.popleft()
+        while not self._lock._is_owned():
+            try:
+                record = self._interrupting.popleft()
+            except IndexError:  # also where another handler came in between, and took it
+                return
             if not self.append(record):
                 self.refused.append(record)
 

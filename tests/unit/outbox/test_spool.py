@@ -9,6 +9,7 @@ import stat
 import textwrap
 import threading
 import zlib
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -550,3 +551,17 @@ def test_looking_makes_no_database(outbox, state_dir):
     assert (outbox.counts().pending, outbox.circuit().failures, outbox.sent_log()) == (1, 0, [])
     assert [record.uid for record in outbox.peek(frozenset({YES}), NOW)[1]] == ["e"]
     assert not (state_dir / FILE_NAME).exists()
+
+
+def test_a_handler_that_takes_what_another_one_left_is_no_error(state_dir):
+    """Between the look whether something is left and the taking of it another handler may come, and take it."""
+    spool = Spool(state_dir, Limits())
+
+    class Emptied(deque):
+        def __bool__(self) -> bool:
+            return True
+
+    spool._interrupting = Emptied()
+    assert spool.append(event("e"))
+
+    assert [record.uid for record in records_in(spool)] == ["e"]
