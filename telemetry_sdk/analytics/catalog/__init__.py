@@ -1,6 +1,6 @@
 """What an app may send by name, and whether it may leave now. Pure.
 
-The catalogue lists every event of an app with its properties. `catalog_format` reads it from ``telemetry.toml``.
+The catalogue lists every event of an app with its properties. `format` reads it from ``telemetry.toml``.
 
 1. An event that is not declared does not leave; nor does one that has expired.
 2. Consent is bound to the version of the catalogue it was given for: an event or property that came with a later
@@ -29,44 +29,27 @@ LATEST_VERSION: Final = 999_999_999
 
 _BEFORE_CATALOGUES: Final = 1
 _VERSION: Final = re.compile("[1-9][0-9]{0,8}")
-_PYTHON_TYPES: Final = {
-    "string": (str,),
-    "bool": (bool,),
-    "int": (int,),
-    "float": (float, int),
-    "list": (list,),
-    "map": (dict,),
-}
+_PYTHON_TYPES: Final = dict(zip(TYPES, ((str,), (bool,), (int,), (float, int), (list,), (dict,)), strict=True))
 _INT64: Final = 2**63
 _MOST_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class PropertySpec:
-    """One declared property.
-
-    Attributes:
-        name: Its name.
-        type: One of `TYPES`. A whole number is a ``float`` too.
-        description: What it holds.
-        values: The allowed values, of a list those of its items; empty when any value of the type is allowed.
-        since: The catalogue version it came with.
-        items: Of a list, the type of its items, one of `SCALARS`.
-        properties: Of a map, what may be in it.
-    """
+    """One declared property."""
 
     name: str
-    type: str
+    type: str  # one of `TYPES`; a whole number is a float too
     description: str
-    values: tuple[object, ...] = ()
-    since: int = 1
-    items: str = ""
-    properties: tuple[PropertySpec, ...] = ()
+    values: tuple[object, ...] = ()  # the allowed ones, of a list those of its items; none: any of the type
+    since: int = 1  # the catalogue version it came with
+    items: str = ""  # of a list, the type of its items, one of `SCALARS`
+    properties: tuple[PropertySpec, ...] = ()  # of a map, what may be in it
 
     def objection(self, value: object) -> str:
         """Return why *value*, a scalar or an item of a list, is not allowed; empty when it is.
 
-        A value is what `properties` makes of a host's: exactly a str, bool, int or float.
+        A value is what `values` makes of a host's: exactly a str, bool, int or float.
         """
         kind = self.items or self.type
         if type(value) not in _PYTHON_TYPES[kind] or (type(value) is int and not -_INT64 <= value < _INT64):
@@ -79,25 +62,15 @@ class PropertySpec:
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """One declared event.
-
-    Attributes:
-        name: Its name.
-        description: When it is sent.
-        purpose: What it is for, one word: ``usage``, ``errors``, ``performance`` or the vendor's own.
-        since: The catalogue version it came with.
-        properties: What it may carry.
-        owner: Who answers questions about it.
-        expires: The first day on which it is not sent any more, ``YYYY-MM-DD``, or empty.
-    """
+    """One declared event."""
 
     name: str
-    description: str
-    purpose: str
-    since: int = 1
+    description: str  # when it is sent
+    purpose: str  # one word: usage, errors, performance or the vendor's own
+    since: int = 1  # the catalogue version it came with
     properties: tuple[PropertySpec, ...] = ()
-    owner: str = ""
-    expires: str = ""
+    owner: str = ""  # who answers questions about it
+    expires: str = ""  # the first day on which it is not sent any more, YYYY-MM-DD
 
 
 OWN_EVENTS: Final = {
@@ -119,33 +92,23 @@ OWN_EVENTS: Final = {
 class Admission:
     """What the catalogue says about one event.
 
-    Attributes:
-        kept: The properties that may leave.
-        dropped: Names of those that may not, dotted when nested.
-        outcome: None when the event may leave; ``REFUSED`` when it is not declared, which is a mistake of the
-            program; ``SUPPRESSED`` when the user has not agreed to it yet or it has expired.
-        reason: Why the event may not leave; empty when it may.
+    Without an outcome it may leave. ``REFUSED`` says that it is not declared, which is a mistake of the program;
+    ``SUPPRESSED`` that the user has not agreed to it yet or that it has expired.
     """
 
     kept: dict[str, object] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # names of the properties that may not leave, dotted when nested
     outcome: Outcome | None = None
-    reason: str = ""
+    reason: str = ""  # why it may not leave
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The events of an app, all that may leave.
+    """The events of an app, all that may leave."""
 
-    Attributes:
-        version: Raised whenever an event or property is added.
-        events: The declared events by name.
-        app: Name of the program, for the document; may be empty.
-    """
-
-    version: int
+    version: int  # raised whenever an event or property is added
     events: Mapping[str, EventSpec]
-    app: str = ""
+    app: str = ""  # the program's name, for the document
 
     def find(self, name: str) -> EventSpec | None:
         """Return what is declared for *name*, by the host or else by the SDK."""
@@ -154,18 +117,15 @@ class Catalog:
     def admit(
         self, name: str, properties: Mapping[str, object], consented: int | None, *, today: str = ""
     ) -> Admission:
-        """Say whether the event *name* may leave, and with which properties.
+        """Say whether the event *name* may leave, and with which of the host's *properties*, which are converted.
 
-        Args:
-            name: The event's name.
-            properties: The host's properties as `analytics_event.build` converted them, without what the SDK adds.
-            consented: The catalogue version the user agreed to, as `consented_version` returns it.
-            today: The UTC day, ``YYYY-MM-DD``; without it nothing has expired.
+        The user agreed to version *consented*, as `covered` returns it. Without *today*, the UTC day as
+        ``YYYY-MM-DD``, nothing has expired.
         """
         spec = self.find(name)
         if spec is None:
             return Admission(outcome=Outcome.REFUSED, reason="not declared in the catalogue")
-        agreed = _BEFORE_CATALOGUES if consented is None else consented
+        agreed = _agreed(consented)
         if spec.since > agreed:
             reason = f"not part of what the user agreed to: it came with catalogue version {spec.since}; ask again"
             return Admission(outcome=Outcome.SUPPRESSED, reason=reason)
@@ -176,20 +136,30 @@ class Catalog:
         return Admission(kept, tuple(dropped))
 
     @staticmethod
-    def covered(text: str | None) -> int | None:
-        """Return `consented_version` of *text*, for those who have a catalogue and need not load this module."""
-        return consented_version(text)
+    def covered(stored: str | None) -> int | None:
+        """Return the catalogue version in ``consent_catalog_version`` of installation.json.
+
+        None, which counts as version 1, when there was no catalogue; 0, which covers nothing, when it cannot be read.
+        """
+        if stored is None:
+            return None
+        return int(stored) if _VERSION.fullmatch(stored) else 0
 
     def agreed_to(self, stored: str | None) -> str | None:
-        """Return what ``consent_catalog_version`` becomes with a yes to this catalogue; see `version_to_store`."""
-        return version_to_store(stored, self.version)
+        """Return what ``consent_catalog_version`` becomes when the user says yes to this catalogue.
+
+        That never takes back a yes that is *stored* for a newer version. A yes after a no, or the first one, stores
+        nothing but itself: give None for *stored* then.
+        """
+        agreed = self.covered(stored)
+        return stored if agreed is not None and agreed >= self.version else str(self.version)
 
     def unagreed(self, consented: int | None) -> tuple[str, ...]:
         """Return what a user who agreed to version *consented* has not agreed to, to be asked about.
 
         Events by name; new properties of other events as ``timer.started: source``. Empty: there is nothing to ask.
         """
-        agreed = _BEFORE_CATALOGUES if consented is None else consented
+        agreed = _agreed(consented)
         found: list[str] = []
         for spec in self.events.values():
             newer = [path for path, since in _since(spec).items() if since > agreed]
@@ -197,26 +167,8 @@ class Catalog:
         return tuple(found)
 
 
-def consented_version(text: str | None) -> int | None:
-    """Return the catalogue version in ``consent_catalog_version`` of installation.json.
-
-    None, which counts as version 1, when there was no catalogue; 0, which covers nothing, when it cannot be read.
-    """
-    if text is None:
-        return None
-    return int(text) if _VERSION.fullmatch(text) else 0
-
-
-def version_to_store(stored: str | None, version: int | None) -> str | None:
-    """Return what ``consent_catalog_version`` becomes when the user says yes.
-
-    A yes to *version* (None: there is no catalogue) never takes back one that is *stored* for a newer version. A yes
-    after a no, or the first one, stores nothing but itself: give None for *stored* then.
-    """
-    agreed = consented_version(stored)
-    if version is None or (agreed is not None and agreed >= version):
-        return stored
-    return str(version)
+def _agreed(consented: int | None) -> int:
+    return _BEFORE_CATALOGUES if consented is None else consented
 
 
 def unmarked(catalog: Catalog, released: Catalog) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ property that a log store could not tell from another one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -48,11 +49,7 @@ _NO_LIMITS: Final = Limits(properties=10**9, record_bytes=10**12)
 
 
 def parse(text: str, where: str = "telemetry.toml") -> Catalog:
-    """Return the catalogue in *text*.
-
-    Args:
-        text: TOML.
-        where: Its name, for messages.
+    """Return the catalogue in *text*, which messages call *where*.
 
     Raises:
         ConfigError: It is not a catalogue. The message names the key and says what to do.
@@ -147,16 +144,13 @@ class _Table:
         raise self.wrong(f"is not a type; {_suggested(str(value)[:64], known)}", key)
 
     def day(self, key: str) -> str:
-        value = self.content.get(key, "")
-        if type(value) is date:
-            return value.isoformat()
-        if key not in self.content:
+        value = self.content.get(key)
+        if value is None:
             return ""
-        try:
-            if isinstance(value, str) and _DAY.fullmatch(value):
-                return date.fromisoformat(value).isoformat()
-        except ValueError:
-            pass
+        text = value.isoformat() if type(value) is date else value
+        if isinstance(text, str) and _DAY.fullmatch(text):
+            with contextlib.suppress(ValueError):
+                return date.fromisoformat(text).isoformat()
         raise self.wrong("must be a day, such as 2027-06-30", key)
 
 
@@ -189,7 +183,7 @@ def _event(name: str, table: _Table, version: int) -> EventSpec:
     own = OWN_EVENTS.get(name)
     since = _since(table, 1, version)
     properties = table.inner("properties", f'[events."{name}".properties]')
-    specs = _properties(properties, since, version, 1)
+    specs = _properties(properties, since, version)
     _check_sendable(properties, specs)
     return EventSpec(
         name,
@@ -223,7 +217,7 @@ def _since(table: _Table, least: int, version: int) -> int:
     return number
 
 
-def _properties(table: _Table, since: int, version: int, depth: int) -> tuple[PropertySpec, ...]:
+def _properties(table: _Table, since: int, version: int, depth: int = 1) -> tuple[PropertySpec, ...]:
     example = 'source = { type = "string", description = "…" }'
     return tuple(_property(name, inner, since, version, depth) for name, inner in table.tables(example))
 

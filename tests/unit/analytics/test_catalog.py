@@ -13,9 +13,7 @@ from telemetry_sdk.analytics.catalog import (
     Catalog,
     EventSpec,
     PropertySpec,
-    consented_version,
     unmarked,
-    version_to_store,
 )
 from telemetry_sdk.model import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW, Outcome
 
@@ -210,24 +208,22 @@ def test_a_host_declares_properties_of_page_views() -> None:
 )
 def test_the_stored_version(text: str | None, version: int | None) -> None:
     """The version in the state file is read exactly; one that cannot be read covers nothing."""
-    assert consented_version(text) == version
+    assert Catalog.covered(text) == version
 
 
 @pytest.mark.parametrize(
     ("stored", "version", "becomes"),
     [
-        (None, None, None),
         (None, 2, "2"),
         ("2", 3, "3"),
         ("3", 3, "3"),
         ("3", 2, "3"),  # an older release of the app asked again
-        ("3", None, "3"),
         ("no number", 2, "2"),
     ],
 )
-def test_the_version_a_yes_is_stored_for(stored: str | None, version: int | None, becomes: str | None) -> None:
+def test_the_version_a_yes_is_stored_for(stored: str | None, version: int, becomes: str) -> None:
     """A yes covers the catalogue it was given for, and takes back nothing that was agreed to."""
-    assert version_to_store(stored, version) == becomes
+    assert catalog(version=version).agreed_to(stored) == becomes
 
 
 def test_what_the_user_has_not_agreed_to() -> None:
