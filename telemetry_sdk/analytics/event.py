@@ -1,12 +1,8 @@
-"""Opt-in events: who, what and with which properties. Pure.
+"""Opt-in events: who, what and with which properties, which are converted by `values`. Pure.
 
-Every Python value becomes valid OTLP or is left out by name, as `properties` says: no value makes a record that a
-strict receiver would refuse, for one such record loses its whole request.
-
-A route may leave as a template that a framework or a programmer wrote, in one form (`clean_route`). It says where in a
-program somebody was (``/notes/{note_id}``), a path what they looked at. So no route is ever
-made of a path: which of its segments are names, titles or keys to a secret no rule can tell. What is no template is
-not sent, unless a programmer handed it over as one.
+A route says where in a program somebody was (``/notes/{note_id}``), a path what they looked at. So what leaves is the
+template that a framework or a programmer wrote, in one form, and none is ever made of a path: which of its segments are
+names, titles or keys to a secret no rule can tell.
 
 | in a route                                                                      | becomes    |
 |---------------------------------------------------------------------------------|------------|
@@ -27,15 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.analytics.scrub.names import ROUTE
-from telemetry_sdk.analytics.values import (
-    Converter,
-    UnencodableError,
-    is_reserved,
-    plain,
-    property_name,
-    safe_text,
-    shown,
-)
+from telemetry_sdk.analytics.values import Converter, ReservedNameError, UnencodableError, is_uuid, plain, safe_text
 from telemetry_sdk.host import lazy
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
 
@@ -54,21 +42,24 @@ _MOST_NAMED: Final = 10
 # How many properties too many are still told by name. Whatever comes after them is not even read.
 _MOST_LEFT_OUT: Final = 1000
 
+_PLACEHOLDER: Final = "{id}"
+_ORIGIN: Final = lazy(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
+_NAME: Final = "([A-Za-z_][A-Za-z0-9_]{0,31})"
+_VARIABLE_ALONE: Final = lazy(rf"\{{{_NAME}\}}")
+_VARIABLE_GROUP: Final = lazy(rf"\(\?P<{_NAME}>(?:[^()]|\([^()]*\))*\)[?*+]?")
+_VARIABLE: Final = lazy(rf"\{{{_NAME}(?::(?:[^{{}}]|\{{[^{{}}]*\}})*)?\}}|<(?:[^<>:]*:)?{_NAME}>|(?<=/):{_NAME}(?=/|$)")
+_PATTERN: Final = lazy(r"(?:\((?:[^()]|\([^()]*\))*\)|\[(?:[^\]\\]|\\.)+\])[?*+]?")
+_ANCHOR: Final = lazy(r"[\^$]|\\[AZz]")
+_LITERAL: Final = lazy(r"[@~]?[\w.+-]*")
+
 
 class Event(NamedTuple):
-    """A checked event, ready to be encoded.
+    """A checked event, ready to be encoded."""
 
-    Attributes:
-        payload: Names and values, all encodable by `otlp.any_value`.
-        dropped: Names of the properties that were read and left out, dotted when nested.
-        scrubbed: What the scrubber removed: kinds and how often, never a value.
-        unread: How many more properties there were; None for some, where only reading on would tell how many.
-    """
-
-    payload: dict[str, object]
-    dropped: tuple[str, ...] = ()
-    scrubbed: Mapping[str, int] = MappingProxyType({})
-    unread: int | None = 0
+    payload: dict[str, object]  # names and values, all encodable by `otlp.any_value`
+    dropped: tuple[str, ...] = ()  # names of the properties that were read and left out, dotted when nested
+    scrubbed: Mapping[str, int] = MappingProxyType({})  # what the scrubber removed: kinds and how often, never a value
+    unread: int | None = 0  # how many more properties there were; None for some, where only reading on would tell
 
     def explain(self, reason: str) -> str:
         """Return *reason* with the names of what was left out and the kinds of what was scrubbed, if anything was."""
@@ -113,9 +104,7 @@ def identity_of(user_id: object) -> str | None:
         return None
     if type(user_id) is str:
         return safe_text(user_id, _LONGEST_IDENTITY) or None
-    from uuid import UUID  # which loads a slow one, and few users have one as their id
-
-    if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID)):
+    if isinstance(user_id, bool) or not (isinstance(user_id, (str, int)) or is_uuid(user_id)):
         raise InvalidEventError("user_id", f"must be a string, an int or a UUID, not {type(user_id).__name__}")
     try:
         return safe_text(str(plain(user_id)), _LONGEST_IDENTITY) or None
@@ -135,7 +124,7 @@ def hashed_identity(user: str, secret: bytes) -> str:
 
 
 def request_context(
-    context: Mapping[str, object], scrubber: Scrubber | None = None, tally: Tally | None = None
+    context: Mapping[str, object] | None, scrubber: Scrubber | None = None, tally: Tally | None = None
 ) -> dict[str, str]:
     """Return the request context to add: of ``path``, ``browser`` and ``device`` those that are given.
 
@@ -146,8 +135,6 @@ def request_context(
         InvalidEventError: Another name is given, or a value that is not a string.
     """
     checked: dict[str, str] = {}
-    if type(context) is dict and not context:
-        return checked  # most programs serve no requests
     given, others = _items("event", "the context", context, len(_CONTEXT))
     for name, value in given:
         if others != 0 or not isinstance(name, str) or name not in _CONTEXT or not isinstance(value, str):
@@ -172,30 +159,24 @@ def build(
     context: Mapping[str, object] | None = None,
     scrubber: Scrubber | None = None,
 ) -> Event:
-    """Return the checked event *name*. Its cost is bounded by *limits*, whatever is given.
+    """Return the event *name*, which is checked. Its cost is bounded by *limits*, whatever is given.
 
-    Args:
-        name: The event's name, checked by `check_name`.
-        properties: The host's properties; not changed and not kept. Of far more than may be kept the first are read.
-        own: What the SDK adds: install id, version. Never scrubbed.
-        limits: The bounds.
-        context: The request context; see `request_context`.
-        scrubber: Removes from properties and context what must not leave.
+    The host's *properties* are neither changed nor kept, and of far more than may be kept the first are read. What the
+    SDK adds, its *own*, is never scrubbed; for *context* see `request_context`.
 
     Raises:
         InvalidEventError: *properties* is no mapping, it names a reserved property, or *context* is not as it must be.
     """
     converter = Converter(limits, scrubber)
-    around = request_context({} if context is None else context, scrubber, converter.scrubbed)
+    # Most programs serve no requests. Only a dict may be asked whether it is empty: another mapping may raise.
+    is_bare = context is None or (type(context) is dict and not context)
+    around = {} if is_bare else request_context(context, scrubber, converter.scrubbed)
     given, unread = _items(name, "properties", properties, limits.properties + _MOST_LEFT_OUT)
-    for key, value in given:
-        checked = property_name(key)
-        if checked is None:
-            converter.drop(shown(key))
-        elif is_reserved(checked):
-            raise InvalidEventError(name, f"the property name {checked} is reserved; choose another")
-        else:
-            converter.add(checked, value)
+    try:
+        for key, value in given:
+            converter.add(key, value)
+    except ReservedNameError as reserved:
+        raise InvalidEventError(name, f"the property name {reserved} is reserved; choose another") from None
     return Event({**own, **around, **converter.kept}, tuple(converter.dropped), converter.scrubbed, unread)
 
 
@@ -223,42 +204,20 @@ def _pairs(given: Any, most: int) -> list[tuple[object, object]]:
     return [(key, value) for key, value in islice(given, most)]
 
 
-PLACEHOLDER: Final = "{id}"
-
-_LONGEST: Final = 512
-_ORIGIN: Final = lazy(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
-_NAME: Final = "([A-Za-z_][A-Za-z0-9_]{0,31})"
-_NAMED: Final = lazy(rf"\{{{_NAME}\}}")
-_NAMED_GROUP: Final = lazy(rf"\(\?P<{_NAME}>(?:[^()]|\([^()]*\))*\)[?*+]?")
-_VARIABLE: Final = lazy(rf"\{{{_NAME}(?::(?:[^{{}}]|\{{[^{{}}]*\}})*)?\}}|<(?:[^<>:]*:)?{_NAME}>|(?<=/):{_NAME}(?=/|$)")
-_PATTERN: Final = lazy(r"(?:\((?:[^()]|\([^()]*\))*\)|\[(?:[^\]\\]|\\.)+\])[?*+]?")
-_ANCHOR: Final = lazy(r"[\^$]|\\[AZz]")
-_LITERAL: Final = lazy(r"[@~]?[\w.+-]*")
-
-
 def clean_route(route: str) -> str:
     """Return *route* as an absolute template, its variables as ``{name}``, in whichever way it was written.
 
-    Cleaning it again changes nothing. An empty *route* is ``/``.
+    Cleaning it again changes nothing. An empty *route* is ``/``. One that is too long ends before the segment that
+    would be cut in two.
     """
-    text = _with_plain_variables(_bounded(route))
+    if len(route) > _LONGEST_CONTEXT:
+        route = f"{route[: route.rfind('/', 0, _LONGEST_CONTEXT) + 1]}{_PLACEHOLDER}"
+    text = _VARIABLE_GROUP.sub(r"{\1}", route)
+    text = _VARIABLE.sub(lambda found: f"{{{found[1] or found[2] or found[3]}}}", text)
+    text = _ANCHOR.sub("", _PATTERN.sub(_PLACEHOLDER, text)).replace("\\.", ".").replace("\\-", "-")
     text = re.split("[?#]", text, maxsplit=1)[0].strip()
     origin = _ORIGIN.match(text)
     parts = [part.partition(";")[0] for part in text[origin.end() if origin else 0 :].split("/")]
-    segments = [_cleaned(part) for part in parts if part]
+    is_literal = _LITERAL.fullmatch
+    segments = [part if is_literal(_VARIABLE_ALONE.sub("", part)) else _PLACEHOLDER for part in parts if part]
     return f"/{'/'.join(segments)}{'/' if segments and not parts[-1] else ''}"
-
-
-def _with_plain_variables(route: str) -> str:
-    text = _NAMED_GROUP.sub(r"{\1}", route)
-    text = _VARIABLE.sub(lambda found: f"{{{found[1] or found[2] or found[3]}}}", text)
-    return _ANCHOR.sub("", _PATTERN.sub(PLACEHOLDER, text)).replace("\\.", ".").replace("\\-", "-")
-
-
-def _bounded(route: str) -> str:
-    """Return *route* without what lies behind its bound, and without the segment that would be cut in two."""
-    return route if len(route) <= _LONGEST else f"{route[: route.rfind('/', 0, _LONGEST) + 1]}{PLACEHOLDER}"
-
-
-def _cleaned(segment: str) -> str:
-    return segment if _LITERAL.fullmatch(_NAMED.sub("", segment)) else PLACEHOLDER

@@ -1,6 +1,6 @@
 """A host's properties made into values that OTLP and a log store can hold. Pure.
 
-Every Python value becomes valid OTLP or is left out by name; no value makes a record that a strict receiver would
+Every Python value becomes valid OTLP or is left out by name: no value makes a record that a strict receiver would
 refuse, for one such record loses its whole request.
 
 | value                                       | becomes                                                       |
@@ -32,7 +32,7 @@ from enum import Enum
 from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.analytics.scrub import CUT_MARK, LONGEST_TEXT, REMOVED, Tally
+from telemetry_sdk.analytics.scrub import CUT_MARK, LEAST_CARD_NUMBER, LONGEST_TEXT, REMOVED, Tally
 from telemetry_sdk.analytics.scrub.names import NO_RULE
 from telemetry_sdk.host import lazy
 
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.scrub.names import NameRule
     from telemetry_sdk.model import Limits
 
-    _Conversions = tuple[tuple[type, Callable[[Any], str | float]], ...]
+INT64: Final = 2**63
 
+_HUGE_INT_BITS: Final = 996
 _PROPERTY_NAME: Final = lazy(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 _MOST_NAMES: Final = 512
 _LONGEST_NAME: Final = 128
@@ -71,18 +72,15 @@ _RESERVED: Final = frozenset(
 
 
 class Converter:
-    """Converts the properties of one event, one by one, and counts what they cost.
-
-    `kept` are the converted properties, `dropped` the names of what was left out, dotted when nested, and `scrubbed`
-    counts what the scrubber removed.
-    """
+    """Converts the properties of one event, one by one, and counts what they cost."""
 
     def __init__(self, limits: Limits, scrubber: Scrubber | None = None) -> None:
         self.kept: dict[str, object] = {}
-        self.dropped: list[str] = []
+        self.dropped: list[str] = []  # names of what was left out, dotted when nested
         self.scrubbed = Tally()
         self._limits = limits
         self._scrubber = scrubber
+        self._rule: Callable[[str, str], NameRule] = (lambda *_: NO_RULE) if scrubber is None else scrubber.rule
         self._bytes_left = limits.record_bytes
         self._text_left = max(limits.record_bytes * _TEXT_PER_BYTE, _LEAST_TEXT)
         self._values_left = max(limits.record_bytes // _BYTES_PER_VALUE, _LEAST_VALUES)
@@ -90,33 +88,36 @@ class Converter:
         self._nodes = 0
         self._tally = Tally()
 
-    def drop(self, name: str) -> None:
-        """Leave out *name*."""
-        self.dropped.append(name if self._scrubber is None else self._scrubber.text(name))
+    def add(self, key: object, value: object) -> None:
+        """Convert and keep *value* under *key*, or leave it out by name.
 
-    def add(self, name: str, value: object) -> None:
-        """Convert and keep *value* under *name*, or leave it out.
-
-        *name* is one that `property_name` returned and that is not reserved.
+        Raises:
+            ReservedNameError: No property may have this name.
         """
+        name = property_name(key)
+        if name is None:
+            self._drop(shown(key))
+            return
+        if is_reserved(name):
+            raise ReservedNameError(name)
         if len(self.kept) >= self._limits.properties:
-            self.drop(name)
+            self._drop(name)
             return
         self._nodes = _MOST_NODES - 1
         if self._tally:
             self._tally = Tally()
         already_dropped = len(self.dropped)
         try:
-            converted = self._convert(value, name, 0, self._rule(name))
+            converted = self._convert(value, name, 0, self._rule(name, ""))
         except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
             del self.dropped[already_dropped:]
-            self.drop(name)
+            self._drop(name)
             return
         size = _size(name, converted)
         names = _store_names(name, converted) if type(converted) is dict else {_store_name(name)}
         if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
             del self.dropped[already_dropped:]
-            self.drop(name)
+            self._drop(name)
             return
         self._bytes_left -= size
         self._taken |= names
@@ -124,22 +125,14 @@ class Converter:
         if self._tally:
             self.scrubbed.add(self._tally)
 
-    def _rule(self, name: str, parent: str = "") -> NameRule:
-        """Return what *name* says about its value.
-
-        Raises:
-            UnencodableError: It holds a secret itself.
-        """
-        if self._scrubber is None:
-            return NO_RULE
-        rule = self._scrubber.rule(name, parent)
-        if rule.unclean:
-            self.scrubbed.count("name")
-            raise UnencodableError
-        return rule
+    def _drop(self, name: str) -> None:
+        self.dropped.append(name if self._scrubber is None else self._scrubber.text(name))
 
     def _convert(self, value: object, name: str, depth: int, rule: NameRule) -> object:
         if self._nodes < 0:
+            raise UnencodableError
+        if rule.unclean:
+            self.scrubbed.count("name")
             raise UnencodableError
         if rule.denied and rule.denies(value):
             self._tally.count(f"name: {rule.denied}")
@@ -166,7 +159,9 @@ class Converter:
         return safe_text(text, self._limits.string_bytes)
 
     def _number(self, value: float, rule: NameRule) -> str | float:
-        return value if self._scrubber is None else self._scrubber.number(value, self._tally, rule.reading)
+        if self._scrubber is None or value < LEAST_CARD_NUMBER:
+            return value
+        return self._scrubber.number(value, self._tally, rule.reading)
 
     def _convert_container(self, value: object, name: str, depth: int, rule: NameRule) -> object:
         if depth >= _DEEPEST:
@@ -221,7 +216,7 @@ class Converter:
     def _skip(self, name: str) -> None:
         if self._nodes < 0:
             raise UnencodableError
-        self.drop(name)
+        self._drop(name)
 
     def _convert_enum(self, value: Enum, name: str, depth: int, rule: NameRule) -> object:
         self._nodes -= 1  # one that holds itself ends too
@@ -283,30 +278,48 @@ def _size(name: str, value: object) -> int:
     return len(name) + 60
 
 
-INT64: Final = 2**63
-
-_HUGE_INT_BITS: Final = 996
-
-
 class UnencodableError(Exception):
     """A value that has no OTLP form."""
 
 
+class ReservedNameError(Exception):
+    """A name that is ours or a log store's."""
+
+
 def plain(value: object) -> str | float:
-    """Return a scalar as str, bool, int or float, as the table of `properties` says.
+    """Return a scalar as str, bool, int or float, as the table above says.
 
     Unbound methods do it, for subclasses may lie.
 
     Raises:
         UnencodableError: The table leaves it out.
     """
-    for kind, convert in _COMMON:
+    for kind, convert in _SCALARS:
         if isinstance(value, kind):
             return convert(value)
-    for kind, convert in _uncommon():
-        if isinstance(value, kind):
-            return convert(value)
+    if _has_ancestor(value, "Decimal"):
+        from decimal import Decimal
+
+        if isinstance(value, Decimal) and Decimal.is_finite(value):
+            return Decimal.__str__(value)
+    if is_uuid(value):
+        from uuid import UUID
+
+        return UUID.__str__(value)
     raise UnencodableError
+
+
+def is_uuid(value: object) -> bool:
+    """Tell whether *value* is a UUID, without loading `uuid` for what cannot be one."""
+    if not _has_ancestor(value, "UUID"):
+        return False
+    from uuid import UUID
+
+    return isinstance(value, UUID)
+
+
+def _has_ancestor(value: object, name: str) -> bool:
+    return any(kind.__name__ == name for kind in type(value).__mro__)
 
 
 def _integer(value: int) -> str | int:
@@ -333,26 +346,10 @@ def _moment(value: datetime) -> str:
     return datetime.isoformat(datetime.astimezone(value, UTC)).replace("+00:00", "Z")
 
 
-_COMMON: Final[_Conversions] = ((str, str.__str__), (int, _integer), (float, _real))
-
-
-@functools.cache
-def _uncommon() -> _Conversions:
-    from decimal import Decimal
-    from uuid import UUID
-
-    def decimal(value: Decimal) -> str:
-        if not Decimal.is_finite(value):
-            raise UnencodableError
-        return Decimal.__str__(value)
-
-    return (
-        (Decimal, decimal),
-        (datetime, _moment),
-        (date, date.isoformat),
-        (time, time.isoformat),
-        (UUID, UUID.__str__),
-    )
+_SCALARS: Final[tuple[tuple[type, Callable[[Any], str | float]], ...]] = (
+    *((str, str.__str__), (int, _integer), (float, _real)),
+    *((datetime, _moment), (date, date.isoformat), (time, time.isoformat)),
+)
 
 
 def safe_text(text: str, limit: int) -> str:

@@ -124,7 +124,7 @@ telemetry = Telemetry(
     "acme-notes", version="2.4.0", endpoint="http://127.0.0.1:9", token="id:token", delivery="manual", state_dir="state"
 )
 """
-ORDINARY = '{"source": "cli", "duration_ms": 1234, "premium": True}, user_id="u-17"'
+ORDINARY = '{"source": "cli", "duration_ms": 1234, "premium": True, "left": None}, user_id=17'
 
 
 def loaded(report: dict[str, Any], of: tuple[str, ...] = SLOW) -> set[str]:

@@ -22,7 +22,7 @@ begins once in a run. What is not looked at does not leave: a text longer than 8
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.scrub import locations, shapes, tokens
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 REMOVED: Final = "[removed]"
 CUT_MARK: Final = "…[cut]"
 LONGEST_TEXT: Final = 8192
+LEAST_CARD_NUMBER: Final = 10**12
 
 # A secret that the cut halves may no longer look like one; none that this many characters do not give away is longer.
 _DOUBTFUL: Final = 256
@@ -101,18 +102,12 @@ class Scrubber:
         longest_first = sorted((word for word in words if any(map(str.isalpha, word))), key=len, reverse=True)
         either = "|".join(map(re.escape, longest_first)) or "(?!)"
         self._own = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])", re.IGNORECASE)
-        self._rules: dict[tuple[str, str], NameRule] = {}
+        # What a property's name says about its value, inside the map *parent* if there is one. A program's events
+        # have the same few names, call after call.
+        self.rule = lru_cache(_MOST_RULES)(self._rule)
 
-    def rule(self, name: str, parent: str = "") -> NameRule:
-        """Return what the property name *name* says about its value, inside the map *parent* if there is one."""
-        rule = self._rules.get((name, parent))
-        if rule is None:
-            rule = name_rule(name, parent)
-            if not self.is_clean(name):
-                rule = rule._replace(unclean=True)
-            if len(self._rules) < _MOST_RULES:
-                self._rules[name, parent] = rule
-        return rule
+    def _rule(self, name: str, parent: str = "") -> NameRule:
+        return name_rule(name, parent)._replace(unclean=not self.is_clean(name))
 
     def text(self, text: str, tally: Tally | None = None, reading: str = "") -> str:
         """Return *text* with every secret in it replaced by a marker.
@@ -143,7 +138,7 @@ class Scrubber:
 
     def number(self, value: float, tally: Tally, reading: str = "") -> float | str:
         """Return *value*, or a marker if it is the number of a card."""
-        if not 10**12 <= value < 10**19 or reading == QUANTITY or value != int(value):
+        if not LEAST_CARD_NUMBER <= value < 10**19 or reading == QUANTITY or value != int(value):
             return value
         if not shapes.is_card_number(str(int(value))):
             return value
