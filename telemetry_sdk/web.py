@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest, load_families
+from telemetry_sdk.analytics.request import ROUTE_KEY, AsgiRequest, RequestContext, WsgiRequest, families
 from telemetry_sdk.host.guard import guarded
 from telemetry_sdk.model import ConfigError
 
@@ -190,8 +190,8 @@ class ASGIMiddleware:
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, page_views: bool = False) -> None:
         _check(app, telemetry)
-        # Here, or the first event would hold up the event loop for it.
-        load_families()
+        # Loads its tables here, or the first event would hold up the event loop for it.
+        families("Mozilla/5.0")
         self._app = app
         self._telemetry = telemetry
         self._page_views = page_views

@@ -1,6 +1,6 @@
 """What a request tells about itself: the route, and the families of browser and device. Never who made it.
 
-No path, no address, no query, no full header: see `event` for what a route is.
+No path, no address, no query, no full header. What a route is, `event` says.
 
 The route of a request is known only once the framework has matched it, which is after a middleware sees the request.
 So a middleware binds a `WsgiRequest` or an `AsgiRequest`, which is asked when an event is made. It finds the route
@@ -13,24 +13,19 @@ So a middleware binds a `WsgiRequest` or an `AsgiRequest`, which is asked when a
 What an application is mounted at is known to the one that mounts it, mostly as a piece of the path that was asked for.
 So the route of a mounted application is its own template alone. No framework is imported.
 
-Browser and device families of a User-Agent header, by the library ua-parser if it is installed (extra ``web``).
-
-Only the families leave this module: no version, no model, and never the header, which with these can tell one
-person from all others. Without ua-parser, and for what it does not know, both are ``unknown``.
-
-The first call loads ua-parser's tables, about 0.1 s once per process; one header takes about half a millisecond, and
-the newest 256 are remembered. A header is looked at up to its 512th character, which bounds the time a hostile one
-can take.
+The families are those that ua-parser (extra ``web``) finds in the User-Agent: no version and no model, which with the
+rest of the header can tell one person from all others. Without ua-parser, and for what it does not know, both are
+``unknown``.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.analytics.event import clean_route
+from telemetry_sdk.host import lazy
 from telemetry_sdk.model import InvalidEventError
 
 if TYPE_CHECKING:
@@ -42,6 +37,51 @@ UNKNOWN: Final = "unknown"
 DEVICES: Final = ("desktop", "mobile", "tablet", "tv", "console", "bot", UNKNOWN)
 ROUTE_KEY: Final = "telemetry_sdk.route"
 _DEEPEST: Final = 8  # applications mounted in one another; a table that contains itself has an end
+
+_LONGEST_HEADER: Final = 512  # which bounds the time a hostile one can take
+_FAMILY: Final = lazy(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,31}")
+# The first that is found in what ua-parser says of the device and the system, or in the header, names the device.
+_DEVICES: Final = (
+    ("bot", lazy(r"(?i)spider|(?<!cu)bot\b|crawl|headless|^(?:kube-probe|elb-health|googlehc|postman)")),
+    ("bot", lazy(r"(?i)^(?:curl|wget|python|go-http|java/|okhttp|axios|node|ruby|php)")),
+    ("console", lazy(r"(?i)playstation|xbox|nintendo")),
+    ("tv", lazy(r"(?i)\btv\b|smart-?tv|appletv|googletv|bravia|web0s|roku|chromecast|\baft[a-z]{1,4}\b")),
+    ("tablet", lazy(r"(?i)ipad|tablet(?! ?pc)|kindle|playbook")),
+    ("mobile", lazy(r"(?i)mobi|phone|ipod|blackberry")),
+    ("tablet", lazy(r"(?i)android")),
+    ("desktop", lazy(r"(?i)windows|macintosh|mac os|x11|linux|cros")),
+)
+
+
+def families(user_agent: str) -> tuple[str, str]:
+    """Return the families of the browser or program and of the device that sent *user_agent*.
+
+    The first call loads ua-parser's tables, about 0.1 s once per process; one header takes about half a millisecond,
+    and the newest 256 are remembered.
+    """
+    return _families(user_agent[:_LONGEST_HEADER].encode("ascii", "replace").decode())
+
+
+@functools.lru_cache(256)
+def _families(user_agent: str) -> tuple[str, str]:
+    try:
+        from ua_parser import parse
+    except ImportError:
+        return UNKNOWN, UNKNOWN
+    if not user_agent:
+        return UNKNOWN, UNKNOWN
+    found = parse(user_agent)
+    browser = found.user_agent.family if found.user_agent else ""
+    device, system = found.device, found.os
+    words = (device.family, device.brand, device.model) if device else ()
+    facts = " ".join(word for word in (*words, system.family if system else "") if word)
+    kinds = (kind for kind, pattern in _DEVICES if pattern.search(facts) or pattern.search(user_agent))
+    return family_name(browser), next(kinds, UNKNOWN)
+
+
+def family_name(text: str) -> str:
+    """Return *text* if it may be a family's name, which no header is, else ``unknown``."""
+    return text if _FAMILY.fullmatch(text) else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +132,7 @@ class WsgiRequest:
     def __call__(self) -> RequestContext:
         """Return the context as it is known now."""
         self.note_route()
-        agent = self.header("user-agent")
-        return RequestContext(self._route, browser_family(agent), device_family(agent))
+        return RequestContext(self._route, *families(self.header("user-agent")))
 
     def header(self, name: str) -> str:
         """Return the header *name*, given in lower case, or an empty string."""
@@ -115,8 +154,7 @@ class AsgiRequest:
 
     def __call__(self) -> RequestContext:
         """Return the context as it is known now."""
-        agent = self.header("user-agent")
-        return RequestContext(self._route(), browser_family(agent), device_family(agent))
+        return RequestContext(self._route(), *families(self.header("user-agent")))
 
     def header(self, name: str) -> str:
         """Return the header *name*, given in lower case, or an empty string."""
@@ -202,64 +240,3 @@ def _whole_of(find: Callable[[], object], given: Mapping[str, str]) -> Source:
         return (replace(found, **given) if given else found).attributes()
 
     return source
-
-
-_LONGEST: Final = 512
-_REMEMBERED: Final = 256
-_FAMILY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,31}")
-
-# The first that is found in what ua-parser says of the device and the system, or in the header, names the device.
-_DEVICES: Final = tuple(
-    (device, re.compile(pattern, re.IGNORECASE))
-    for device, pattern in (
-        ("bot", r"spider|(?<!cu)bot\b|crawl|headless|^(?:kube-probe|elb-health|googlehc|postman)"),
-        ("bot", r"^(?:curl|wget|python|go-http|java/|okhttp|axios|node|ruby|php)"),
-        ("console", r"playstation|xbox|nintendo"),
-        ("tv", r"\btv\b|smart-?tv|appletv|googletv|bravia|web0s|roku|chromecast|\baft[a-z]{1,4}\b"),
-        ("tablet", r"ipad|tablet(?! ?pc)|kindle|playbook"),
-        ("mobile", r"mobi|phone|ipod|blackberry"),
-        ("tablet", r"android"),
-        ("desktop", r"windows|macintosh|mac os|x11|linux|cros"),
-    )
-)
-
-
-def browser_family(user_agent: str) -> str:
-    """Return the family of the browser or program that sent *user_agent*, such as ``Firefox``."""
-    return _families(_bounded(user_agent))[0]
-
-
-def device_family(user_agent: str) -> str:
-    """Return the kind of device that sent *user_agent*, one of `DEVICES`. Whatever is no person's is a ``bot``."""
-    return _families(_bounded(user_agent))[1]
-
-
-def family_name(text: str) -> str:
-    """Return *text* if it may be a family's name, which no header is, else ``unknown``."""
-    return text if _FAMILY.fullmatch(text) else UNKNOWN
-
-
-def load_families() -> None:
-    """Load ua-parser's tables now, so that no request waits for them later."""
-    _families("Mozilla/5.0")
-
-
-def _bounded(user_agent: str) -> str:
-    return user_agent[:_LONGEST].encode("ascii", "replace").decode()
-
-
-@functools.lru_cache(_REMEMBERED)
-def _families(user_agent: str) -> tuple[str, str]:
-    try:
-        from ua_parser import parse
-    except ImportError:
-        return UNKNOWN, UNKNOWN
-    if not user_agent:
-        return UNKNOWN, UNKNOWN
-    found = parse(user_agent)
-    browser = found.user_agent.family if found.user_agent else ""
-    device, system = found.device, found.os
-    words = (device.family, device.brand, device.model) if device else ()
-    facts = " ".join(word for word in (*words, system.family if system else "") if word)
-    kinds = (kind for kind, pattern in _DEVICES if pattern.search(facts) or pattern.search(user_agent))
-    return family_name(browser), next(kinds, UNKNOWN)

@@ -10,7 +10,7 @@ import pytest
 import ua_parser
 
 from telemetry_sdk.analytics import request as user_agent
-from telemetry_sdk.analytics.request import DEVICES, browser_family, device_family, family_name, load_families
+from telemetry_sdk.analytics.request import DEVICES, families, family_name
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -65,7 +65,7 @@ WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 )
 def test_families(header: str, browser: str, device: str) -> None:
     """Browser and device are told by family; whatever is no person's is a bot."""
-    assert (browser_family(header), device_family(header)) == (browser, device)
+    assert families(header) == (browser, device)
     assert device in DEVICES
 
 
@@ -74,7 +74,7 @@ def test_families(header: str, browser: str, device: str) -> None:
 )
 def test_health_checks_are_bots(header: str) -> None:
     """Probes of a cluster or a load balancer and tools that try requests are no person's."""
-    assert device_family(header) == "bot"
+    assert families(header)[1] == "bot"
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_hostile_headers_are_looked_at_for_512_characters(unit: str, monkeypatch
     monkeypatch.setattr(ua_parser, "parse", spy)
     user_agent._families.cache_clear()
 
-    assert device_family(unit * (100_000 // len(unit))) in DEVICES
+    assert families(unit * (100_000 // len(unit)))[1] in DEVICES
     (text,) = parsed
     assert (len(text), text.isascii()) == (512, True)
 
 
-def test_load_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `load` ua-parser has looked at a header once, which is when it reads its tables."""
+def test_a_header_looked_at_early_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After that ua-parser has looked at a header once, which is when it reads its tables."""
     parsed: list[str] = []
     parse = ua_parser.parse
 
@@ -129,7 +129,7 @@ def test_load_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ua_parser, "parse", spy)
     user_agent._families.cache_clear()
 
-    load_families()
+    user_agent.families("Mozilla/5.0")
 
     assert len(parsed) == 1
 
@@ -138,16 +138,16 @@ def test_the_newest_headers_are_remembered() -> None:
     """However many headers come, the memory for them is bounded."""
     user_agent._families.cache_clear()
     for number in range(300):
-        browser_family(f"curl/{number}")
-    browser_family("curl/299")
+        families(f"curl/{number}")
+    families("curl/299")
 
     found = user_agent._families.cache_info()
     assert (found.currsize, found.maxsize, found.hits) == (256, 256, 1)
 
 
 def test_loading_ahead() -> None:
-    """`load` makes ua-parser ready, so that no request has to wait for its tables."""
-    program = "import sys; from telemetry_sdk.analytics import request as user_agent; print('ua_parser' in sys.modules); user_agent.load_families(); print('ua_parser' in sys.modules)"
+    """A first header, looked at early, makes ua-parser ready, so that no request has to wait for its tables."""
+    program = "import sys; from telemetry_sdk.analytics import request as user_agent; print('ua_parser' in sys.modules); user_agent.families('Mozilla/5.0'); print('ua_parser' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", "True"]
@@ -161,7 +161,7 @@ def test_without_ua_parser_all_is_unknown(tmp_path: Path, broken: str) -> None:
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from telemetry_sdk.web import RequestContext
 from telemetry_sdk.analytics import request as user_agent
-user_agent.load_families()
+user_agent.families("Mozilla/5.0")
 print(RequestContext.from_wsgi({{"PATH_INFO": "/notes/17", "HTTP_USER_AGENT": "curl/8.5.0"}}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

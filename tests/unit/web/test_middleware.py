@@ -602,7 +602,7 @@ def test_asgi_exceptions_pass(telemetry, events, where, error, page_views):
 def test_asgi_loads_what_it_needs_at_the_start(telemetry, monkeypatch):
     """The tables for browsers and devices are loaded at construction, so that no event holds up the loop for them."""
     loaded: list[bool] = []
-    monkeypatch.setattr("telemetry_sdk.web.load_families", lambda: loaded.append(True))
+    monkeypatch.setattr("telemetry_sdk.web.families", lambda _: loaded.append(True))
     ASGIMiddleware(page, telemetry)
 
     assert loaded
