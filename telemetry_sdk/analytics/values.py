@@ -33,7 +33,7 @@ from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.analytics.scrub import CUT_MARK, LEAST_CARD_NUMBER, LONGEST_TEXT, REMOVED, Tally
-from telemetry_sdk.analytics.scrub.names import NO_RULE
+from telemetry_sdk.analytics.scrub.names import NO_RULE, word_set
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -59,16 +59,12 @@ _BYTES_PER_VALUE: Final = 5
 _LEAST_VALUES: Final = 4 * _MOST_NODES
 
 # Ours, and names that a log store reads as its own: Loki takes a level from any of these spellings.
-_RESERVED: Final = frozenset(
-    (
-        *("event_name", "identity", "log_record_uid", "occurred_at", "dropped_attributes_count"),
-        *("install_id", "app_version", "deployment_type", "release_channel", "path", "browser", "device"),
-        *("level", "lvl", "severity", "severity_text", "severitytext", "severity_number", "log_level"),
-        *("detected_level", "trace_id", "span_id", "flags", "observed_timestamp", "scope_name", "scope_version"),
-        *("service_name", "service_version", "telemetry_sdk_name", "telemetry_sdk_language"),
-        *("telemetry_sdk_version", "telemetry_layer", "deployment_environment_name"),
-    )
-)
+_RESERVED: Final = word_set("""
+    event_name identity log_record_uid occurred_at dropped_attributes_count install_id app_version deployment_type
+    release_channel path browser device level lvl severity severity_text severitytext severity_number log_level
+    detected_level trace_id span_id flags observed_timestamp scope_name scope_version service_name service_version
+    telemetry_sdk_name telemetry_sdk_language telemetry_sdk_version telemetry_layer deployment_environment_name
+""")
 
 
 class Converter:
@@ -95,13 +91,10 @@ class Converter:
             ReservedNameError: No property may have this name.
         """
         name = property_name(key)
-        if name is None:
-            self._drop(shown(key))
-            return
-        if is_reserved(name):
+        if name is not None and is_reserved(name):
             raise ReservedNameError(name)
-        if len(self.kept) >= self._limits.properties:
-            self._drop(name)
+        if name is None or len(self.kept) >= self._limits.properties:
+            self._drop(name or shown(key))
             return
         self._nodes = _MOST_NODES - 1
         if self._tally:
@@ -109,21 +102,19 @@ class Converter:
         already_dropped = len(self.dropped)
         try:
             converted = self._convert(value, name, 0, self._rule(name, ""))
+            size = _size(name, converted)
+            names = _store_names(name, converted) if type(converted) is dict else {_store_name(name)}
+            if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
+                raise UnencodableError
         except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
-            del self.dropped[already_dropped:]
-            self._drop(name)
-            return
-        size = _size(name, converted)
-        names = _store_names(name, converted) if type(converted) is dict else {_store_name(name)}
-        if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
             del self.dropped[already_dropped:]
             self._drop(name)
             return
         self._bytes_left -= size
         self._taken |= names
         self.kept[name] = converted
-        if self._tally:
-            self.scrubbed.add(self._tally)
+        for kind, times in self._tally.items():
+            self.scrubbed.count(kind, times)
 
     def _drop(self, name: str) -> None:
         self.dropped.append(name if self._scrubber is None else self._scrubber.text(name))
@@ -190,11 +181,10 @@ class Converter:
                 continue
             try:
                 result = self._convert(item, f"{name}.{checked}", depth + 1, self._rule(checked, parent))
+                names = _store_names(checked, result)
+                if names & stored:
+                    raise UnencodableError
             except UnencodableError:
-                self._skip(f"{name}.{checked}")
-                continue
-            names = _store_names(checked, result)
-            if names & stored:
                 self._skip(f"{name}.{checked}")
                 continue
             stored |= names

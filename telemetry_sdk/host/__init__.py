@@ -9,7 +9,7 @@ from typing import cast
 class _Pattern:
     """Stands for a compiled pattern; after its first use it costs no more than that one."""
 
-    __slots__ = ("_source", "findall", "finditer", "fullmatch", "match", "search", "sub")
+    __slots__ = ("_source", "findall", "finditer", "fullmatch", "match", "search", "sub", "subn")
 
     def __init__(self, source: str) -> None:
         self._source = source

@@ -22,11 +22,11 @@ begins once in a run. What is not looked at does not leave: a text longer than 8
 from __future__ import annotations
 
 import re
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.scrub import locations, shapes, tokens
-from telemetry_sdk.analytics.scrub.names import QUANTITY, ROUTE, VERSION, NameRule, name_rule
+from telemetry_sdk.analytics.scrub.names import QUANTITY, ROUTE, VERSION, NameRule, name_rule, word_set
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -58,35 +58,24 @@ _PLAIN: Final = lazy(r"[A-Za-z_-]*+(?:[0-9][A-Za-z_-]*+){0,8}")
 
 _SHORTEST_OWN_WORD: Final = 3
 # Names of users and machines that name nobody, and the words of the markers.
-_COMMON: Final = frozenset(
-    (
-        *("root", "admin", "administrator", "user", "users", "username", "guest", "test", "tester", "testing"),
-        *("demo", "nobody", "system", "service", "daemon", "default", "public", "owner", "home", "host", "hostname"),
-        *("localhost", "localdomain", "local", "lan", "internal", "computer", "machine", "laptop", "desktop"),
-        *("workstation", "server", "client", "node", "worker", "master", "main", "app", "apps", "application"),
-        *("appuser", "web", "www", "api", "data", "database", "mysql", "postgres", "redis", "nginx", "apache"),
-        *("mail", "git", "build", "builder", "runner", "runneradmin", "jenkins", "gitlab", "github", "actions"),
-        *("docker", "podman", "container", "pod", "kubernetes", "vagrant", "cloud", "ec2-user", "azureuser"),
-        *("vscode", "codespace", "jovyan", "sandbox", "work", "workspace", "dev", "devel", "developer", "prod"),
-        *("production", "staging", "stage", "backup", "linux", "ubuntu", "debian", "fedora", "centos", "alpine"),
-        *("arch", "raspberrypi", "windows", "macos", "mac", "macbook", "imac", "android", "ios", "python", "java"),
-        *("name", "email", "phone", "token", "path", "card", "iban", "ssn", "removed", "cut", "url", "key", "the"),
-        *("and", "for", "new", "none", "null", "true", "false"),
-    )
-)
+_COMMON: Final = word_set("""
+    root admin administrator user users username guest test tester testing demo nobody system service daemon default
+    public owner home host hostname localhost localdomain local lan internal computer machine laptop desktop
+    workstation server client node worker master main app apps application appuser web www api data database mysql
+    postgres redis nginx apache mail git build builder runner runneradmin jenkins gitlab github actions docker podman
+    container pod kubernetes vagrant cloud ec2-user azureuser vscode codespace jovyan sandbox work workspace dev devel
+    developer prod production staging stage backup linux ubuntu debian fedora centos alpine arch raspberrypi windows
+    macos mac macbook imac android ios python java name email phone token path card iban ssn removed cut url key the
+    and for new none null true false
+""")
 
 
 class Tally(dict[str, int]):
     """What was removed from one event: kinds and how often, never a value."""
 
-    def count(self, kind: str) -> None:
-        """Count one more of *kind*."""
-        self[kind] = self.get(kind, 0) + 1
-
-    def add(self, other: Tally) -> None:
-        """Count all that *other* counted."""
-        for kind, times in other.items():
-            self[kind] = self.get(kind, 0) + times
+    def count(self, kind: str, times: int = 1) -> None:
+        """Count so many more of *kind*."""
+        self[kind] = self.get(kind, 0) + times
 
 
 class Scrubber:
@@ -130,8 +119,9 @@ class Scrubber:
             suspect = _SUSPECT if len(text) < tokens.SHORTEST_RANDOM else _SUSPECT_OR_LONG
             if suspect.search(text) and not _HARMLESS.fullmatch(text):
                 text = without_shapes(text, tally, reading)
-            if self._own.search(text):
-                text = self._own.sub(partial(_own_name, tally), text)
+            text, times = self._own.subn("[local]", text)
+            if times:
+                tally.count("own name", times)
             if text == before:
                 break
         return text
@@ -153,11 +143,6 @@ class Scrubber:
 def is_plain(text: str) -> bool:
     """Tell whether *text* is so short and simple a word that `without_shapes` would find nothing in it."""
     return len(text) < _SHORTEST_KNOWN and _PLAIN.fullmatch(text) is not None and "ip-" not in text
-
-
-def _own_name(tally: Tally, _: re.Match[str]) -> str:
-    tally.count("own name")
-    return "[local]"
 
 
 def without_shapes(text: str, tally: Tally, reading: str) -> str:

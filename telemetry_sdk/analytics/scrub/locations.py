@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.analytics.scrub.names import word_set
+from telemetry_sdk.analytics.scrub.shapes import replaced
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -30,15 +32,11 @@ _SCHEME: Final = lazy(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _LONGEST_SCHEME: Final = 24
 _LOCAL_SCHEMES: Final = ("file", "smb", "cifs", "afp", "nfs", "unix", "npipe")
 # A name without a dot in these is a machine of a private network; in others, as in `chrome://settings`, a word.
-_NETWORK_SCHEMES: Final = frozenset(
-    (
-        *("", "http", "https", "ws", "wss", "ftp", "ftps", "sftp", "ssh", "git", "svn", "rsync", "telnet", "vnc"),
-        *("rdp", "postgres", "postgresql", "mysql", "mariadb", "mssql", "sqlserver", "oracle", "mongodb", "srv"),
-        *("redis", "rediss", "memcached", "elasticsearch", "clickhouse", "cassandra", "amqp", "amqps", "kafka"),
-        *("nats", "mqtt", "mqtts", "ldap", "ldaps", "smtp", "smtps", "imap", "imaps", "pop3", "tcp", "udp", "rtsp"),
-        *("grpc", "docker"),
-    )
-)
+_NETWORK_SCHEMES: Final = word_set("""
+    http https ws wss ftp ftps sftp ssh git svn rsync telnet vnc rdp postgres postgresql mysql mariadb mssql sqlserver
+    oracle mongodb srv redis rediss memcached elasticsearch clickhouse cassandra amqp amqps kafka nats mqtt mqtts ldap
+    ldaps smtp smtps imap imaps pop3 tcp udp rtsp grpc docker
+""") | {""}
 _AUTHORITY_END: Final = lazy(r"[/?#\\]")
 _PATH_END: Final = lazy(r"[?#;]")
 _SAYS_SOMETHING: Final = lazy(r"\w")
@@ -126,12 +124,7 @@ def _url_path(tail: str, count: Callable[[str], None]) -> str:
 
 def without_ids(path: str, count: Callable[[str], None]) -> str:
     """Return a URL's *path* without UUIDs, long hexadecimal and long decimal numbers: ids of things and persons."""
-
-    def cut(_: re.Match[str]) -> str:
-        count("id")
-        return "[id]"
-
-    return _ID.sub(cut, path)
+    return replaced(_ID, "id", path, count)
 
 
 def without_queries(text: str, count: Callable[[str], None]) -> str:
@@ -161,15 +154,11 @@ _PAGES: Final = (
     r"(?:home/(?:index|dashboard|overview|settings|profile|login|logout|about|help|feed|news|search|contact)"
     r"|data/(?:export|import|download))(?![\w/\\%-]|\.\w)"
 )
-_FILE_ENDINGS: Final = frozenset(
-    (
-        *("py", "pyc", "pyi", "pyw", "pyx", "ipynb", "so", "dll", "dylib", "exe", "msi", "toml", "ini", "cfg"),
-        *("conf", "env", "log", "lock", "db", "sqlite", "sqlite3", "sql", "doc", "docx", "xls", "xlsx", "ppt"),
-        *("pptx", "odt", "ods", "odp", "rtf", "tsv", "parquet", "pkl", "npy", "bak", "tmp", "key", "pem", "crt"),
-        *("p12", "kdbx", "sh", "bat", "ps1", "c", "h", "cc", "cpp", "hpp", "rs", "go", "java", "kt", "swift", "rb"),
-        *("cs", "psd", "dwg", "gz", "tar", "yml", "yaml"),
-    )
-)
+_FILE_ENDINGS: Final = word_set("""
+    py pyc pyi pyw pyx ipynb so dll dylib exe msi toml ini cfg conf env log lock db sqlite sqlite3 sql doc docx xls
+    xlsx ppt pptx odt ods odp rtf tsv parquet pkl npy bak tmp key pem crt p12 kdbx sh bat ps1 c h cc cpp hpp rs go java
+    kt swift rb cs psd dwg gz tar yml yaml
+""")
 # From the root means: after a space, a quote or a sign. `api/data/x` and `./data/x` begin elsewhere.
 _FROM_ROOT: Final = r"(?<![\w/.\\}])"
 # Not `/data/{id}`, `/home/<name>`, `/media/:id`: these are routes.

@@ -28,106 +28,84 @@ VERSION: Final = "version"
 ROUTE: Final = "route"
 QUANTITY: Final = "quantity"
 
-_ANYWHERE: Final = frozenset(
-    (
-        *("password", "passwd", "passphrase", "passcode", "pincode", "pwd", "secret", "token", "apikey"),
-        *("credential", "authorization", "authorisation", "cookie", "sessionid", "jsessionid", "phpsessid"),
-        *("connectionstring", "email", "username", "firstname", "lastname", "fullname", "surname", "nickname"),
-        *("cardholder", "hostname", "filename", "phone", "telephone", "cellphone", "phonenumber", "msisdn"),
-        *("address", "addr", "ssn", "birth", "birthday", "birthdate", "creditcard", "cardnumber", "passport", "imei"),
-        *("iban", "ipaddr", "psk", "passwort", "kennwort", "benutzername", "motdepasse", "correo"),
-    )
-)
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a table."""
+    return frozenset(text.split())
+
+
+_ANYWHERE: Final = word_set("""
+    password passwd passphrase passcode pincode pwd secret token apikey credential authorization authorisation cookie
+    sessionid jsessionid phpsessid connectionstring email username firstname lastname fullname surname nickname
+    cardholder hostname filename phone telephone cellphone phonenumber msisdn address addr ssn birth birthday birthdate
+    creditcard cardnumber passport imei iban ipaddr psk passwort kennwort benutzername motdepasse correo
+""")
 _GLUED: Final = (
     *("password", "passwd", "secret", "token", "cookie", "apikey", "secretkey", "accesskey", "privatekey"),
     *("email", "username", "hostname", "filename", "address", "passwort", "kennwort", "benutzername"),
 )
-_AT_THE_END: Final = frozenset(
-    (
-        *("ip", "ipv", "mail", "host", "jwt", "otp", "csrf", "xsrf", "dsn", "cvv", "cvc", "dob", "bearer"),
-        *("postcode", "zipcode", "street", "fax", "tel"),
-    )
+_AT_THE_END: Final = word_set(
+    "ip ipv mail host jwt otp csrf xsrf dsn cvv cvc dob bearer postcode zipcode street fax tel"
 )
-_ALONE: Final = frozenset(("user", "login", "auth"))
+_ALONE: Final = word_set("user login auth")
 _SERVICES: Final = (
-    *("db", "database", "mysql", "pg", "postgres", "redis", "mongo", "smtp", "imap", "ftp", "sftp", "ssh", "ldap"),
-    *("proxy", "http", "basic", "wifi", "sudo", "root", "admin", "system", "os", "unix", "windows", "remote"),
+    "db database mysql pg postgres redis mongo smtp imap ftp sftp ssh ldap proxy http basic wifi sudo root admin system"
+    " os unix windows remote"
 )
 _AFTER: Final = {
-    "auth": frozenset((*_SERVICES, "x", "digest", "user")),
-    "card": frozenset(("credit", "debit", "bank")),
-    "code": frozenset(
-        ("zip", "postal", "pin", "security", "verification", "recovery", "auth", "mfa", "otp", "sms", "backup", "pass")
-    ),
-    "for": frozenset(("forwarded",)),
-    "id": frozenset(("session", "machine", "hardware", "national", "tax", "advertising")),
-    "key": frozenset(
-        (
-            *("api", "secret", "private", "access", "encryption", "decryption", "signing", "auth", "ssh", "gpg"),
-            *("pgp", "license", "licence", "activation", "recovery", "master", "session", "account", "storage"),
-            *("shared",),
-        )
-    ),
-    "login": frozenset((*_SERVICES, "user", "account", "github", "gitlab", "owner", "customer")),
-    "name": frozenset(
-        (
-            *("user", "first", "last", "full", "family", "given", "middle", "maiden", "real", "birth", "legal"),
-            *("person", "client", "customer", "contact", "employee", "patient", "student", "member", "owner"),
-            *("author", "guest", "sender", "recipient", "holder", "account", "login", "host", "computer", "machine"),
-            *("server", "device", "file", "upload", "attachment", "document", "benutzer"),
-        )
-    ),
-    "number": frozenset(
-        (
-            *("card", "cc", "mobile", "cell", "contact", "account", "bank", "routing", "license", "licence"),
-            *("serial", "security", "insurance", "national", "tax"),
-        )
-    ),
-    "pass": frozenset((*_SERVICES, "user", "mail", "key")),
-    "passe": frozenset(("de",)),
-    "security": frozenset(("social",)),
-    "str": frozenset(("conn", "connection")),
-    "string": frozenset(("connection",)),
-    "token": frozenset(("access", "refresh", "auth", "api", "session", "bearer", "csrf", "reset", "push", "device")),
-    "user": frozenset((*_SERVICES, "login", "account", "current", "github", "gitlab")),
+    word: word_set(before)
+    for word, before in {
+        "auth": f"{_SERVICES} x digest user",
+        "card": "credit debit bank",
+        "code": "zip postal pin security verification recovery auth mfa otp sms backup pass",
+        "for": "forwarded",
+        "id": "session machine hardware national tax advertising",
+        "key": """
+            api secret private access encryption decryption signing auth ssh gpg pgp license licence activation
+            recovery master session account storage shared
+        """,
+        "login": f"{_SERVICES} user account github gitlab owner customer",
+        "name": """
+            user first last full family given middle maiden real birth legal person client customer contact employee
+            patient student member owner author guest sender recipient holder account login host computer machine
+            server device file upload attachment document benutzer
+        """,
+        "number": """
+            card cc mobile cell contact account bank routing license licence serial security insurance national tax
+        """,
+        "pass": f"{_SERVICES} user mail key",
+        "passe": "de",
+        "security": "social",
+        "str": "conn connection",
+        "string": "connection",
+        "token": "access refresh auth api session bearer csrf reset push device",
+        "user": f"{_SERVICES} login account current github gitlab",
+    }.items()
 }
 # These name something only as a string: a number under `user` is a number, and a map under `host` is looked into.
-_AS_STRINGS: Final = frozenset(("name", "user", "login", "host", "auth", "filename"))
+_AS_STRINGS: Final = word_set("name user login host auth filename")
 # What language models count.
 _COUNTED: Final = "tokens"
 
-_HARMLESS_ENDINGS: Final = frozenset(
-    (
-        *("count", "counts", "total", "length", "len", "size", "bytes", "chars", "limit", "limits", "quota"),
-        *("budget", "usage", "used", "cost", "rate", "ratio", "score", "strength", "index", "position", "age"),
-        *("version", "type", "types", "kind", "kinds", "method", "methods", "mode", "format", "provider", "strategy"),
-        *("scheme", "flow", "policy", "status", "state", "result", "error", "errors", "failure", "failures"),
-        *("failed", "success", "attempt", "attempts", "retries", "verified", "confirmed", "valid", "invalid"),
-        *("enabled", "disabled", "required", "optional", "present", "missing", "provided", "changed", "updated"),
-        *("created", "reset", "resets", "expired", "expires", "expiry", "expiration", "lifetime", "ttl", "seconds"),
-        *("secs", "ms", "minutes", "hours", "days", "duration", "time", "at", "sent", "received", "opened"),
-        *("clicked", "delivered", "bounced", "copied", "frequency", "consent", "accepted", "rejected", "banner"),
-        *("notification", "notifications", "preference", "model", "brand", "os", "visible", "shown", "hidden"),
-        *("feature", "template", "country", "region", "step", "screen", "page", "button", "viewed", "focused"),
-        *("toggled", "selected"),
-    )
-)
-_HARMLESS_BEGINNINGS: Final = frozenset(
-    ("has", "is", "num", "max", "min", "avg", "mean", "median", "total", "count", "needs", "requires", "supports")
-)
+_HARMLESS_ENDINGS: Final = word_set("""
+    count counts total length len size bytes chars limit limits quota budget usage used cost rate ratio score strength
+    index position age version type types kind kinds method methods mode format provider strategy scheme flow policy
+    status state result error errors failure failures failed success attempt attempts retries verified confirmed valid
+    invalid enabled disabled required optional present missing provided changed updated created reset resets expired
+    expires expiry expiration lifetime ttl seconds secs ms minutes hours days duration time at sent received opened
+    clicked delivered bounced copied frequency consent accepted rejected banner notification notifications preference
+    model brand os visible shown hidden feature template country region step screen page button viewed focused toggled
+    selected
+""")
+_HARMLESS_BEGINNINGS: Final = word_set("has is num max min avg mean median total count needs requires supports")
 
-_VERSIONS: Final = frozenset(("version", "versions", "ver", "release", "build", "semver", "firmware"))
-_ROUTES: Final = frozenset(
-    ("route", "routes", "endpoint", "page", "screen", "view", "url", "uri", "href", "link", "pathname", "referrer")
-)
-_ROUTE_PATHS: Final = frozenset(("url", "request", "route", "page", "api", "http"))
-_QUANTITIES: Final = frozenset(
-    (
-        *("ns", "us", "ms", "nanos", "micros", "millis", "ts", "timestamp", "time", "at", "bytes", "size"),
-        *("duration", "elapsed", "uptime", "offset", "count", "total", "seq", "sequence", "memory", "ticks"),
-        *("cycles", "length"),
-    )
-)
+_VERSIONS: Final = word_set("version versions ver release build semver firmware")
+_ROUTES: Final = word_set("route routes endpoint page screen view url uri href link pathname referrer")
+_ROUTE_PATHS: Final = word_set("url request route page api http")
+_QUANTITIES: Final = word_set("""
+    ns us ms nanos micros millis ts timestamp time at bytes size duration elapsed uptime offset count total seq
+    sequence memory ticks cycles length
+""")
 
 _WORD: Final = lazy(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -135,20 +113,15 @@ _WORD: Final = lazy(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 class NameRule(NamedTuple):
     """What a property's name says about its value.
 
-    Attributes:
-        denied: The words that forbid the value to leave; empty when it may.
-        strings_only: They forbid only strings: a number or a map under this name is something else.
-        numbers_pass: They are a plural, under which a number is a count.
-        reading: How the value's ambiguous shapes are read: `VERSION` (1.2.3.4 is no address), `ROUTE` (/data/export
-            is no file), `QUANTITY` (no number is a card's), or empty.
-        unclean: The name itself holds a secret.
+    A *reading* says how ambiguous shapes are read: as `VERSION` 1.2.3.4 is no address, as `ROUTE` /data/export is no
+    file, as `QUANTITY` no number is a card's.
     """
 
-    denied: str = ""
-    strings_only: bool = False
-    numbers_pass: bool = False
+    denied: str = ""  # the words that forbid the value to leave
+    strings_only: bool = False  # they forbid only strings: a number or a map under this name is something else
+    numbers_pass: bool = False  # they are a plural, under which a number is a count
     reading: str = ""
-    unclean: bool = False
+    unclean: bool = False  # the name itself holds a secret
 
     def denies(self, value: object) -> bool:
         """Tell whether *value* must not leave under this name."""

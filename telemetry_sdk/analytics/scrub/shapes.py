@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.analytics.scrub.names import word_set
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -33,12 +34,9 @@ _EMAIL: Final = lazy(
     rf"(?:(?<![^{_NO_LOCAL}])(?:(?P<before>[^{_NO_LOCAL}]++):)?[^{_NO_LOCAL}]++|\"(?:[^\"\\\n]|\\.){{1,64}}+\")"
     rf"[{_AT}](?:\[[0-9A-Za-z.:]{{2,64}}\]|(?P<host>[^{_NO_LABEL}]++(?:[.\u3002-]{{1,3}}[^{_NO_LABEL}]++)*+)(?!://))"
 )
-_LABELS: Final = frozenset(
-    (
-        *("mailto", "email", "e-mail", "mail", "from", "to", "cc", "bcc", "by", "contact", "author", "sender"),
-        *("recipient", "reply-to", "sip", "xmpp", "acct"),
-    )
-)
+_LABELS: Final = word_set("""
+    mailto email e-mail mail from to cc bcc by contact author sender recipient reply-to sip xmpp acct
+""")
 _IS_VERSION: Final = lazy(
     r"[v^~]?[0-9]+(?:\.(?:[0-9]+|x))*+(?:[-+.][\w.+-]*(?:[0-9]|alpha|beta|rc|dev|next|canary|t?gz|zip|js|css|whl))?"
     r"|[1-9]x(?:\..*)?"
@@ -122,6 +120,14 @@ _PHONE: Final = lazy(
 )
 
 
+def replaced(pattern: re.Pattern[str], kind: str, text: str, count: Callable[[str], None]) -> str:
+    """Return *text* with a marker of *kind* for whatever *pattern* finds; each is counted."""
+    text, times = pattern.subn(f"[{kind}]", text)
+    for _ in range(times):
+        count(kind)
+    return text
+
+
 def without_emails(text: str, count: Callable[[str], None]) -> str:
     """Return *text* without e-mail addresses and ``user@host``, nor ``user:password@host``."""
 
@@ -167,25 +173,17 @@ def without_ips(text: str, count: Callable[[str], None], *, is_version: bool = F
 
     colons = text.count(":")
     if colons >= 5 or text.count("-") >= 5:
-        text = _replaced(_MAC, "mac", text, count)
+        text = replaced(_MAC, "mac", text, count)
     if "::" in text or colons >= 6:
-        text = _replaced(_IPV6, "ip", text, count)
+        text = replaced(_IPV6, "ip", text, count)
     if "ip-" in text:
-        text = _replaced(_DASHED_IPV4, "ip", text, count)
+        text = replaced(_DASHED_IPV4, "ip", text, count)
     dots = text.count(".")
     if dots >= 2:
-        text = _replaced(_DOTTED_MAC, "mac", text, count)
+        text = replaced(_DOTTED_MAC, "mac", text, count)
     if dots < 3 or (is_version and _VERSION_ONLY.fullmatch(text)):
         return text
     return _IPV4.sub(replace, text)
-
-
-def _replaced(pattern: re.Pattern[str], kind: str, text: str, count: Callable[[str], None]) -> str:
-    def replace(_: re.Match[str]) -> str:
-        count(kind)
-        return f"[{kind}]"
-
-    return pattern.sub(replace, text)
 
 
 def without_numbers(text: str, count: Callable[[str], None]) -> str:
@@ -202,8 +200,8 @@ def without_numbers(text: str, count: Callable[[str], None]) -> str:
         return text
     text = _IBAN.sub(iban, text)
     text = _DIGITS.sub(lambda found: _without_cards(found, count), text)
-    text = _replaced(_SSN, "ssn", text, count)
-    return _replaced(_PHONE, "phone", text, count)
+    text = replaced(_SSN, "ssn", text, count)
+    return replaced(_PHONE, "phone", text, count)
 
 
 def _without_cards(found: re.Match[str], count: Callable[[str], None]) -> str:

@@ -12,6 +12,7 @@ import binascii
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.analytics.scrub.shapes import replaced
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def without_assigned(text: str, count: Callable[[str], None]) -> str:
         return f"{name}{space}[token]"
 
     if "-----BEGIN " in text:
-        text = _replaced(_PEM, text, count)
+        text = replaced(_PEM, "token", text, count)
     if "-u" in text and ":" in text:
         text = _CREDENTIALS.sub(value("token"), text)
     # These patterns are slow, and most texts have none of the words.
@@ -173,7 +174,7 @@ def _is_basic(credentials: str) -> bool:
 
 def without_known(text: str, count: Callable[[str], None]) -> str:
     """Return *text* without tokens that their prefix or form gives away."""
-    return _replaced(_KNOWN, text, count) if _LONG_ENOUGH.search(text) else text
+    return replaced(_KNOWN, "token", text, count) if _LONG_ENOUGH.search(text) else text
 
 
 def without_random(text: str, count: Callable[[str], None]) -> str:
@@ -192,14 +193,6 @@ def without_random(text: str, count: Callable[[str], None]) -> str:
         return "/".join(segments) if found_tokens else "[token]"
 
     return _RUN.sub(replace, text)
-
-
-def _replaced(pattern: re.Pattern[str], text: str, count: Callable[[str], None]) -> str:
-    def replace(_: re.Match[str]) -> str:
-        count("token")
-        return "[token]"
-
-    return pattern.sub(replace, text)
 
 
 def _is_random(run: str) -> bool:
