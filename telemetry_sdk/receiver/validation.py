@@ -21,16 +21,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
-_Check: TypeAlias = Callable[[object, str], None]
+_Check: TypeAlias = Callable[[object, str], object]
 
 MAX_DEPTH: Final = 32
 _SAME_TIME: Final = 0.001
 _ROOT: Final = "request"
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
-_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?")
 _FLOAT_WORDS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
@@ -110,9 +109,8 @@ def validate_request(request: object) -> dict[str, Any]:
     Raises:
         InvalidRequest: It is not. No other exception leaves, whatever *request* is.
     """
-    members = _object(request, _ROOT)
-    _members(members, _ROOT, resourceLogs=_list_of(_resource_logs))
-    return members
+    _request(request, _ROOT)
+    return cast("dict[str, Any]", request)
 
 
 def received_records(request: dict[str, Any]) -> list[ReceivedRecord]:
@@ -172,44 +170,58 @@ def _plain(value: dict[str, Any]) -> Plain:
     return plain
 
 
-def _resource_logs(value: object, path: str) -> None:
-    _members(value, path, resource=_resource, scopeLogs=_list_of(_scope_logs), schemaUrl=_text)
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidRequest(_ROOT, "an object names a member twice")
+    return members
 
 
-def _resource(value: object, path: str) -> None:
-    references = _list_of(_entity_reference)
-    _members(value, path, attributes=_attributes, droppedAttributesCount=_uint32, entityRefs=references)
+def _refuse_constant(_literal: str) -> None:
+    raise InvalidRequest(_ROOT, "NaN and Infinity are not JSON")
 
 
-def _entity_reference(value: object, path: str) -> None:
-    texts = _list_of(_text)
-    _members(value, path, schemaUrl=_text, type=_text, idKeys=texts, descriptionKeys=texts)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise InvalidRequest(_ROOT, "a number beyond the range of a double")
+    return number
 
 
-def _scope_logs(value: object, path: str) -> None:
-    _members(value, path, scope=_scope, logRecords=_list_of(_log_record), schemaUrl=_text)
+# -- what a valid request is made of
 
 
-def _scope(value: object, path: str) -> None:
-    _members(value, path, name=_text, version=_text, attributes=_attributes, droppedAttributesCount=_uint32)
+def _members(value: object, path: str, /, **checks: _Check) -> dict[str, object]:
+    """Check the members of an object that *checks* knows, and return them."""
+    members = _object(value, path)
+    known = {name: members[name] for name in checks if name in members}
+    for name, member in known.items():
+        checks[name](member, name if path == _ROOT else f"{path}.{name}")
+    return known
 
 
-def _log_record(value: object, path: str) -> None:
-    _members(
-        value,
-        path,
-        timeUnixNano=_uint64,
-        observedTimeUnixNano=_uint64,
-        severityNumber=_severity,
-        severityText=_text,
-        body=_any_value,
-        attributes=_attributes,
-        droppedAttributesCount=_uint32,
-        flags=_uint32,
-        traceId=_hex_of(32),
-        spanId=_hex_of(16),
-        eventName=_text,
-    )
+def _object(value: object, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidRequest(path, "not an object")
+    return value
+
+
+def _items(value: object, path: str) -> Iterator[tuple[object, str]]:
+    if not isinstance(value, list):
+        raise InvalidRequest(path, "not a list")
+    return ((item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def _with(**checks: _Check) -> _Check:
+    return lambda value, path: _members(value, path, **checks)
+
+
+def _list_of(check: _Check) -> _Check:
+    def each(value: object, path: str) -> None:
+        for item, at in _items(value, path):
+            check(item, at)
+
+    return each
 
 
 def _attributes(value: object, path: str, depth: int = 0) -> None:
@@ -235,47 +247,11 @@ def _any_value(value: object, path: str, depth: int = 0) -> None:
         intValue=_int64,
         doubleValue=_double,
         bytesValue=_base64,
-        arrayValue=_values_of(_list_of(lambda inner, to: _any_value(inner, to, depth + 1))),
-        kvlistValue=_values_of(lambda inner, to: _attributes(inner, to, depth + 1)),
+        arrayValue=_with(values=_list_of(lambda inner, to: _any_value(inner, to, depth + 1))),
+        kvlistValue=_with(values=lambda inner, to: _attributes(inner, to, depth + 1)),
     )
     if len(known) > 1:
         raise InvalidRequest(path, "more than one kind of value")
-
-
-def _values_of(check: _Check) -> _Check:
-    def holder(value: object, path: str) -> None:
-        _members(value, path, values=check)
-
-    return holder
-
-
-def _members(value: object, path: str, /, **checks: _Check) -> dict[str, object]:
-    """Check the members of an object that *checks* knows, and return them."""
-    members = _object(value, path)
-    known = {name: members[name] for name in checks if name in members}
-    for name, member in known.items():
-        checks[name](member, name if path == _ROOT else f"{path}.{name}")
-    return known
-
-
-def _object(value: object, path: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRequest(path, "not an object")
-    return value
-
-
-def _list_of(check: _Check) -> _Check:
-    def each(value: object, path: str) -> None:
-        for item, at in _items(value, path):
-            check(item, at)
-
-    return each
-
-
-def _items(value: object, path: str) -> Iterator[tuple[object, str]]:
-    if not isinstance(value, list):
-        raise InvalidRequest(path, "not a list")
-    return ((item, f"{path}[{index}]") for index, item in enumerate(value))
 
 
 def _text(value: object, path: str) -> None:
@@ -287,62 +263,63 @@ def _text(value: object, path: str) -> None:
         raise InvalidRequest(path, "not valid Unicode (a lone surrogate)") from None
 
 
-def _boolean(value: object, path: str) -> None:
-    if not isinstance(value, bool):
-        raise InvalidRequest(path, "not a boolean")
-
-
-def _integer(low: int, high: int, what: str, *, decimal: bool = False) -> _Check:
+def _that(is_valid: Callable[[object], object], what: str) -> _Check:
     def check(value: object, path: str) -> None:
-        if decimal and isinstance(value, str) and _DECIMAL.fullmatch(value):
-            value = int(value)
-        # bool is an int in Python and is not one in JSON.
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        if not is_valid(value):
             raise InvalidRequest(path, f"not {what}")
 
     return check
 
 
+def _integer(low: int, high: int, what: str, *, decimal: bool = False) -> _Check:
+    def is_valid(value: object) -> bool:
+        if decimal and isinstance(value, str) and _DECIMAL.fullmatch(value):
+            value = int(value)
+        # bool is an int in Python and is not one in JSON.
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return _that(is_valid, what)
+
+
+def _matching(pattern: str, what: str) -> _Check:
+    compiled = re.compile(pattern)
+    return _that(lambda value: isinstance(value, str) and compiled.fullmatch(value), what)
+
+
+def _is_double(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return is_number or (isinstance(value, str) and value in _FLOAT_WORDS)
+
+
+_boolean: Final = _that(lambda value: isinstance(value, bool), "a boolean")
 _uint64: Final = _integer(0, 2**64 - 1, "an unsigned 64-bit integer or its decimal string", decimal=True)
 _int64: Final = _integer(-(2**63), 2**63 - 1, "a 64-bit integer or its decimal string", decimal=True)
 _uint32: Final = _integer(0, 2**32 - 1, "an unsigned 32-bit integer")
 _severity: Final = _integer(0, 24, "a severity number (0 to 24)")
+_double: Final = _that(_is_double, "a finite number, and not NaN, Infinity or -Infinity as a string")
+_base64: Final = _matching(
+    "(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?",
+    "base64",
+)
+_trace_id: Final = _matching("(?:[0-9a-fA-F]{32})?", "32 hex digits")
+_span_id: Final = _matching("(?:[0-9a-fA-F]{16})?", "16 hex digits")
 
-
-def _double(value: object, path: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not number and not (isinstance(value, str) and value in _FLOAT_WORDS):
-        raise InvalidRequest(path, "not a finite number, and not NaN, Infinity or -Infinity as a string")
-
-
-def _base64(value: object, path: str) -> None:
-    if not isinstance(value, str) or not _BASE64.fullmatch(value):
-        raise InvalidRequest(path, "not base64")
-
-
-def _hex_of(length: int) -> _Check:
-    digits = re.compile(f"(?:[0-9a-fA-F]{{{length}}})?")
-
-    def check(value: object, path: str) -> None:
-        if not isinstance(value, str) or not digits.fullmatch(value):
-            raise InvalidRequest(path, f"not {length} hex digits")
-
-    return check
-
-
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidRequest(_ROOT, "an object names a member twice")
-    return members
-
-
-def _refuse_constant(_literal: str) -> None:
-    raise InvalidRequest(_ROOT, "NaN and Infinity are not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise InvalidRequest(_ROOT, "a number beyond the range of a double")
-    return number
+_log_record: Final = _with(
+    timeUnixNano=_uint64,
+    observedTimeUnixNano=_uint64,
+    severityNumber=_severity,
+    severityText=_text,
+    body=_any_value,
+    attributes=_attributes,
+    droppedAttributesCount=_uint32,
+    flags=_uint32,
+    traceId=_trace_id,
+    spanId=_span_id,
+    eventName=_text,
+)
+_scope: Final = _with(name=_text, version=_text, attributes=_attributes, droppedAttributesCount=_uint32)
+_scope_logs: Final = _with(scope=_scope, logRecords=_list_of(_log_record), schemaUrl=_text)
+_entity: Final = _with(schemaUrl=_text, type=_text, idKeys=_list_of(_text), descriptionKeys=_list_of(_text))
+_resource: Final = _with(attributes=_attributes, droppedAttributesCount=_uint32, entityRefs=_list_of(_entity))
+_resource_logs: Final = _with(resource=_resource, scopeLogs=_list_of(_scope_logs), schemaUrl=_text)
+_request: Final = _with(resourceLogs=_list_of(_resource_logs))
