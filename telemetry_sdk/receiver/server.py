@@ -95,11 +95,10 @@ class Receiver:
         file: str | os.PathLike[str] | None = None,
         on_record: Callable[[ReceivedRecord], object] | None = None,
     ) -> None:
-        self._intake = Intake(on_record)
         # Bound before the file is opened: a second receiver on this port must not leave an empty file behind.
-        self._server = _Server(host, port, self._intake)
+        self._server = _Server(host, port)
         try:
-            self._intake.open(file)
+            self._intake = self._server.intake = Intake(file, on_record)
         except OSError:
             self._server.server_close()
             raise
@@ -167,25 +166,22 @@ class Receiver:
 
 
 class Intake:
-    """Stores requests as OTLP JSON lines, one at a time whatever the number of threads."""
+    """Appends requests to *file* as OTLP JSON lines, one at a time whatever the number of threads; None keeps nothing.
 
-    def __init__(self, on_record: Callable[[ReceivedRecord], object] | None) -> None:
+    Raises:
+        OSError: The file cannot be opened for writing.
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str] | None, on_record: Callable[[ReceivedRecord], object] | None
+    ) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self.counts = Counts()
         self._on_record = on_record
-        self._file: int | None = None
+        self._file = None if file is None else os.open(file, flags, 0o600)
         self._closed = False
         self._storing = threading.Lock()
         self._showing = threading.Lock()
-
-    def open(self, file: str | os.PathLike[str] | None) -> None:
-        """Append to *file* from now on; None keeps nothing.
-
-        Raises:
-            OSError: It cannot be opened for writing.
-        """
-        if file is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._file = os.open(file, flags, 0o600)
 
     def store(self, request: dict[str, Any]) -> list[ReceivedRecord]:
         """Append a valid *request* as one line, if it has records, and return them.
@@ -256,8 +252,9 @@ class _Server(http.server.ThreadingHTTPServer):
     # On Windows this option would let two receivers share one port.
     allow_reuse_address = os.name != "nt"
 
-    def __init__(self, host: str, port: int, intake: Intake) -> None:
-        self.intake = intake
+    intake: Intake
+
+    def __init__(self, host: str, port: int) -> None:
         self._changed = threading.Condition()
         self._connections: set[Any] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -188,9 +188,6 @@ def _finite(digits: str) -> float:
     return number
 
 
-# -- what a valid request is made of
-
-
 def _members(value: object, path: str, /, **checks: _Check) -> dict[str, object]:
     """Check the members of an object that *checks* knows, and return them."""
     members = _object(value, path)

@@ -211,9 +211,8 @@ class FakeClock:
 
     def move(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Let time pass; less than zero turns the clock back."""
-        self._ns += (
-            timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(microseconds=1) * 1000
-        )
+        passed = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        self._ns += passed // timedelta(microseconds=1) * 1000
 
 
 def seeded_ids(seed: int = 0) -> Callable[[], str]:

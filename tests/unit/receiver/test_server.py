@@ -588,8 +588,7 @@ def test_nothing_is_kept_after_close(receiver, file, monkeypatch):
 
 def test_a_closed_intake_stores_nothing(file):
     """A request that is still being read when the file is closed is not acknowledged."""
-    intake = Intake(None)
-    intake.open(file)
+    intake = Intake(file, None)
     intake.close()
 
     with pytest.raises(OSError, match="closed"):
@@ -603,7 +602,7 @@ def test_what_nests_too_deep_to_be_written_is_refused():
         nested = [nested]
 
     with pytest.raises(InvalidRequest, match="nested too deep"):
-        Intake(None).store({**request_of("a"), "unknown": nested})
+        Intake(None, None).store({**request_of("a"), "unknown": nested})
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs a list of open files")
