@@ -123,17 +123,12 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
     """Return *status* in plain words; *command* is what a user types before ``off``."""
     yield f"Level        {status.level.name}: {_LEVELS[status.level]}"
     yield f"Because      {status.reason} (decided by {status.decided_by})"
-    width = max((len(name) for name in status.inputs), default=0)
-    for number, (name, value) in enumerate(status.inputs.items()):
-        yield f"{'' if number else 'Inputs':12} {name:{width}}  {value or 'not set'}"
+    yield from _in_columns("Inputs", {name: value or "not set" for name, value in status.inputs.items()})
     # Where only the lack of a sink says OFF, and under no switch at all, state was looked at.
     if status.state_dir or status.state_problem or status.level is not Level.OFF:
         since = f", since {status.consent_decided_at}" if status.consent_decided_at else ""
-        about = (
-            f", to version {status.consent_catalog_version} of the list of events"
-            if status.consent_catalog_version
-            else ""
-        )
+        version = status.consent_catalog_version
+        about = f", to version {version} of the list of events" if version else ""
         yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
         if status.unagreed:
             yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
@@ -148,7 +143,18 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
         if problem:
             yield f"Note         {problem}"
     yield ""
-    yield from _turn_off_lines(status, command)
+    ways = {
+        f"{command} off": "no detailed analytics",
+        f"{variable_of(status)}=off": "nothing at all from this program",
+        "DO_NOT_TRACK=1": "nothing at all from every program that honours it",
+    }
+    yield from _in_columns("Turn it off:", ways)
+
+
+def _in_columns(title: str, rows: Mapping[str, str]) -> Iterator[str]:
+    width = max(map(len, rows), default=0)
+    for number, (name, value) in enumerate(rows.items()):
+        yield f"{'' if number else title:12} {name:{width}}  {value}"
 
 
 def _queue_lines(status: Status) -> Iterator[str]:
@@ -164,17 +170,6 @@ def _queue_lines(status: Status) -> Iterator[str]:
     if status.waiting:
         until = f", until {status.next_attempt_at}" if status.next_attempt_at else ""
         yield f"Held back    {status.waiting}{until}"
-
-
-def _turn_off_lines(status: Status, command: str) -> Iterator[str]:
-    ways = {
-        f"{command} off": "no detailed analytics",
-        f"{variable_of(status)}=off": "nothing at all from this program",
-        "DO_NOT_TRACK=1": "nothing at all from every program that honours it",
-    }
-    width = max(map(len, ways))
-    for number, (way, effect) in enumerate(ways.items()):
-        yield f"{'' if number else 'Turn it off:':12} {way:{width}}  {effect}"
 
 
 def preview_value(preview: Preview, layers: Sequence[str]) -> dict[str, Any]:
