@@ -56,10 +56,9 @@ def timestamp(ns: int, precision: str = "seconds") -> str:
     A clock outside the years 1970 to 9999 is shown as the nearest end of that range.
     """
     seconds, microseconds = divmod(min(max(ns // 1000, 0), _LAST_US), 1_000_000)
-    if precision == "seconds":
-        return f"{_second(seconds)}Z"
-    digits = 3 if precision == "milliseconds" else 6
-    return f"{_second(seconds)}.{microseconds:06d}"[: 20 + digits] + "Z"
+    if precision == "milliseconds":
+        return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
+    return f"{_second(seconds)}Z" if precision == "seconds" else f"{_second(seconds)}.{microseconds:06d}Z"
 
 
 @functools.lru_cache(maxsize=8)
@@ -163,6 +162,10 @@ class Receipt(Value):
     outcome: Outcome
     uid: str | None = None
     reason: str = ""
+
+    def __init__(self, outcome: Outcome, uid: str | None = None, reason: str = "") -> None:
+        # Written out, for every call makes one.
+        self.__dict__.update(outcome=outcome, uid=uid, reason=reason)
 
     def __bool__(self) -> bool:
         return self.outcome in (Outcome.DELIVERED, Outcome.QUEUED)

@@ -17,6 +17,7 @@ The last row means that a raw path handed over as a route is sent: the scrubber 
 
 from __future__ import annotations
 
+import functools
 import re
 from itertools import islice
 from types import MappingProxyType
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _EVENT_NAME: Final = lazy(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _LONGEST_NAME: Final = 128
+_BAD_FORM: Final = "names are dotted lower snake case, for example timer.started"
 _LONGEST_IDENTITY: Final = 256
 _LONGEST_CONTEXT: Final = 512
 _CONTEXT: Final = ("path", "browser", "device")
@@ -84,14 +86,19 @@ def check_name(name: object) -> str:
     if not isinstance(name, str):
         raise InvalidEventError("event", f"the name must be a string, not {type(name).__name__}")
     name = str.__str__(name)
-    short = safe_text(name, 64)
-    if len(name) > _LONGEST_NAME or not _EVENT_NAME.fullmatch(name):
-        raise InvalidEventError(short, "names are dotted lower snake case, for example timer.started")
-    if name.startswith("base_telemetry."):
-        raise InvalidEventError(short, "base_telemetry.* is reserved for the base layer")
-    if name == DELETION_REQUESTED:
-        raise InvalidEventError(short, "is the SDK's own: forget() alone sends it")
+    if problem := _BAD_FORM if len(name) > _LONGEST_NAME else _why_no_event(name):
+        raise InvalidEventError(safe_text(name, 64), problem)
     return name
+
+
+# A program has few events, and makes each many times.
+@functools.lru_cache(maxsize=512)
+def _why_no_event(name: str) -> str:
+    if not _EVENT_NAME.fullmatch(name):
+        return _BAD_FORM
+    if name.startswith("base_telemetry."):
+        return "base_telemetry.* is reserved for the base layer"
+    return "is the SDK's own: forget() alone sends it" if name == DELETION_REQUESTED else ""
 
 
 def identity_of(user_id: object) -> str | None:

@@ -91,10 +91,14 @@ class Converter:
             ReservedNameError: No property may have this name.
         """
         name = property_name(key)
-        if name is not None and is_reserved(name):
+        if name is None:
+            self._drop(shown(key))
+            return
+        stored = _store_name(name)
+        if _is_ours(stored):
             raise ReservedNameError(name)
-        if name is None or len(self.kept) >= self._limits.properties:
-            self._drop(name or shown(key))
+        if len(self.kept) >= self._limits.properties:
+            self._drop(name)
             return
         self._nodes = _MOST_NODES - 1
         if self._tally:
@@ -103,15 +107,15 @@ class Converter:
         try:
             converted = self._convert(value, name, 0, self._rule(name, ""))
             size = _size(name, converted)
-            names = _store_names(name, converted) if type(converted) is dict else {_store_name(name)}
-            if size > self._bytes_left or names & self._taken or (len(names) > 1 and any(map(is_reserved, names))):
+            names = _store_names(name, converted) if type(converted) is dict else (stored,)
+            if size > self._bytes_left or not self._taken.isdisjoint(names) or any(map(_is_ours, names)):
                 raise UnencodableError
         except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
             del self.dropped[already_dropped:]
             self._drop(name)
             return
         self._bytes_left -= size
-        self._taken |= names
+        self._taken.update(names)
         self.kept[name] = converted
         for kind, times in self._tally.items():
             self.scrubbed.count(kind, times)
@@ -236,10 +240,14 @@ def shown(key: object) -> str:
     return safe_text(str.__str__(key), 64) if issubclass(type(key), str) else f"<{type(key).__name__}>"
 
 
-@functools.lru_cache(maxsize=_MOST_NAMES)
 def is_reserved(name: str) -> bool:
     """Tell whether a log store could not tell *name* from a name of ours or of its own."""
-    return _store_name(name).lower() in _RESERVED
+    return _is_ours(_store_name(name))
+
+
+@functools.lru_cache(maxsize=_MOST_NAMES)
+def _is_ours(stored: str) -> bool:
+    return stored.lower() in _RESERVED
 
 
 @functools.lru_cache(maxsize=_MOST_NAMES)

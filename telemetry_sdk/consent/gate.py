@@ -5,14 +5,14 @@ Both are looked at in every call. Only the policy's answer to the same words and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from telemetry_sdk.consent import policy
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from telemetry_sdk.consent.policy import Inputs
     from telemetry_sdk.identity.installation import Installation
@@ -40,11 +40,12 @@ class Gate:
         self._look = environ.get
         self._prefix = prefix
         self._names = policy.switch_names(prefix)
+        self._peek, self._keys = _peek_of(environ, self._names)
         self._fixed = policy.Inputs(sink=has_sink, to_log=to_log)
         self._notice_version = notice_version
         self._read_state: Callable[[], State] = lambda: self._open(installation())
         # What was asked and the answer, each replaced as one: threads share them without a lock.
-        self._off: tuple[str, str | None, Decision] | None = None
+        self._off: tuple[object, object, Decision] | None = None
         self._by_words: tuple[object, Inputs, Decision | None] = (None, self._fixed, None)
         self._by_state: tuple[Inputs, State, Decision] | None = None
         self._hold = ""
@@ -54,7 +55,7 @@ class Gate:
         """Return what may leave now. Costs a look at four variables and one ``stat`` while nothing changed."""
         if self._off is not None and (off := self.known_off()):
             return off
-        words = tuple(map(self._look, self._names))
+        words = tuple(map(self._peek, self._keys))
         switched = self._by_words
         if switched[0] != words:
             switched = self._by_words = self._decide_by(words)
@@ -74,24 +75,23 @@ class Gate:
     def known_off(self) -> Decision | None:
         """Return the decision while the switch that said OFF last still has the same word; no other can raise it."""
         off = self._off
-        return off[2] if off is not None and self._look(off[0]) == off[1] else None
+        return off[2] if off is not None and self._peek(off[0]) == off[1] else None
 
     def inputs(self) -> Inputs:
         """Return the switches as they are now; the state file is not looked at."""
-        return self._inputs(tuple(map(self._look, self._names)))
-
-    def _inputs(self, words: tuple[str | None, ...]) -> Inputs:
+        words = map(self._look, self._names)
         do_not_track, app_switch, sdk_disabled, every_program = ((word or "").strip().lower() for word in words)
         return self._fixed._replace(
             do_not_track=do_not_track, app_switch=app_switch, sdk_disabled=sdk_disabled, every_program=every_program
         )
 
-    def _decide_by(self, words: tuple[str | None, ...]) -> tuple[object, Inputs, Decision | None]:
+    def _decide_by(self, words: tuple[object, ...]) -> tuple[object, Inputs, Decision | None]:
         """Return *words*, what they say, and the decision where they leave none to the stored consent."""
-        inputs = self._inputs(words)
+        inputs = self.inputs()
         decision = policy.decide(inputs, prefix=self._prefix)
         if policy.is_switched_off(inputs):
-            self._off = (decision.decided_by, words[self._names.index(decision.decided_by)], decision)
+            position = self._names.index(decision.decided_by)
+            self._off = (self._keys[position], words[position], decision)
             if not self._warned and not policy.is_known_switch(inputs.app_switch):
                 self._warned = True
                 logger().warning("%s_TELEMETRY has an unknown value, which counts as off", self._prefix)
@@ -117,3 +117,15 @@ class Gate:
     def is_switched_off(self) -> bool:
         """Tell whether a switch says OFF, not the lack of a sink: then nothing may be read or written either."""
         return policy.is_switched_off(self.inputs())
+
+
+def _peek_of(environ: Mapping[str, str], names: Sequence[str]) -> tuple[Callable[[Any], object], Sequence[object]]:
+    """Return what tells whether a variable changed, and the keys to ask it for instead of *names*.
+
+    `os.environ` encodes each name anew, and raises and catches an exception for each that is not set, which is the
+    usual case: half of the gate's price. The dictionary behind it has the same keys and values, encoded.
+    """
+    behind, encode = getattr(environ, "_data", None), getattr(environ, "encodekey", None)
+    if isinstance(behind, dict) and encode is not None:
+        return behind.get, list(map(encode, names))
+    return environ.get, names

@@ -30,6 +30,7 @@ _INFO: Final = 9
 _OPENING: Final = b'{"resourceLogs":['
 _CLOSING: Final = b"]}"
 _RESOURCE_CLOSING: Final = b"]}]}"
+_LONGEST_WORD: Final = 64
 _PACK_OVER: Final = 1024
 _GZIP: Final = b"\x1f\x8b"  # with which no JSON begins
 FUTURE_NS: Final = 60_000_000_000
@@ -103,7 +104,7 @@ def encode_record(
         f'{{"key":"occurred_at","value":{{"stringValue":"{timestamp(made_ns, "milliseconds")}"}}}}'
     )
     texts = [
-        f'{_opening(key)}{{"stringValue":{_quote(value)}}}}}' if type(value) is str else _attribute(key, value)
+        _word(key, value) if type(value) is str and len(value) <= _LONGEST_WORD else _attribute(key, value)
         for key, value in payload.items()
     ]
     left_out = f',"droppedAttributesCount":{dropped:d}' if dropped else ""
@@ -119,17 +120,18 @@ def encode_record(
 def _attribute(key: str, value: object) -> str:
     """Return one attribute as text: what the serializer makes of `attributes`, written out for the usual value."""
     kind = type(value)
+    opening = f'{{"key":{_quote(key)},"value":'
+    if kind is str:
+        return f'{opening}{{"stringValue":{_quote(value)}}}}}'  # type: ignore[arg-type]
     if kind is int:
-        return f'{_opening(key)}{{"intValue":"{value}"}}}}'
+        return f'{opening}{{"intValue":"{value}"}}}}'
     if kind is bool:
-        return f'{_opening(key)}{{"boolValue":{"true" if value else "false"}}}}}'
-    return f"{_opening(key)}{_encode(any_value(value))}}}"
+        return f'{opening}{{"boolValue":{"true" if value else "false"}}}}}'
+    return f"{opening}{_encode(any_value(value))}}}"
 
 
-@functools.lru_cache(maxsize=512)
-def _opening(key: str) -> str:
-    # Kept: a program's events have the same few names, call after call.
-    return f'{{"key":{_quote(key)},"value":'
+# A program's events have the same few names and, for the most part, words.
+_word: Final = functools.lru_cache(maxsize=512)(_attribute)
 
 
 def time_of(body: bytes) -> int:
