@@ -55,7 +55,7 @@ def _seconds(timeout: float | None, default: float) -> float:
 def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog | None:
     if argument is None:
         return None
-    from telemetry_sdk.analytics.catalog.file import load
+    from telemetry_sdk.analytics.catalog.format import load
 
     return load(argument)
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.catalog import Catalog, unmarked
-from telemetry_sdk.analytics.catalog import file as catalog_file
+from telemetry_sdk.analytics.catalog.format import load
 from telemetry_sdk.catalog_tools.pages import events_page, privacy_page
 from telemetry_sdk.cli.output import FAILED, OK, Output, counted, fail, safe, tell_json
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
@@ -61,7 +61,7 @@ def add_catalog(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _docs(arguments: argparse.Namespace) -> int:
     try:
-        page = events_page(catalog_file.load(arguments.file), os.path.basename(arguments.file))
+        page = events_page(load(arguments.file), os.path.basename(arguments.file))
     except ConfigError as error:
         return fail(str(error))
     return _put(page, arguments.output, check=arguments.check, source=arguments.file, command="catalog docs")
@@ -73,8 +73,8 @@ def _check(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError:
         return fail("catalog check needs astroid: pip install 'telemetry-sdk[catalog]'")
     try:
-        catalog = catalog_file.load(arguments.file)
-        released = catalog_file.load(arguments.released) if arguments.released is not None else None
+        catalog = load(arguments.file)
+        released = load(arguments.released) if arguments.released is not None else None
     except ConfigError as error:
         return fail(str(error))
     today = utc_day(time.time_ns() / NANOSECONDS)
@@ -118,7 +118,7 @@ def add_privacy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _privacy(arguments: argparse.Namespace) -> int:
     try:
-        catalog = catalog_file.load(arguments.catalog) if arguments.catalog is not None else None
+        catalog = load(arguments.catalog) if arguments.catalog is not None else None
     except ConfigError as error:
         return fail(str(error))
     page = privacy_page(app=arguments.name, sink=arguments.sink, catalog=catalog)

@@ -35,7 +35,6 @@ PURE = {
         "analytics.values",
         "analytics.event",
         "sender.endpoint",
-        "analytics.catalog.format",
         "delivery.retry",
     ),
     *(
@@ -45,7 +44,6 @@ PURE = {
         "identity.schema",
         "analytics.catalog",
         "catalog_tools.pages",
-        "analytics.catalog.format",
         "client.config",
     ),
 }
@@ -116,7 +114,7 @@ EFFECTFUL_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid4", 
 # What only some programs need is not loaded by the others: where, and what.
 IMPORTED_WHEN_NEEDED = {
     ("__init__", "_late"): {"telemetry_sdk.consent.notice"},
-    ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.file"},
+    ("telemetry", "_load_catalog"): {"telemetry_sdk.analytics.catalog.format"},
     ("telemetry", "_make_engine"): {"telemetry_sdk.client.engine"},
     ("telemetry", "_diagnostics"): {"telemetry_sdk.client.diagnostics"},
     # What an event that is appended does not need: the database, the sender, and what moves records to it.

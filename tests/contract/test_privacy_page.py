@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_sdk.analytics.catalog.file import load
+from telemetry_sdk.analytics.catalog.format import load
 from telemetry_sdk.base_payload.fields import FIELDS
 from telemetry_sdk.catalog_tools.pages import DONE, KEPT, privacy_page
 from telemetry_sdk.cli import program

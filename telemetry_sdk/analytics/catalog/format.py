@@ -1,4 +1,4 @@
-"""Reads ``telemetry.toml``: what it may say, and where it is wrong. Pure; the file itself is `file`'s.
+"""Reads ``telemetry.toml``: what it may say, and where it is wrong.
 
 Whatever the text, `parse` returns a `Catalog` or raises a `ConfigError` that names the key by its dotted path, and what
 to do; of a text that is no TOML it names line and column, as far as the parser knows them. Nothing is guessed: an
@@ -14,18 +14,21 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.catalog import LATEST_VERSION, OWN_EVENTS, SCALARS, TYPES, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.analytics.values import Converter, is_reserved, property_name
+from telemetry_sdk.host.guard import is_a, path_of
 from telemetry_sdk.model import IDENTIFY, PAGE_VIEW, ConfigError, InvalidEventError, Limits
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 LARGEST: Final = 1024 * 1024
 
+_SETTING: Final = "catalog"
 _DECLARABLE: Final = (PAGE_VIEW, IDENTIFY)
 _EVENT_KEYS: Final = ("description", "purpose", "since", "owner", "expires", "properties")
 _PROPERTY_KEYS: Final = ("type", "description", "values", "since", "items", "properties")
@@ -46,6 +49,38 @@ _ALIASES: Final = {
 }
 _SAMPLES: Final = {"string": "x", "bool": True, "int": 1, "float": 1.5}
 _NO_LIMITS: Final = Limits(properties=10**9, record_bytes=10**12)
+
+
+def load(argument: str | os.PathLike[str] | Catalog) -> Catalog:
+    """Return the catalogue of a ``catalog=`` argument: a path, or a catalogue that was parsed already.
+
+    Raises:
+        ConfigError: It cannot be read, or is not a catalogue; the message says why and names the file.
+    """
+    if is_a(argument, Catalog):
+        return cast("Catalog", argument)
+    path = path_of(argument)
+    if not path.strip() or "\0" in path:
+        raise ConfigError(_SETTING, "must be the path of a telemetry.toml, as text or a pathlib.Path, or a Catalog")
+    return parse(_text_of(path), path)
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)  # a device given by mistake must not fill the memory
+    except FileNotFoundError:
+        raise ConfigError(_SETTING, f"there is no file {path}; a path begins at the working directory") from None
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not a possible path"
+        raise ConfigError(_SETTING, f"{path} cannot be read: {problem}") from None
+    if len(content) > LARGEST:
+        raise ConfigError(path, f"is longer than {LARGEST} bytes, so it is not a catalogue")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, f"line {line}: not UTF-8; save the file as UTF-8") from None
 
 
 def parse(text: str, where: str = "telemetry.toml") -> Catalog:
