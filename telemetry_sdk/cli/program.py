@@ -16,9 +16,8 @@ import os
 from typing import TYPE_CHECKING
 
 from telemetry_sdk._version import __version__
-from telemetry_sdk.cli.catalog import add_catalog, add_privacy
 from telemetry_sdk.cli.commands import EXIT_CODES, add_each
-from telemetry_sdk.cli.receive import add_receive
+from telemetry_sdk.cli.vendor import add_catalog, add_privacy, add_receive
 from telemetry_sdk.client import override
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.model import ConfigError

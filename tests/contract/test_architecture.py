@@ -67,8 +67,8 @@ ONE_DOOR = {
     "http": {"sender.http", "receiver.server"},
     "socketserver": {"receiver.server"},
     "atexit": {"host.lifecycle"},
-    "argparse": {"cli.commands", "cli.program", "cli.receive"},
-    "signal": {"delivery.worker", "cli.receive"},  # the sender's thread blocks SIGPIPE
+    "argparse": {"cli.commands", "cli.program", "cli.vendor"},
+    "signal": {"delivery.worker", "cli.vendor"},  # the sender's thread blocks SIGPIPE
     "tempfile": {"testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"analytics.request"},
@@ -86,7 +86,7 @@ ONE_DOOR_BY_NAME = {
     "queue.SimpleQueue": {"host.background"},
     "threading.Event": {"host.background", "receiver.server"},
     # Two compare it with their files' own stamps, and the command line has no facade above it.
-    "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.catalog"},
+    "time.time_ns": {"client.override", "identity.installation", "outbox.database", "outbox.spool", "cli.vendor"},
     "os.register_at_fork": {"host.lifecycle", "host.files"},  # the delivery lock closes what a child shares
     "os.uname": {"base_payload.platform"},  # what the host is called, so that the scrubber can remove the name
 }
@@ -121,7 +121,7 @@ IMPORTED_WHEN_NEEDED = {
     ("client.session", "_open_outbox"): {"telemetry_sdk.outbox.queue"},
     ("client.session", "_make_delivery"): {"telemetry_sdk.delivery.deliver"},
     ("client.session", "_make_sender"): {"telemetry_sdk.sender.file", "telemetry_sdk.sender.http"},
-    ("cli.catalog", "_check"): {"telemetry_sdk.catalog_tools"},  # needs astroid
+    ("cli.vendor", "_check"): {"telemetry_sdk.catalog_tools"},  # needs astroid
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
@@ -302,7 +302,7 @@ def test_the_receiver_stands_alone() -> None:
         uses_receiver = {room for room in session(name) if room.partition(".")[0] == "receiver"}
         if is_receiver:
             assert session(name) == uses_receiver
-        elif name != "cli.receive":
+        elif name != "cli.vendor":
             assert uses_receiver == set()
 
 

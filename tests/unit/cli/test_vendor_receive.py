@@ -18,7 +18,7 @@ import pytest
 
 import telemetry_sdk.receiver
 from telemetry_sdk._version import __version__
-from telemetry_sdk.cli import program, receive
+from telemetry_sdk.cli import program, vendor
 
 ROOT = Path(telemetry_sdk.receiver.__file__).parents[2]
 PATIENCE_S = 60  # guards against a hang, asserts no speed
@@ -221,7 +221,7 @@ def test_other_machines_are_warned_about(tmp_path):
 )
 def test_loopback(host, loopback):
     """Only an address that no other machine can reach is loopback."""
-    assert receive.is_loopback(host) is loopback
+    assert vendor.is_loopback(host) is loopback
 
 
 @pytest.mark.parametrize(
