@@ -260,9 +260,9 @@ class Delivery:
             answer = make_attempt(self._worker, self._sender, body, permit, budget)
         tally.note_attempt(time.monotonic() - began)
         self.withheld = "" if permit.cancelled else permit.refusal
-        tally.has_analytics = tally.has_analytics or bool(permit.grants and permit.was_entered)
+        tally.has_analytics = tally.has_analytics or bool(permit.grants and permit.was_given)
         changed = {record.seq for record in fresh}
-        unsent = () if permit.was_entered else [Fate([it for it in part if it.seq in changed], "unsent")]
+        unsent = () if permit.was_given else [Fate([it for it in part if it.seq in changed], "unsent")]
         if self.withheld:
             why, patience = permit.refusal, tally.left()
             self._outbox.settle(

@@ -25,33 +25,35 @@ if TYPE_CHECKING:
 
 
 class Permit:
-    """Entered when the first byte of one request is to be written: the last look at the right to send it.
+    """Asked when the first byte of one request is to be written: the last look at the right to send it.
 
     Args:
         right: What may leave now.
         grants: The consents of the analytics records in it; empty for base records alone.
 
-    `refusal` says why the request did not leave, if it did not; `was_entered`, that its first byte may have been
+    `refusal` says why the request did not leave, if it did not; `was_given`, that its first byte may have been
     written; `cancelled` is set by the supervisor that gave up.
     """
 
     def __init__(self, right: Callable[[], Decision], grants: frozenset[str]) -> None:
         self.refusal = ""
-        self.was_entered = False
+        self.was_given = False
         self.cancelled = False
         self.grants = grants
         self._right = right
 
-    def __enter__(self) -> None:
+    def __call__(self) -> None:
+        """Return when the request may leave.
+
+        Raises:
+            NotPermittedError: It may not.
+        """
         decision = self._right()
         if self.cancelled:
             self._refuse("its time is up")
         if decision.level is Level.OFF or decision.hold or not self.grants <= decision.grants:
             self._refuse(decision.hold or decision.reason)
-        self.was_entered = True
-
-    def __exit__(self, *exception: object) -> None:
-        """Do nothing: the request is under way."""
+        self.was_given = True
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason

@@ -25,7 +25,7 @@ from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     import requests
 
@@ -49,7 +49,7 @@ class HttpSender:
         """Close the connection of a forgotten sender at once: urllib3 holds it in a cycle, until that is collected."""
         self.close()
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+    def send(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:
         """Send *body*.
 
         The connect and every single read are bounded by *timeout*; the whole attempt is bounded by the caller, who
@@ -63,7 +63,7 @@ class HttpSender:
             except (ImportError, Warning) as error:  # an installation that does not fit together
                 return Answer(None, error=type(error).__name__)
 
-    def _send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+    def _send(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:
         from requests.exceptions import BaseHTTPError, RequestException  # type: ignore[attr-defined]
 
         line = self._take()
@@ -133,7 +133,7 @@ class _Line:
 
         import requests
 
-        self.permit: AbstractContextManager[None] = contextlib.nullcontext()
+        self.permit: Callable[[], None] = _not_asked
         self.is_cut = False
         self._sink = sink
         self._pid = os.getpid()
@@ -158,7 +158,7 @@ class _Line:
         """Whether it is of this process: over a fork came the parent's, perhaps with a request under way."""
         return self._pid == os.getpid()
 
-    def post(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
+    def post(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:
         import requests
 
         body = otlp.packed(body) if self._sink.compress and not otlp.is_packed(body) else body
@@ -173,7 +173,7 @@ class _Line:
             return self._post_once(body, timeout)
         finally:
             # urllib3 holds an idle connection until its pool is forgotten, and that would hold all behind the permit.
-            self.permit = contextlib.nullcontext()
+            self.permit = _not_asked
 
     def _post_once(self, body: bytes, timeout: float) -> Answer:
         self._is_reused = False
@@ -228,6 +228,10 @@ class _Line:
         # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.
         if self._connection is not None:
             self._connection.close()
+
+
+def _not_asked() -> None:
+    """Stand where no attempt is under way."""
 
 
 def _answer(response: requests.Response, deadline: float) -> Answer:
@@ -310,8 +314,8 @@ def _put_gate(manager: Any, line: _Line) -> None:
                 self.connect()
             line.attach(self, is_reused=not self.fresh)
             self.fresh = False
-            with line.permit:
-                super().request(*args, **options)  # type: ignore[misc]
+            line.permit()
+            super().request(*args, **options)  # type: ignore[misc]
 
     def gated(pool: Any) -> Any:
         connection = type("GatedConnection", (GatedMixin, pool.ConnectionCls), {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from telemetry_sdk.model import Answer
 
@@ -21,8 +21,8 @@ class Sender(Protocol):
     One that answers at once, without network or disk, may say ``waits = False``: then no event loop is warned of it.
     """
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
-        """Send *body* and return the answer; *permit* is entered around the writing of the request."""
+    def send(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:
+        """Send *body* and return the answer; *permit* is called right before its first byte is written."""
         ...
 
     def abandon(self) -> None:

@@ -18,7 +18,6 @@ from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _START: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -45,10 +44,11 @@ class MemorySink:
         self._lock = threading.Lock()
         self._requests: list[tuple[bytes, bool]] = []
 
-    def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:  # noqa: ARG002
+    def send(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:  # noqa: ARG002
         """Keep *body*, if *permit* allows it, and return the next answer."""
         try:
-            with permit, self._lock:
+            permit()
+            with self._lock:
                 answer = self._next_answer()
                 is_accepted = answer.status is not None and 200 <= answer.status < 300
                 self._requests.append((body, is_accepted))

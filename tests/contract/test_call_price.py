@@ -117,7 +117,7 @@ def test_a_call_that_sends_makes_four_transactions_and_three_looks(
 ) -> None:
     """Store, take, begin, settle; the gate is asked by the call, the take, and before the first byte, and nobody else.
 
-    Upward goes the gate alone: to the terms of a take, and by the permit, which is entered and left.
+    Upward goes the gate alone: to the terms of a take, and by the permit.
     """
     telemetry = warm("sync")
     telemetry.close()  # so that the thread that sends is started within
@@ -130,10 +130,9 @@ def test_a_call_that_sends_makes_four_transactions_and_three_looks(
     assert walk.count("consent/gate", "right") <= 3
     assert {step for _, step in walk.upward} == {
         ("delivery/deliver", "terms"),
-        ("delivery/worker", "__enter__"),
-        ("delivery/worker", "__exit__"),
+        ("delivery/worker", "__call__"),
     }
-    assert len(walk.upward) == 3, walk.upward
+    assert len(walk.upward) == 2, walk.upward
 
 
 def lines(*places: str) -> int:
@@ -144,9 +143,9 @@ def lines(*places: str) -> int:
 
 
 def test_the_house_grows_no_more() -> None:
-    """Floors 1 to 7 are to have 9,000 lines, the package 80 files and 13,000 lines; until then none of it may grow."""
+    """Floors 1 to 7 are to have 9,000 lines, the package 80 files and 13,000 lines; until then none may grow."""
     rooms = [room for floor in FLOORS[:-1] for room in floor if room != "model"]
 
-    assert lines(*rooms, "model.py", "telemetry.py") <= 11_800
-    assert len(list(PACKAGE.rglob("*.py"))) <= 82
-    assert lines("") <= 15_500
+    assert lines(*rooms, "model.py", "telemetry.py") <= 11_600
+    assert len(list(PACKAGE.rglob("*.py"))) <= 80
+    assert lines("") <= 15_250

@@ -325,8 +325,8 @@ class StrangeSender:
         self.requests = 0
 
     def send(self, body, permit, timeout):
-        with permit:
-            self.requests += 1
+        permit()
+        self.requests += 1
         return Answer(10**30)
 
     def abandon(self):

@@ -226,8 +226,8 @@ class Collecting:
         self.bodies: list[bytes] = []
 
     def send(self, body: bytes, permit: Any, timeout: float) -> Answer:
-        with permit:
-            self.bodies.append(body)
+        permit()
+        self.bodies.append(body)
         return Answer(200)
 
     def abandon(self) -> None: ...

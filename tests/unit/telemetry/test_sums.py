@@ -59,8 +59,7 @@ class World:
     def send(self, body: bytes, permit: AbstractContextManager[None], timeout: float) -> Answer:
         if self.state == "down":
             return Answer(None, error="ConnectionError")
-        with permit:
-            pass
+        permit()
         records = [
             {
                 pair["key"]: pair["value"]["stringValue"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
@@ -22,14 +21,15 @@ from telemetry_sdk.sender.wire_gate import NotPermittedError, Sender
 from telemetry_sdk.testing import FakeClock, MemorySink, SentRecord, capture, capture_all, read_records, seeded_ids
 from telemetry_sdk.testing.stage import CHILD_SWITCH
 
-PERMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 BASE = ["base_telemetry.first_seen", "base_telemetry.heartbeat"]
 
 
-@contextlib.contextmanager
-def refusal():
+def allow() -> None:
+    """Allow the request."""
+
+
+def refuse() -> None:
     raise NotPermittedError("the user declined")
-    yield
 
 
 def test_the_names_hosts_may_use() -> None:
@@ -53,7 +53,7 @@ def test_the_memory_sink_is_a_sender() -> None:
     """It offers what `Telemetry` asks of a sender."""
     sender: Sender = MemorySink()
 
-    assert sender.send(b'{"resourceLogs":[]}', PERMIT, 1.0) == Answer(200)
+    assert sender.send(b'{"resourceLogs":[]}', allow, 1.0) == Answer(200)
     sender.abandon()
     sender.close()
 
@@ -165,7 +165,7 @@ def test_the_sink_asks_for_the_right_to_send() -> None:
     """What may not leave does not reach the memory sink either, and uses up no answer."""
     sink = MemorySink([503])
 
-    assert sink.send(b"{}", refusal(), 1.0) == Answer(None, error="the user declined")
+    assert sink.send(b"{}", refuse, 1.0) == Answer(None, error="the user declined")
     assert sink.requests == []
     assert sink.answers == [503]
 
@@ -203,12 +203,12 @@ def test_only_means_exactly_one(times: int) -> None:
 def test_clear_forgets_what_was_sent_and_keeps_the_script() -> None:
     """After `clear` nothing was sent; answers that are left are still given."""
     sink = MemorySink([200, 503])
-    sink.send(b'{"resourceLogs":[]}', PERMIT, 1.0)
+    sink.send(b'{"resourceLogs":[]}', allow, 1.0)
     sink.clear()
 
     assert sink.requests == []
     assert repr(sink) == "<MemorySink: nothing was sent>"
-    assert sink.send(b'{"resourceLogs":[]}', PERMIT, 1.0).status == 503
+    assert sink.send(b'{"resourceLogs":[]}', allow, 1.0).status == 503
 
 
 def test_the_sink_is_safe_between_threads() -> None:
@@ -219,7 +219,7 @@ def test_the_sink_is_safe_between_threads() -> None:
     def send() -> None:
         start.wait()
         for _ in range(200):
-            sink.send(b'{"resourceLogs":[]}', PERMIT, 1.0)
+            sink.send(b'{"resourceLogs":[]}', allow, 1.0)
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:
