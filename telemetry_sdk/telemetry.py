@@ -387,18 +387,24 @@ class Telemetry:
         Returns:
             The ping's receipt; ``SUPPRESSED`` when it was sent before, when the yes is stored but there is no sink or
             ``<APP>_TELEMETRY=base`` holds it back, or when a switch says OFF (then nothing is stored). Ask
-            `is_detailed_analytics_enabled` for the state.
+            `is_detailed_analytics_enabled` for the state. Also ``SUPPRESSED``, with the reason, where somebody else
+            could have written the yes (the file or its directory belongs to another user, or others may write to it):
+            then it holds for this process only.
         """
         session = self._engine.session
         if session.gate.is_switched_off():
             return Receipt(Outcome.SUPPRESSED, reason=session.gate.right().reason)
         self._engine.choices.agree(session)
         self._announce()
+        if session.installation.read().doubt:
+            return Receipt(Outcome.SUPPRESSED, reason=session.installation.problem)
         return self.check_and_send_telemetry()
 
     @guarded(lambda _: False)
-    def opt_out(self) -> bool:
+    def opt_out(self, everything: bool = False) -> bool:
         """Store that the user declines detailed analytics, and destroy the analytics records that wait.
+
+        With *everything* the user declines base telemetry too: nothing at all leaves from then on, until an `opt_in`.
 
         Waits, at most ``timeout`` seconds, until no request with analytics is being written on this machine: from
         then on none leaves it, from any thread or process.
@@ -408,7 +414,7 @@ class Telemetry:
             none all the same, and `status` says what is wrong; when False because ``<APP>_TELEMETRY=full`` is set,
             the operator's word stands and events still leave.
         """
-        certain = self._engine.withdraw()
+        certain = self._engine.withdraw(everything=bool(everything))
         self._announce()
         return certain
 

@@ -35,6 +35,7 @@ KEPT: Final = {
     "install_id": "the random id; never made from the machine, its name or the user",
     "first_seen_at": "when it was made",
     "telemetry_enabled": "the user's decision: true, false, or not there while undecided",
+    "base_enabled": "false when the user wants nothing at all to be sent",
     "consent_decided_at": "when it was made",
     "consent_catalog_version": "the version of the list of events it is about",
     "notice_version_shown": "the newest first-run notice that was shown",

@@ -110,6 +110,9 @@ def _add_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
         default=30.0,
         help="give up after this time (default: %(default)g)",
     )
+    parsers["off"].add_argument(
+        "--all", dest="telemetry_all", action="store_true", help="decline everything: nothing at all is sent any more"
+    )
     parsers["forget"].add_argument("--yes", dest="telemetry_yes", action="store_true", help="do not ask")
     parsers["doctor"].add_argument(
         "--no-request", dest="telemetry_no_request", action="store_true", help="ask nobody: look at this machine only"
@@ -196,21 +199,27 @@ def _on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
 
 def _off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Store that the user declines detailed analytics, and destroy what waits; fails when that is not certain."""
-    certain = telemetry.opt_out()
+    certain = telemetry.opt_out(everything=arguments.telemetry_all)
     found = telemetry.status()
     if not certain:
         return _could_not(found.state_problem or found.reason)
-    lines = ["No detailed analytics leave this machine from now on; what waited of them is destroyed."]
+    what = "Nothing at all leaves" if arguments.telemetry_all else "No detailed analytics leave"
+    lines = [
+        f"{what} this machine from now on; what waited of {'it' if arguments.telemetry_all else 'them'} is destroyed."
+    ]
     if found.consent is False and telemetry._engine.has_stored_no():
-        lines.append(f"Stored: you declined{_since(found)}.")
+        lines.append(f"Stored: you declined{' everything' if arguments.telemetry_all else ''}{_since(found)}.")
+    if arguments.telemetry_all:
+        tell([*lines, f"To take it back: {arguments.telemetry_prog} on"])
+        return OK
     if telemetry._engine.session.is_log:
         lines.append(f"Nothing else is sent either while {output.variable_of(found)}=log shows it instead.")
     elif found.level is Level.OFF:
         lines.append(f"Nothing else is sent either: {found.reason}.")
     else:
-        switch, forget = f"{output.variable_of(found)}=off", f"{arguments.telemetry_prog} forget"
+        command = arguments.telemetry_prog
         lines.append("Base telemetry (installs, versions, platforms) is still sent. Turn that off too with")
-        lines.append(f"{switch} in the environment. To delete everything: {forget}")
+        lines.append(f"{command} off --all. To delete everything: {command} forget")
     tell(lines)
     return OK
 

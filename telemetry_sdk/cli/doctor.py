@@ -97,6 +97,8 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
 
 def _switches(decision: Decision) -> Check:
     is_off = decision.level is Level.OFF
+    if is_off and decision.decided_by == "consent":
+        return Check("switches", GOOD, f"nothing leaves, because {decision.reason}")
     if is_off and decision.decided_by not in ("sink", "notice"):
         return Check("switches", WARNING, decision.reason, f"unset {decision.decided_by} to have records sent")
     level = "none is off; nothing is sent yet" if is_off else decision.level.name

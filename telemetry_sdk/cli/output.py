@@ -145,6 +145,7 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
     yield ""
     ways = {
         f"{command} off": "no detailed analytics",
+        f"{command} off --all": "nothing at all from this program, for this user",
         f"{variable_of(status)}=off": "nothing at all from this program",
         "DO_NOT_TRACK=1": "nothing at all from every program that honours it",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.identity.install_id import ensure_identity
+from telemetry_sdk.identity.schema import DECISIONS
 from telemetry_sdk.model import OPERATOR_GRANT, Level
 from telemetry_sdk.outbox import StoreError
 
@@ -40,24 +41,29 @@ class Choices:
         """Store a yes to the catalogue as it is; whether it is on disk."""
         return session.consent.record(enabled=True, now_ns=self._providers.moment_ns(), catalog=self._config.catalog)
 
-    def withdraw(self, session: Session) -> bool:
+    def withdraw(self, session: Session, *, everything: bool = False) -> bool:
         """Store a no, destroy what waits, and wait until no request with analytics is being written.
+
+        With *everything* the no is to base telemetry too, and what waits of that goes as well.
 
         Returns:
             Whether all three are certain, and nothing else allows analytics. This process sends none whatever happens.
         """
-        stored = self._decline(session)
+        stored = self._decline(session, everything=everything)
         try:
             if session.outbox.is_there():
-                session.outbox.destroy_withdrawn(lambda: session.gate.right().grants - {OPERATOR_GRANT})
+                if everything:
+                    session.outbox.purge("consent withdrawn")
+                else:
+                    session.outbox.destroy_withdrawn(lambda: session.gate.right().grants - {OPERATOR_GRANT})
             # On a full disk there may be room only now.
-            stored = stored or self._decline(session)
+            stored = stored or self._decline(session, everything=everything)
             return session.is_withdrawn() and stored and session.gate.right().level is not Level.FULL
         except StoreError:
             return False
 
-    def _decline(self, session: Session) -> bool:
-        return session.consent.record(enabled=False, now_ns=self._providers.moment_ns())
+    def _decline(self, session: Session, *, everything: bool = False) -> bool:
+        return session.consent.record(enabled=False, now_ns=self._providers.moment_ns(), everything=everything)
 
     def reset_identity(self, session: Session) -> str | None:
         """Begin as a new install: forget the id and what was sent under it, destroy what waits, make a new id."""
@@ -97,13 +103,13 @@ class Choices:
             certain = session.is_withdrawn() and certain
         except StoreError as error:
             certain, request = False, str(error)
-        erased = session.installation.erase(declined=state.telemetry_enabled is False)
+        erased = session.installation.erase([key for key in DECISIONS if getattr(state, key) is False])
         return session.progress.erase() and erased and certain, request
 
     def _deletion_request(self, session: Session, state: State) -> Record | str:
         if state.install_id is None or not session.has_sent_analytics():
             return _NOTHING_SENT
-        if session.gate.is_switched_off() or session.sink is None:
+        if session.gate.is_switched_off() or session.sink is None or state.base_enabled is False:
             # The id is gone with everything else, and it is all that he could name to the sink's owner.
             why = session.gate.right().reason
             return f"{why}; what was sent carries the install id {state.install_id}, ask the sink's owner yourself"

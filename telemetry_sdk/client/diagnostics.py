@@ -171,7 +171,10 @@ def _gather(engine: Engine) -> Status:
             switches["notice"] = "not shown yet" if session.gate.is_notice_due(session.installation.read()) else "shown"
     if decision.level is not Level.OFF:
         known |= _queue(engine, session)
-    switches["consent"] = {True: "yes", False: "no", None: "undecided"}[known.get("consent")]  # type: ignore[index]
+    if decision.level is Level.OFF and decision.decided_by == "consent":
+        switches["consent"] = "nothing at all"
+    else:
+        switches["consent"] = {True: "yes", False: "no", None: "undecided"}[known.get("consent")]  # type: ignore[index]
     return Status(decision.level, decision.decided_by, decision.reason, switches, **known)  # type: ignore[arg-type]
 
 
@@ -183,8 +186,13 @@ def _state_facts(session: Session) -> dict[str, object]:
         "consent_catalog_version": state.consent_catalog_version,
         "install_id": state.install_id,
         "state_dir": str(directory) if directory else None,
-        "state_problem": session.installation.problem,
+        "state_problem": _state_problem(session),
     }
+
+
+def _state_problem(session: Session) -> str:
+    doubt = session.installation.read().doubt
+    return session.installation.problem or (doubt and f"a stored yes is not believed: {doubt}")
 
 
 def _agreement(engine: Engine, state: State) -> dict[str, object]:
@@ -215,7 +223,7 @@ def _queue(engine: Engine, session: Session) -> dict[str, object]:
         "last_attempt_at": _moment(circuit.last_at),
         "last_outcome": circuit.last_reason,
         "failures": circuit.failures,
-        "state_problem": session.installation.problem or database.problem,
+        "state_problem": _state_problem(session) or database.problem,
         **_outlook(engine, session, circuit, withheld),
     }
 

@@ -91,15 +91,15 @@ class Engine:
         self.scope.bind_user(user)
         return user
 
-    def withdraw(self) -> bool:
+    def withdraw(self, *, everything: bool = False) -> bool:
         """Carry out an opt-out; see `Telemetry.opt_out`."""
         session = self.session
         if session.gate.is_switched_off() and not session.installation.exists:
             return True
-        certain = self.choices.withdraw(session)
+        certain = self.choices.withdraw(session, everything=everything)
         if session.is_log and self.sessions.real.installation.exists:
             # The log stores nothing, but a no of the user outlasts it.
-            certain = self.choices.withdraw(self.sessions.real) and certain
+            certain = self.choices.withdraw(self.sessions.real, everything=everything) and certain
         return certain
 
     def forget(self) -> tuple[bool, Receipt]:
@@ -111,7 +111,7 @@ class Engine:
         certain, request = self.choices.forget(self.sessions.real)
         if self.sessions.log is not None:
             self.sessions.log.outbox.forget("forgotten", None)
-            self.sessions.log.installation.erase(declined=False)
+            self.sessions.log.installation.erase()
             self.sessions.log.progress.erase()
         if isinstance(request, str):
             return certain, Receipt(Outcome.SUPPRESSED, reason=request)

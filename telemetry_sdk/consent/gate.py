@@ -102,6 +102,8 @@ class Gate:
             consent=state.telemetry_enabled,
             consent_id=state.consent_decided_at,
             readable=state.is_readable,
+            doubt=state.doubt if state.telemetry_enabled is None else "",
+            base=state.base_enabled is not False,
             notice_due=self.is_notice_due(state),
         )
         return policy.decide(inputs, prefix=self._prefix)

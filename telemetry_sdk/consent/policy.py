@@ -6,12 +6,14 @@ This module decides; it reads no file and no environment, it is given them. The 
    uses this SDK), set to anything but empty, 0, false, no, off       -> OFF
 2. ``<APP>_TELEMETRY`` is off, 0, false, no, disabled or unknown      -> OFF
 3. ``OTEL_SDK_DISABLED=true``, or no sink is configured               -> OFF
+4. the stored "nothing at all"                                        -> OFF
    the first-run notice the host asked for was not shown yet, and
    neither the user nor the operator has decided                      -> OFF
-4. ``<APP>_TELEMETRY=base``                                           -> BASE
-5. ``<APP>_TELEMETRY=full`` (the operator's explicit opt-in)          -> FULL
-6. the stored consent is true                                         -> FULL
-7. the stored consent is false, undecided or unreadable               -> BASE
+5. ``<APP>_TELEMETRY=base``                                           -> BASE
+6. ``<APP>_TELEMETRY=full`` (the operator's explicit opt-in)          -> FULL
+7. the stored consent is true                                         -> FULL
+8. the stored consent is false, undecided or unreadable, or a yes
+   that somebody else may have written                                -> BASE
 
 ``<APP>_TELEMETRY`` set to 1, true, yes, on, enabled or empty adds nothing: the stored consent decides. A switch can
 lower the level freely; only ``full``, written out, raises it. ``log`` likewise adds nothing, except that records then
@@ -39,6 +41,8 @@ class Inputs(NamedTuple):
     consent: bool | None = None  # the stored one; None while the user has not decided or the file cannot be read
     consent_id: str | None = None  # the moment it was given, which names it
     readable: bool = True  # whether it could be read; if not, it may be either
+    doubt: str = ""  # why a stored yes is not believed; it may be one all the same
+    base: bool = True  # False by the user's stored "nothing at all"
     notice_due: bool = False  # whether the first-run notice was asked for and not shown yet
     to_log: bool = False  # whether this is about what goes to standard error under <APP>_TELEMETRY=log
     every_program: str = ""  # TELEMETRY_SDK_DISABLED
@@ -59,24 +63,33 @@ def decide(inputs: Inputs, *, prefix: str = "APP") -> Decision:
     """Return the level that holds for *inputs*. Pure; see the rules at the top of this module."""
     variable = f"{prefix}_TELEMETRY"
     switch = inputs.app_switch
-    revoked = inputs.consent is not True and inputs.readable
+    is_known = inputs.readable and not inputs.doubt  # if not, it may be a yes all the same
+    revoked = inputs.consent is not True and is_known
     if off := _switched_off(inputs, variable):
         return off
     if (switch == "log") != inputs.to_log:
         return Decision(Level.OFF, variable, f"{variable}=log shows records on standard error instead of sending them")
     if not (inputs.sink or inputs.to_log):
         return Decision(Level.OFF, "sink", "no usable sink is configured", destroys_others=revoked)
+    if not inputs.base:
+        return Decision(Level.OFF, "consent", "the user wants nothing at all to be sent", destroys_others=True)
     if inputs.notice_due and not inputs.consent and switch not in ("base", "full", "log"):
         return Decision(Level.OFF, "notice", "the first-run notice was not shown yet", destroys_others=revoked)
     if switch == "base":
         return Decision(Level.BASE, variable, f"{variable}=base", destroys_others=revoked)
     own = {inputs.consent_id or "consent"} if inputs.consent else set()
     if switch == "full":
-        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), inputs.readable)
+        return Decision(Level.FULL, variable, f"{variable}=full", frozenset(own | {OPERATOR_GRANT}), is_known)
+    if inputs.consent and inputs.readable:
+        return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
+    return _without_yes(inputs)
+
+
+def _without_yes(inputs: Inputs) -> Decision:
     if not inputs.readable:
         return Decision(Level.BASE, "consent", "the stored consent cannot be read, which counts as no for now")
-    if inputs.consent:
-        return Decision(Level.FULL, "consent", "the user agreed to detailed analytics", frozenset(own), True)
+    if inputs.doubt:
+        return Decision(Level.BASE, "consent", f"the stored yes is not believed: {inputs.doubt}")
     said = "has not agreed to" if inputs.consent is None else "declined"
     return Decision(Level.BASE, "consent", f"the user {said} detailed analytics", destroys_others=True)
 

@@ -25,10 +25,11 @@ class ConsentStore:
         """Forget the lock a parent's thread may have held at the moment of a fork."""
         self._lock = new_lock()
 
-    def record(self, *, enabled: bool, now_ns: int, catalog: Catalog | None = None) -> bool:
+    def record(self, *, enabled: bool, now_ns: int, catalog: Catalog | None = None, everything: bool = False) -> bool:
         """Store the decision and the version of the catalogue it is about; whether it is on disk, not only held here.
 
-        An unchanged one keeps its date, and a repeated yes to an older catalogue takes nothing back.
+        An unchanged one keeps its date, and a repeated yes to an older catalogue takes nothing back. A no to
+        *everything* is one to base telemetry too, until a yes.
         """
 
         def decide(state: State) -> dict[str, object]:
@@ -41,10 +42,17 @@ class ConsentStore:
             if is_new:
                 # To the microsecond, because the moment also names the consent that records are made under.
                 changes |= {"telemetry_enabled": enabled, "consent_decided_at": timestamp(now_ns, "microseconds")}
+            if everything and state.base_enabled is not False:
+                changes["base_enabled"] = False
+            elif enabled and state.base_enabled is False:
+                changes["base_enabled"] = None
             return changes
 
         state = self._installation.update(decide, must_lock=enabled)
-        return state.telemetry_enabled is enabled and self._installation.is_kept("telemetry_enabled")
+        # A no that cannot be written over a yes which nobody believes is as good as stored.
+        is_certain = self._installation.is_kept("telemetry_enabled") or (not enabled and bool(state.doubt))
+        is_base_certain = not everything or self._installation.is_kept("base_enabled")
+        return state.telemetry_enabled is enabled and is_certain and is_base_certain
 
     def changed(self, state: State) -> bool | None:
         """Return the decision in *state* unless it was announced last; from now on it counts as announced."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import filelock
 
 
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+
+
 class StateError(OSError):
     """The state directory cannot be used the way it was asked for."""
 
@@ -41,8 +45,8 @@ def prepare_directory(directory: Path) -> None:
             missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in reversed(missing):
-                folder.chmod(0o700)  # whatever the umask left of it
-                _give_to_owner(folder)
+                with _opened_directory(folder) as descriptor:
+                    _settle(descriptor, folder.parent, 0o700)
     except OSError as error:
         raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -56,13 +60,11 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     Raises:
         StateError: It was not free within *wait_s* seconds, or this file system has no locks.
     """
-    is_new = not path.exists()
-    lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
     try:
+        make_file(path)
+        lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
         with quiet_logs():
             lock.acquire(poll_interval=0.005)
-        if is_new:
-            _give_to_owner(path)
     except TimeoutError:
         raise LockTimeoutError(f"another process holds {path.name}") from None
     except (OSError, NotImplementedError) as error:
@@ -295,16 +297,14 @@ def replace_file(
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(temporary, flags, 0o600)
+    descriptor = os.open(temporary, _CREATING, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            os.chmod(temporary, 0o600)  # whatever the umask left of it
+            _settle(descriptor, path.parent, 0o600)
             file.write(data)
             file.flush()
             if synced:
                 os.fsync(file.fileno())
-        _give_to_owner(temporary)
         if before_rename is not None:
             before_rename()
         os.replace(temporary, path)
@@ -359,10 +359,14 @@ def make_file(path: Path) -> None:
             raise StateError(f"{path.name} is not a regular file")
     except FileNotFoundError:
         temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        descriptor = os.open(temporary, _CREATING, 0o600)
         try:
-            temporary.chmod(0o600)
-            _give_to_owner(temporary)
+            try:
+                _settle(descriptor, path.parent, 0o600)
+            finally:
+                os.close(descriptor)
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)
         finally:
@@ -378,12 +382,78 @@ def identity_of(path: str, *, sized: bool = False) -> tuple[int, ...] | None:
     return (found.st_dev, found.st_ino, found.st_size) if sized else (found.st_dev, found.st_ino)
 
 
-def _give_to_owner(path: Path) -> None:
-    """Give *path*, made by root, to whoever owns its directory: a run under sudo must not lock the user out."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        owner = os.stat(path.parent)
-        if owner.st_uid != 0:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+def _settle(descriptor: int, directory: Path, mode: int) -> None:
+    """Give what was just made in *directory* its *mode*, whatever the umask left of it, and its owner.
+
+    What root makes belongs to whoever owns the directory: a run under sudo must not lock the user out. Never by name:
+    that owner could put another file, root's own say, in its place meanwhile.
+    """
+    if not hasattr(os, "fchmod"):
+        return
+    os.fchmod(descriptor, mode)
+    if os.geteuid() == 0:
+        owner, found = os.stat(directory), os.fstat(descriptor)
+        if owner.st_uid != 0 and found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+@contextlib.contextmanager
+def _opened_directory(directory: Path) -> Iterator[int]:
+    if not hasattr(os, "O_DIRECTORY"):
+        yield -1
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def why_others_may_write(path: Path) -> str:
+    """Return why somebody else may have written the file *path*: whose it or its directory is, or what modes allow.
+
+    Empty where nobody else may. Root counts as this user. Where the file system keeps no modes, ownership alone counts.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    for place, name in ((path, path.name), (path.parent, "the state directory")):
+        try:
+            found = os.stat(place)
+        except OSError as error:
+            return f"{name} cannot be looked at ({type(error).__name__})"
+        if found.st_uid not in (0, os.geteuid()):
+            return f"{name} belongs to another user"
+        if found.st_mode & _OTHERS_WRITE and _keeps_modes(place, found):
+            return f"others may write to {name}"
+    return ""
+
+
+def _keeps_modes(place: Path, found: os.stat_result) -> bool:
+    """Tell whether a mode can be changed here: by a bit that does no harm, and back."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return True
+    mode = stat.S_IMODE(found.st_mode)
+    try:
+        os.fchmod(descriptor, mode ^ stat.S_IXOTH)
+        is_changed = stat.S_IMODE(os.fstat(descriptor).st_mode) != mode
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != os.geteuid()
+    finally:
+        os.close(descriptor)
+    return is_changed
+
+
+def tighten_directory(directory: Path) -> None:
+    """Let nobody else write to *directory* if it is this user's. Never raises."""
+    if not hasattr(os, "fchmod"):
+        return
+    with contextlib.suppress(OSError), _opened_directory(directory) as descriptor:
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 
 def _sync_directory(directory: Path) -> None:

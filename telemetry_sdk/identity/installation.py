@@ -12,6 +12,8 @@ Rules:
 2. Unknown keys are kept. A file of a newer ``schema`` is read and never rewritten.
 3. A corrupt file is kept aside as ``installation.json.corrupt-…``; until somebody decides again, consent counts as no.
 4. What cannot be written holds for this process only, and `problem` says why.
+5. A no always wins. A yes counts only in a file and a directory that belong to this user or to root, and that nobody
+   else may write; storing one tightens a directory of our own. Elsewhere it holds for this process only.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from telemetry_sdk.host.files import (
     prepare_directory,
     replace_file,
     sync_file,
+    tighten_directory,
+    why_others_may_write,
 )
 from telemetry_sdk.identity.schema import SCHEMA, Progress, State, known, known_progress, parse, serialize
 
@@ -48,7 +52,7 @@ _MOST_TRIES: Final = 5
 
 _FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DEEPEST: Final = 100  # what is not nested deeper is not the reason why a stack overflows
-_CONSENT_KEYS: Final = ("telemetry_enabled", "consent_decided_at", "consent_catalog_version")
+_CONSENT_KEYS: Final = ("telemetry_enabled", "base_enabled", "consent_decided_at", "consent_catalog_version")
 # A file changed twice within one tick of the file system's clock looks unchanged, so a copy read within this time of
 # the file's last change is read again; a whole second in the stamp means a file system that counts in seconds.
 _FINE_TICK_NS: Final = 100_000_000
@@ -123,7 +127,7 @@ class Installation:
             return before
         is_settled = signature is not None and not _is_fresh(*signature[:2])
         try:
-            state = known(_read_raw(self._path)[0])
+            state = _believed(known(_read_raw(self._path)[0]), self._path)
         except OSError:
             # Not remembered: what is in the way may pass without a change to the file.
             return State(is_readable=False)
@@ -179,8 +183,8 @@ class Installation:
         state = self.read() if must_lock else before
         return self._hold_here(lambda it: checked(self._read_disk(), change(it)), state) if hold_here else self.read()
 
-    def erase(self, *, declined: bool) -> bool:
-        """Delete the file and every copy that was set aside, and tell whether all is gone; only a no stays."""
+    def erase(self, noes: Collection[str] = ()) -> bool:
+        """Delete the file and every copy that was set aside, and tell whether all is gone; the *noes* alone stay."""
         self._overlay = {}
         path = self._path
         if path is None or self._read_only:
@@ -189,8 +193,8 @@ class Installation:
             with self._locked(path, must_lock=False) as locked:
                 for leftover in [*path.parent.glob(f"{FILE_NAME}.*"), path]:
                     leftover.unlink(missing_ok=True)
-                if declined:
-                    replace_file(path, serialize({"schema": SCHEMA, "telemetry_enabled": False}))
+                if noes:
+                    replace_file(path, serialize({"schema": SCHEMA, **dict.fromkeys(noes, False)}))
         except OSError as error:
             self.problem = f"installation.json cannot be deleted ({type(error).__name__})"
             return False
@@ -222,6 +226,9 @@ class Installation:
         self._forget({key for key, value in self._overlay.items() if key in written or getattr(on_disk, key) == value})
         if self._overlay:
             self._forget(change(self.read()).keys())
+        if on_disk.doubt and written.get("telemetry_enabled"):
+            self.problem = f"a yes is not kept: {on_disk.doubt}"
+            self._overlay |= {key: value for key, value in written.items() if key in _CONSENT_KEYS}
         return self.read()
 
     def _forget(self, keys: Collection[str]) -> None:
@@ -241,6 +248,12 @@ def _without_late_yes(before: State, now: State, changes: Mapping[str, object]) 
     if not is_late or changes.get("telemetry_enabled") is not True:
         return changes
     return {key: value for key, value in changes.items() if key not in _CONSENT_KEYS}
+
+
+def _believed(state: State, path: Path) -> State:
+    """Return *state*, without a yes that somebody else may have written."""
+    doubt = why_others_may_write(path) if state.telemetry_enabled else ""
+    return state._replace(telemetry_enabled=None, doubt=doubt) if doubt else state
 
 
 def _content_of(path: Path) -> bytes | None:
@@ -298,7 +311,7 @@ def _try_to_rewrite(
     path: Path, change: Callable[[State], Mapping[str, object]], *, in_place: bool, looks_again: bool
 ) -> Mapping[str, object]:
     raw, corrupt, data = _read_raw(path)
-    changes = change(known(raw))
+    changes = change(_believed(known(raw), path))
     schema = raw.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
         raise StateError(f"{FILE_NAME} was written by a newer version and is not changed by this one")
@@ -312,6 +325,8 @@ def _try_to_rewrite(
         os.replace(path, path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}"))
         data = None
     if changes or corrupt:
+        if changes.get("telemetry_enabled"):
+            tighten_directory(path.parent)
         content = serialize({"schema": SCHEMA, **raw, **changes})
         try:
             replace_file(path, content, before_rename=look_again)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA: Final = 1
+DECISIONS: Final = frozenset({"telemetry_enabled", "base_enabled"})
 
 
 class State(NamedTuple):
@@ -20,12 +21,14 @@ class State(NamedTuple):
     install_id: str | None = None
     first_seen_at: str | None = None  # when the identity was made
     telemetry_enabled: bool | None = None  # the user's decision on detailed analytics
+    base_enabled: bool | None = None  # False by the user's "nothing at all"
     consent_decided_at: str | None = None
     consent_catalog_version: str | None = None  # of the catalogue it was decided on
     notice_version_shown: str | None = None
     user_id_secret: str | None = None  # what user ids are hashed under; never sent
     heartbeat_phase_s: float | None = None  # the install's own moment of the day, seconds after midnight UTC
     is_readable: bool = True  # whether the file could be read, if there is one; not part of it
+    doubt: str = ""  # why a yes in the file is not believed; nor is this part of it
 
 
 class Progress(NamedTuple):
@@ -40,19 +43,28 @@ class Progress(NamedTuple):
     app_version: str | None = None  # of the program that ran last
 
 
-_TEXT_KEYS: Final = frozenset(State._fields) - {"telemetry_enabled", "heartbeat_phase_s", "is_readable"}
+_TEXT_KEYS: Final = frozenset(State._fields) - DECISIONS - {"heartbeat_phase_s", "is_readable", "doubt"}
 
 
 def parse(data: bytes) -> dict[str, object]:
-    """Return the object in *data*.
+    """Return the object in *data*. Where it has a decision twice, a no wins over a yes wherever it stands.
 
     Raises:
         ValueError, RecursionError: There is none.
     """
-    value = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
+    value = json.loads(data.removeprefix(codecs.BOM_UTF8).decode(), object_pairs_hook=_without_late_yes)
     if isinstance(value, dict):
         return value
     raise ValueError("not an object")
+
+
+def _without_late_yes(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    for key in DECISIONS & found.keys():
+        said = [value for name, value in pairs if name == key]
+        if len(said) > 1 and not all(value is True for value in said):
+            found[key] = False if False in said else None
+    return found
 
 
 def known(raw: Mapping[str, object]) -> State:
@@ -62,8 +74,7 @@ def known(raw: Mapping[str, object]) -> State:
         found["consent_catalog_version"] = ""  # there, but of no known form: not the same as from before catalogues
     if not _is_uuid(str(found.get("install_id"))):
         found.pop("install_id", None)
-    if isinstance(raw.get("telemetry_enabled"), bool):
-        found["telemetry_enabled"] = raw["telemetry_enabled"]
+    found |= {key: raw[key] for key in DECISIONS if isinstance(raw.get(key), bool)}
     phase = raw.get("heartbeat_phase_s")
     # Compared before it is converted: JSON knows integers that no float can hold, and Python's knows NaN.
     if isinstance(phase, (int, float)) and not isinstance(phase, bool) and 0 <= phase < DAY_SECONDS:

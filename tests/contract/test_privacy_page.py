@@ -36,7 +36,7 @@ def test_every_field_and_every_key_is_on_it():
     page = privacy_page()
 
     assert all(f"| `{field.name}` | {field.meaning} |" in page for field in FIELDS)
-    assert set(KEPT) == {*State._fields} - {"is_readable"}
+    assert set(KEPT) == {*State._fields} - {"is_readable", "doubt"}
     assert set(DONE) == {*Progress._fields}
     assert all(f"| `{key}` |" in page for key in (*KEPT, *DONE))
     assert f"{Limits().age_days:g} days" in page

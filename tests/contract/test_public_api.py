@@ -51,7 +51,7 @@ SIGNATURES = {
     ),
     "is_detailed_analytics_enabled": "() -> bool",
     "opt_in": "() -> Receipt",
-    "opt_out": "() -> bool",
+    "opt_out": "(everything: bool = False) -> bool",
     "check_and_send_telemetry": "() -> Receipt",
     "flush": "(timeout: float = 5.0) -> FlushReport",
     "status": "() -> Status",

@@ -28,7 +28,13 @@ APP_SWITCH = {
 }
 SDK_DISABLED = {"enabled": ["", "false", "0", "1", "yes", "no"], "disabled": ["true"]}
 SINK = {"sink": [True], "no sink": [False]}
-CONSENT = {"yes": [True], "no": [False], "undecided": [None], "unreadable": ["unreadable"]}
+CONSENT = {
+    "yes": [True],
+    "no": [False],
+    "undecided": [None],
+    "unreadable": ["unreadable", "doubtful"],
+    "nothing": ["nothing"],
+}
 NOTICE = {"no notice": [False], "notice due": [True]}
 ROAD = {"to sink": [False], "to log": [True]}
 
@@ -43,6 +49,7 @@ TABLE = [
     ("track",       "unknown",  ANY,        ANY,       ANY,         ANY,          ANY,       Level.OFF,  SWITCH,              NONE,     False),
     ("track",       ANY,        "disabled", ANY,       ANY,         ANY,          ANY,       Level.OFF,  "OTEL_SDK_DISABLED", NONE,     False),
     ("track",       "log",      "enabled",  ANY,       ANY,         ANY,          "to sink", Level.OFF,  SWITCH,              NONE,     False),
+    ("track",       "log",      "enabled",  ANY,       "nothing",   ANY,          "to log",  Level.OFF,  "consent",           NONE,     True),
     ("track",       "log",      "enabled",  ANY,       "yes",       ANY,          "to log",  Level.FULL, "consent",           OWN,      True),
     ("track",       "log",      "enabled",  ANY,       "no",        ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
     ("track",       "log",      "enabled",  ANY,       "undecided", ANY,          "to log",  Level.BASE, "consent",           NONE,     True),
@@ -52,6 +59,8 @@ TABLE = [
     ("track",       ANY,        "enabled",  "no sink", "no",        ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
     ("track",       ANY,        "enabled",  "no sink", "undecided", ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
     ("track",       ANY,        "enabled",  "no sink", "unreadable", ANY,         "to sink", Level.OFF,  "sink",              NONE,     False),
+    ("track",       ANY,        "enabled",  "no sink", "nothing",   ANY,          "to sink", Level.OFF,  "sink",              NONE,     True),
+    ("track",       ANY,        "enabled",  "sink",    "nothing",   ANY,          "to sink", Level.OFF,  "consent",           NONE,     True),
     ("track",       "base",     "enabled",  "sink",    "unreadable", ANY,         "to sink", Level.BASE, SWITCH,              NONE,     False),
     ("track",       "full",     "enabled",  "sink",    "unreadable", ANY,         "to sink", Level.FULL, SWITCH,              OPERATOR, False),
     ("track",       "neutral",  "enabled",  "sink",    "unreadable", "no notice", "to sink", Level.BASE, "consent",           NONE,     False),
@@ -75,10 +84,20 @@ KINDS = list(itertools.product(*ALL))
 def made(
     do_not_track: str, switch: str, disabled: str, sink: bool, consent: bool | str | None, notice: bool, to_log: bool
 ) -> Inputs:
-    is_readable = consent != "unreadable"
-    decision = consent if is_readable else None
-    decided_at = DECIDED_AT if decision else None
-    return Inputs(do_not_track, switch, disabled, sink, decision, decided_at, is_readable, notice, to_log)
+    decision = consent if isinstance(consent, bool) else None
+    return Inputs(
+        do_not_track,
+        switch,
+        disabled,
+        sink,
+        decision,
+        DECIDED_AT if decision else None,
+        readable=consent != "unreadable",
+        doubt="others may write to installation.json" if consent == "doubtful" else "",
+        base=consent != "nothing",
+        notice_due=notice,
+        to_log=to_log,
+    )
 
 
 def rule(kinds: tuple[str, ...]) -> int:

@@ -23,6 +23,7 @@ from telemetry_sdk.identity.installation import FILE_NAME, Installation, State
 from telemetry_sdk.model import ConfigError
 
 ID = "2ab2916d-a51f-4ac8-80ee-45ac31a28092"
+AS_ROOT = pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="needs root, to give a file away")
 OLD_NS = 1_700_000_000_123_456_789  # long before any tick of a file system's clock that could matter
 YES = {"telemetry_enabled": True, "consent_decided_at": "2026-05-28T20:26:40.123456Z"}
 NO = {"telemetry_enabled": False, "consent_decided_at": "2026-05-29T07:00:00.000001Z"}
@@ -889,3 +890,114 @@ def test_no_home_and_no_account_is_no_directory(tmp_path):
     say(locate("acme", "ACME", {}, None))
     """
     assert Program(source, tmp_path).finish() == "None\n"
+
+
+# -- a no always wins, and a yes counts only where nobody else could have written it
+
+
+@pytest.mark.parametrize("key", ["telemetry_enabled", "base_enabled"])
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ("false, true", False),
+        ("true, false", False),
+        ("true, false, true", False),
+        ("true, null", None),
+        ('"yes", true', None),
+        ("true, true", True),
+    ],
+)
+def test_of_two_decisions_in_one_file_the_no_wins(installation, path, key, said, counts):
+    """A key that stands twice, also written differently, is a yes only where each of them is."""
+    first, *others = said.split(", ")
+    escaped = key.replace("e", "\\u0065")
+    rest = "".join(f', "{escaped}": {value}' for value in others)
+    path.write_text(f'{{"{key}": {first}, "schema": 1{rest}}}')
+
+    assert getattr(installation.read(), key) is counts
+
+    installation.update(setting(notice_version_shown="1"))
+    assert json.loads(path.read_text()).get(key) is counts
+
+
+def strangers(path: Path) -> None:
+    os.chown(path, 12345, 12345)
+
+
+def open_to(bits: int) -> Callable[[Path], None]:
+    return lambda place: place.chmod(stat.S_IMODE(place.stat().st_mode) | bits)
+
+
+@pytest.mark.parametrize(
+    ("which", "change", "why"),
+    [
+        ("file", open_to(0o002), "others may write to installation.json"),
+        ("file", open_to(0o020), "others may write to installation.json"),
+        ("directory", open_to(0o002), "others may write to the state directory"),
+        ("directory", open_to(0o020), "others may write to the state directory"),
+        pytest.param("file", strangers, "installation.json belongs to another user", marks=AS_ROOT),
+        pytest.param("directory", strangers, "the state directory belongs to another user", marks=AS_ROOT),
+    ],
+)
+def test_a_yes_that_somebody_else_may_have_written_is_not_believed(installation, path, which, change, why):
+    """Modes and owners of file and directory are looked at; all else in the file is read, and a no counts always."""
+    put(path, install_id=ID, **YES)
+    change(path if which == "file" else path.parent)
+
+    state = installation.read()
+
+    assert (state.telemetry_enabled, state.doubt, state.install_id) == (None, why, ID)
+
+    put(path, install_id=ID, **NO)
+    assert (installation.read().telemetry_enabled, installation.read().doubt) == (False, "")
+
+
+@pytest.mark.parametrize("which", ["file", "directory"])
+def test_storing_a_yes_tightens_what_is_ours(installation, path, which):
+    """A new yes counts at once, and in another process: nobody else may write there any more."""
+    put(path, install_id=ID, **YES)
+    (path if which == "file" else path.parent).chmod(0o777)
+
+    assert installation.update(setting(**YES)).telemetry_enabled is True
+    assert (installation.is_kept("telemetry_enabled"), installation.problem) == (True, "")
+    assert Installation(path.parent).read().telemetry_enabled is True
+    assert [place.stat().st_mode & 0o022 for place in (path, path.parent)] == [0, 0]
+
+
+@AS_ROOT
+def test_in_a_directory_of_somebody_else_a_yes_holds_for_this_process(installation, path):
+    """It is written, and not believed by the next process; this one says why."""
+    os.chown(path.parent, 12345, 12345)
+
+    assert installation.update(setting(**YES)).telemetry_enabled is True
+    assert not installation.is_kept("telemetry_enabled")
+    assert installation.problem == "a yes is not kept: installation.json belongs to another user"
+    assert Installation(path.parent).read().telemetry_enabled is None
+
+    assert installation.update(setting(**NO)).telemetry_enabled is False
+    assert Installation(path.parent).read().telemetry_enabled is False
+
+
+@pytest.mark.parametrize("answer", ["silent", errno.EPERM, errno.ENOTSUP])
+def test_where_the_file_system_keeps_no_modes_ownership_decides(installation, path, monkeypatch, answer):
+    """Such a file system ignores a change of modes, or refuses it to the owner."""
+    put(path, **YES)
+    path.chmod(0o666)
+
+    def no_modes(*_: object) -> None:
+        if answer != "silent":
+            raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(os, "fchmod", no_modes)
+
+    assert installation.read().telemetry_enabled is True
+
+
+def test_the_look_at_modes_leaves_them_as_they_were(installation, path):
+    """Whether modes are kept is tried out, and undone."""
+    put(path, **YES)
+    path.chmod(0o646)
+
+    installation.read()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o646

@@ -201,7 +201,7 @@ def test_what_ends_while_it_is_noted_is_not_noted(installation, progress, path):
     other = Installation(installation.directory)
 
     def change(_: Progress) -> dict[str, object]:
-        other.erase(declined=False)
+        other.erase()
         return CHANGE
 
     progress.update(change)
