@@ -189,7 +189,7 @@ class Telemetry:
         if engine is None:
             return self._open()
         if engine.pid != getpid():  # a fork that no hook of Python's told of
-            engine.at_fork("child")
+            lifecycle.after_unseen_fork()
         return engine
 
     @property

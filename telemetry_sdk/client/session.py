@@ -97,7 +97,7 @@ class Session:
         return self._installation or self._open_installation()
 
     def _open_installation(self) -> Installation:
-        with self._lock:
+        with loading(), self._lock:  # what finds the directory is loaded now
             if self._installation is None:
                 directory = locate(self._config.app, self._prefix, self._providers.environ, self._state_dir)
                 self._installation = Installation(directory, read_only=self.is_log)

@@ -132,6 +132,11 @@ def _at_fork(moment: str) -> None:
             _loading_at_fork(moment)
 
 
+def after_unseen_fork() -> None:
+    """Do in a child what a hook would have done, for all objects: they share files and locks."""
+    _at_fork("child")
+
+
 def _wait_until_gone(threads: list[Thread]) -> None:
     """Wait until those of *threads* that have ended meanwhile are gone from the process too.
 

@@ -51,7 +51,7 @@ _PRAGMAS: Final = (
 _LOCK_WAIT: Final = 1.0
 _SUFFIXES: Final = ("-wal", "-shm", "")  # the file itself last: without it the others mean nothing
 _INSIDE: Final = "called from inside the outbox itself (a signal handler or a finalizer)"
-_CUT_OFF: Final = "the program closed the outbox's file descriptors"
+_CUT_OFF: Final = "the program closed the outbox's file descriptors, or forked unseen while it was open"
 
 # Primary result codes (sqlite.org/rescode.html): what the world does to a file, and what says that its content is not
 # what this package wrote.
@@ -169,7 +169,7 @@ class StoreFile:
         return (found.st_dev, found.st_ino) == self._opened
 
     def is_cut_off(self) -> bool:
-        """Tell whether the program closed the descriptors of the file, as daemons close all that they did not open.
+        """Tell whether this process must leave the file alone: the program closed its descriptors, as daemons do.
 
         They may be other files by now, the program's own: nobody may write to them any more, nor even close them. Nor
         does it help to open the file again, for within a process SQLite shares them between all who have it open. So
@@ -184,14 +184,19 @@ class StoreFile:
         """Close *connection*, unless that would close files of the program."""
         is_cut_off, self._descriptors = self.is_cut_off(), ()
         if is_cut_off:
-            _cut_off.add(self._opened)
+            self.cut_off()
             _never_closed.append(connection)
-            with contextlib.suppress(OSError):
-                # For ever: another file with the same inode would be this one to SQLite.
-                os.open(self.name, os.O_RDONLY)
             return
         with contextlib.suppress(connection.Error):
             connection.close()
+
+    def cut_off(self) -> None:
+        """Leave the file alone in this process, for good."""
+        self._descriptors = ()
+        _cut_off.add(self._opened)
+        with contextlib.suppress(OSError):
+            # For ever: another file with the same inode would be this one to SQLite.
+            os.open(self.name, os.O_RDONLY)
 
     def has_log(self) -> bool:
         """Tell whether there is a log with something in it: the last one to close the file would have folded it in."""
@@ -379,13 +384,18 @@ class Database:
             self._mutex.give()
 
     def after_fork_in_child(self) -> None:
-        """Start afresh: the parent's lock and connection mean nothing here."""
+        """Start afresh: the parent's lock and connection mean nothing here.
+
+        A connection that no hook closed before the fork is never closed: that would act on the parent's file. Nor does
+        this process ever open the file: SQLite would go by what the parent had locked. Its events go into the spool.
+        """
         self._mutex = Mutex()
         self._busy = False
         if self._connection is not None:
-            # Never closed: closing it here would act on the parent's file.
             _never_closed.append(self._connection)
             self._connection = None
+            if self._file is not None and not self._in_memory:
+                self._file.cut_off()
 
     def shrink(self) -> None:
         """Fold the write-ahead log into the file and empty it, so that deleted content is gone from the disk."""

@@ -70,10 +70,13 @@ class Outbox:
         """Store what the spool refused: *records*, and what a signal handler made meanwhile."""
         if records:
             self._insert(records, takes_in=self._spool.is_full)
-        while self._spool.refused:
-            # A signal handler cannot be told any more; another one may have come in between, and taken it.
-            with contextlib.suppress(StoreError, IndexError):
-                self._insert([self._spool.refused.popleft()])
+        refused = self._spool.refused
+        # Taken out when it is stored: another handler may raise in the middle. One may have come in between, too.
+        with contextlib.suppress(StoreError, IndexError, ValueError):
+            while refused:
+                record = refused[0]
+                self._insert([record])
+                refused.remove(record)
 
     def put(self, records: Sequence[Record]) -> list[Put]:
         """Store *records* in one transaction, each unless its derived uid was accepted before; else as `append`.
@@ -244,15 +247,18 @@ class Outbox:
         quarter of a second is waited for another program that holds the file, and at most *patience* seconds.
         """
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> set[str]:
             delivered, refused = tables.settle(db, fates, int(circuit.last_at * NANOSECONDS))
             lost = min(rejected, delivered)
             ended = (delivered - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
             sent_log.write_circuit(db, circuit)
             sent_log.end_request(db, number, status=status, verdict=verdict, reason=reason)
+            # What was read into memory stays on disk until all of it has left; see `_take_in`.
+            is_over = not self.database.durable and not tables.totals(db)[1]
+            return tables.taken_segments(db) if is_over else set()
 
-        self.database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT))
+        self._spool.remove(self.database.run(work, patience=min(max(patience, _SETTLING), BUSY_WAIT)))
 
     def circuit(self, *, patience: float | None = None) -> Circuit:
         """Return how long the sink is to be left alone. Makes no file."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 4 * 1024 * 1024
 _LEAST_RECORD: Final = 400  # bytes
+_MOST_REFUSED: Final = 1000
 _LONGEST_WAIT: Final = 0.25  # of an append for another process
 _TAKER_WAIT: Final = 0.05
 _LEFT_ALONE: Final = 1.0  # after another process kept it for so long
@@ -75,7 +76,7 @@ class Spool:
         self._path = os.fspath(directory / "spool") if directory else ""
         self._lock_path = f"{self._path}.lock"
         self._most = min(_MOST, limits.bytes // 4, limits.records * _LEAST_RECORD)
-        self.refused: deque[Record] = deque()
+        self.refused: deque[Record] = deque(maxlen=_MOST_REFUSED)
         self._lock: Any = new_lock()
         self._interrupting: deque[Record] = deque()
         self._left_alone_until = 0.0
@@ -111,13 +112,25 @@ class Spool:
 
     def catch_up(self) -> None:
         """Store what signal handlers handed over in the middle of a call."""
-        while not self._lock._is_owned():
+        while self._interrupting and not self._lock._is_owned():
             try:
-                record = self._interrupting.popleft()
-            except IndexError:  # also where another handler came in between, and took it
-                return
-            if not self.append(record):
+                if not self._lock.acquire(timeout=_LONGEST_WAIT):
+                    return
+                self._store_interrupting()
+            finally:
+                try:  # noqa: SIM105 - see `append`
+                    self._lock.release()
+                except RuntimeError:
+                    pass
+
+    def _store_interrupting(self) -> None:
+        # Under the lock, where handlers only hand over. What another handler raises in here leaves a record where it
+        # is: it may be written twice, under one uid, but not lost.
+        while self._interrupting:
+            record = self._interrupting[0]
+            if time.monotonic() < self._left_alone_until or not self._write(record):
                 self.refused.append(record)
+            self._interrupting.popleft()
 
     def _write(self, record: Record) -> bool:
         line, is_stored = _line_of(record), False
@@ -155,7 +168,7 @@ class Spool:
 
     def _has_room(self, found: os.stat_result, length: int) -> bool:
         self.is_full = found.st_size + length > self._most
-        return not self.is_full and self._is_ours(found)
+        return not self.is_full and found.st_nlink == 1 and self._is_ours(found)
 
     def _open_lock(self) -> int:
         try:
@@ -174,8 +187,8 @@ class Spool:
             return os.open(self._path, _APPENDING)
 
     def _is_ours(self, found: os.stat_result) -> bool:
-        """Tell whether it is a regular file under one name, made by this user or given to the directory's owner."""
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        """Tell whether it is a regular file, made by this user or given to the directory's owner."""
+        if not stat.S_ISREG(found.st_mode):
             return False
         return found.st_uid == _me() or not hasattr(os, "geteuid") or found.st_uid == os.stat(self._folder).st_uid
 
@@ -197,16 +210,28 @@ class Spool:
     def segments(self) -> list[str]:
         """Return the names of what was cut off, oldest first."""
         try:
-            return sorted(name for name in os.listdir(self._folder) if _is_segment(name)) if self._path else []
+            if not self._path:
+                return []
+            with os.scandir(self._folder) as entries:
+                return sorted(
+                    it.name for it in entries if _is_segment(it.name) and not it.is_dir(follow_symlinks=False)
+                )
         except OSError:
             return []
 
     def cut(self) -> None:
-        """Rename a spool that is not empty, so that it can be taken in. Left for later while somebody appends."""
-        if self.is_empty():
-            return
+        """Rename a spool that is not empty, so that it can be taken in.
+
+        Left for later while somebody appends; and where what was cut off before cannot be taken in, for then it would
+        grow without bound.
+        """
+        with contextlib.suppress(OSError):
+            if not self._path or not _is_worth_cutting(os.lstat(self._path)):
+                return
         with contextlib.suppress(OSError), self._alone(_TAKER_WAIT) as is_alone:
-            if is_alone and os.lstat(self._path).st_size:
+            found = os.lstat(self._path)
+            size = sum(os.lstat(os.path.join(self._folder, name)).st_size for name in self.segments())
+            if is_alone and _is_worth_cutting(found) and (not size or size + found.st_size <= self._most):
                 name = f"{self._path}.{time.time_ns():020d}-{uuid_of(os.urandom(16), version=4)}"
                 os.rename(self._path, name)
 
@@ -232,8 +257,13 @@ class Spool:
             finally:
                 _close(lock)
         finally:
-            with contextlib.suppress(RuntimeError):  # it was not had
+            try:
                 mine.release()
+            except RuntimeError:
+                pass
+            finally:
+                if self._interrupting:
+                    self.catch_up()
 
     def read(self, name: str) -> Segment | None:
         """Return what the segment *name* holds; None when it cannot be read now, or is none of ours and was deleted."""
@@ -284,8 +314,7 @@ class Spool:
                     return None
                 found = self.waiting()
                 for name in (*self.segments(), "spool"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(os.path.join(self._folder, name))
+                    self._delete(name)
         except OSError:
             return None
         return found
@@ -294,7 +323,17 @@ class Spool:
         """Delete these segments."""
         for name in names:
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, name))
+                self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        path = os.path.join(self._folder, name)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if not os.path.isdir(path):  # that holds no record
+                raise
 
     def before_fork(self) -> None:
         """Let no append be under way while the process forks; waits for that for a moment."""
@@ -312,6 +351,11 @@ class Spool:
         self._pid = os.getpid()
         self._lock = new_lock()
         self._interrupting = deque()
+
+
+def _is_worth_cutting(found: os.stat_result) -> bool:
+    """Tell whether there is something in it, or it has a second name, so that nobody appends to it any more."""
+    return not stat.S_ISDIR(found.st_mode) and (found.st_size > 0 or found.st_nlink > 1)
 
 
 def _is_segment(name: str) -> bool:
@@ -338,7 +382,8 @@ def _read_all(descriptor: int) -> bytes:
 def _parsed(name: str, data: bytes) -> Segment:
     lines = [line for line in data.split(b"\n") if line]
     records = [record for line in politely(lines) if (record := _record_of(line)) is not None]
-    return Segment(name, records, len(lines) - len(records))
+    once = {record.uid: record for record in records}  # see `Spool._store_interrupting`
+    return Segment(name, [*once.values()], len(lines) - len(records))
 
 
 def _record_of(line: bytes) -> Record | None:

@@ -87,6 +87,25 @@ def test_a_fork_waits_for_what_another_thread_loads(tmp_path, late):
     assert pending(tmp_path) == 2 + 1  # and the install ping
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_waits_for_what_finds_the_state_directory(tmp_path):
+    """It is another library that is loaded then, by the first call that needs the state."""
+    environ = {"XDG_DATA_HOME": str(tmp_path / "data"), "USER": "jane"}
+    settings = {"delivery": "manual", "endpoint": "http://127.0.0.1:9", "state_dir": None}
+    Program(CONSENT, tmp_path, environ=environ, **settings).finish()
+
+    program = Program(
+        INTERRUPTED + FORKED + "fork_during(track, track)",
+        tmp_path,
+        environ=environ,
+        measured=False,
+        argument={"late": "platformdirs"},
+        **settings,
+    )
+
+    assert len(set(program.finish().split()) - {"uid"}) == 2
+
+
 @pytest.mark.parametrize("late", LATE)
 def test_ctrl_c_in_the_middle_of_the_first_call(tmp_path, late):
     """Ctrl-C while the first call loads ends that call alone: later ones, of other threads too, are as ever."""

@@ -147,6 +147,40 @@ def test_a_fork_that_no_hook_told_of(tmp_path, sink, mode):
     assert len(sink.uids) == len(set(sink.uids))
 
 
+def test_a_parent_and_a_child_that_no_hook_told_of_go_on_in_turn(tmp_path, sink):
+    """SQLite in a child carries what its parent had locked: it leaves the database alone, and nothing is lost."""
+    source = """
+    import ctypes
+    telemetry = make()
+    telemetry.opt_in()
+    theirs, ours = os.pipe(), os.pipe()
+    def track(number):
+        for n in range(8):
+            os.write(1, f"uid {telemetry.track_event('timer.started', {'number': number + n}).uid}\\n".encode())
+    if not (pid := ctypes.PyDLL(None).fork()):
+        for turn in range(6):
+            os.read(theirs[0], 1)
+            track(100 * turn)
+            os.write(ours[1], b"x")
+        os._exit(0)
+    for turn in range(6):
+        os.write(theirs[1], b"x")
+        os.read(ours[0], 1)
+        telemetry.close()  # the last one to close it folds the log into the file, and removes it
+        track(1000 + 100 * turn)
+    os.waitpid(pid, 0)
+    while telemetry.flush(20).kept: pass
+    """
+    state = tmp_path / "state"
+    program = Program(source, tmp_path, delivery="sync", endpoint=sink.url, state_dir=state, timeout=20)
+    uids = [line.split()[1] for line in program.finish().splitlines()]
+
+    assert len(set(uids)) == 2 * 6 * 8
+    assert set(uids) <= set(sink.uids)
+    assert len(sink.uids) == len(set(sink.uids))
+    assert not list(state.glob("*.corrupt-*"))
+
+
 def test_background_child_delivers_by_itself(tmp_path, sink):
     """A forked child of a background-mode program has a thread of its own, which delivers while the child lives."""
     source = (

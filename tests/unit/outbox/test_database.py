@@ -682,7 +682,7 @@ say(words().count("child"))
 
 @needs_fork
 def test_a_child_forked_in_the_middle_of_a_transaction_does_not_hang(tmp_path, state_dir, database):
-    """A child forked although the lock could not be had in time gets a StoreError in time, and harms nothing."""
+    """A child forked although the lock could not be had in time gets a StoreError at once, and harms nothing."""
     source = """
 from telemetry_sdk.outbox import database as module
 module._LOCK_WAIT = 0.05
@@ -708,7 +708,7 @@ add("parent")
 """
     found = program(FORK + source, tmp_path, state_dir).finish()
 
-    assert found == "the outbox is locked by another program\n"
+    assert found == "the program closed the outbox's file descriptors, or forked unseen while it was open\n"
     assert words(database) == ["lingering", "parent"]
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 import textwrap
 import threading
 import zlib
-from collections import deque
 from pathlib import Path
 
 import pytest
 from process_tools import Program
 
-from telemetry_sdk.model import Layer, Limits, Record
+from telemetry_sdk.model import Circuit, Layer, Limits, Record
 from telemetry_sdk.outbox import StoreError
 from telemetry_sdk.outbox import spool as spool_module
 from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.queue import FILE_NAME, Outbox, Put
 from telemetry_sdk.outbox.spool import Spool
+from telemetry_sdk.outbox.tables import Fate
 
 PRELUDE = """
 import fcntl, os, signal, sys, threading, time
@@ -28,6 +30,7 @@ from telemetry_sdk.model import Layer, Limits, Record
 from telemetry_sdk.outbox.batch import Terms
 from telemetry_sdk.outbox.queue import Outbox
 from telemetry_sdk.outbox.spool import Spool
+from telemetry_sdk.outbox.tables import Fate
 directory = Path(ARGUMENT)
 
 def record(uid, body=b"body"):
@@ -408,10 +411,10 @@ def test_a_killed_holder_leaves_it_free(outbox, state_dir):
 
 def test_a_signal_handler_that_appends_in_the_middle_of_an_append(state_dir, outbox):
     """At every moment of it: each event is stored, and nobody waits for himself."""
-    handled = []
+    handled, numbers = [], itertools.count()
 
     def handler(*_: object) -> None:
-        outbox.append(event(f"handler {len(handled)}"))
+        outbox.append(event(f"handler {next(numbers)}"))
         handled.append(1)
 
     before = signal.signal(signal.SIGALRM, handler)
@@ -553,15 +556,107 @@ def test_looking_makes_no_database(outbox, state_dir):
     assert not (state_dir / FILE_NAME).exists()
 
 
-def test_a_handler_that_takes_what_another_one_left_is_no_error(state_dir):
-    """Between the look whether something is left and the taking of it another handler may come, and take it."""
-    spool = Spool(state_dir, Limits())
+@pytest.mark.parametrize("moment", ["before it is written", "after"])
+def test_what_another_handler_raises_loses_no_record(state_dir, monkeypatch, moment):
+    """A record that was handed over stays until it is stored, whatever ends the storing of it, and is taken in once."""
+    spool, write = Spool(state_dir, Limits()), Spool._write
+    spool._interrupting.append(event("handed over"))
 
-    class Emptied(deque):
-        def __bool__(self) -> bool:
-            return True
+    def interrupted(self: Spool, record: Record) -> bool:
+        monkeypatch.setattr(Spool, "_write", write)
+        if moment == "after":
+            write(self, record)
+        raise KeyboardInterrupt
 
-    spool._interrupting = Emptied()
+    monkeypatch.setattr(Spool, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spool.catch_up()
     assert spool.append(event("e"))
 
-    assert [record.uid for record in records_in(spool)] == ["e"]
+    assert sorted(record.uid for record in records_in(spool)) == ["e", "handed over"]
+
+
+@pytest.mark.parametrize("call", ["cut", "empty"])
+def test_what_a_handler_makes_while_the_spool_is_cut_or_emptied_is_stored(state_dir, monkeypatch, call):
+    """It interrupts the lock's holder, who stores it before the lock is free for long."""
+    spool = Spool(state_dir, Limits())
+    spool.append(event("before"))
+    segments = Spool.segments
+
+    def interrupted(self: Spool) -> list[str]:
+        monkeypatch.setattr(Spool, "segments", segments)
+        assert self.append(event("handler"))
+        return segments(self)
+
+    monkeypatch.setattr(Spool, "segments", interrupted)
+    {"cut": spool.cut, "empty": lambda: spool.empty(1.0)}[call]()
+
+    assert [record.uid for record in records_in(Spool(state_dir, Limits()))][-1] == "handler"
+
+
+def test_a_copy_by_hard_links_costs_no_event(outbox, state_dir, tmp_path):
+    """As backups make them: what lies in the spool then is taken in, by the original and by the copy."""
+    outbox.append(event("e"))
+    copy = tmp_path / "copy"
+    shutil.copytree(state_dir, copy, copy_function=os.link)
+    outbox.append(event("f"))
+
+    assert sorted(uids(outbox)) == ["e", "f"]
+    assert [record.uid for record in records_in(Spool(copy, Limits()))] == ["e"]
+
+
+def test_an_empty_spool_with_a_second_name_is_put_aside(outbox, state_dir):
+    """What a kill in the making of it left: events go by the other door until the next take, no longer."""
+    outbox.append(event("e"))
+    take(outbox)
+    (state_dir / "spool").touch(mode=0o600)
+    os.link(state_dir / "spool", state_dir / "spool.1-1.tmp")
+    assert not Spool(state_dir, Limits()).append(event("f"))
+
+    take(outbox)
+
+    assert Spool(state_dir, Limits()).append(event("f"))
+
+
+def test_a_directory_in_place_of_the_spool_hinders_no_withdrawal(outbox, state_dir):
+    """It holds no record; it is neither taken in nor in the way."""
+    (state_dir / "spool").mkdir(parents=True)
+    (state_dir / "spool" / "x").touch()
+    assert outbox.put([event("e")])
+
+    assert uids(outbox) == ["e"]
+    assert outbox.purge("withdrawn") == 1
+    assert (state_dir / "spool").is_dir()
+
+
+def test_what_cannot_be_taken_in_does_not_grow(state_dir, monkeypatch):
+    """Where no database will have it, what was cut off and what is in the spool stay within twice its bound."""
+    limits = Limits(records=100)
+    outbox = Outbox(state_dir, limits)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    for n in range(400):
+        if not Spool(state_dir, limits).append(event(f"e{n}", size=400)):
+            monkeypatch.setattr(outbox.database, "run", full)
+        outbox._spool.cut()
+
+    held = sum(file.stat().st_size for file in state_dir.glob("spool*"))
+    assert 0 < held <= 2 * 100 * 400
+
+
+def test_memory_gives_a_segment_up_with_the_last_of_its_records(state_dir):
+    """No later take is needed: a short program makes none, and the next one would send it all again."""
+    (state_dir / FILE_NAME).mkdir(parents=True)
+    (state_dir / FILE_NAME / "in the way").touch()
+    outbox = Outbox(state_dir, Limits())
+    outbox.append(event("e"))
+    outbox.append(event("f"))
+    taken = take(outbox)
+    assert not outbox.database.durable
+    fates = [Fate([record], "delivered") for record in taken.records]
+
+    for fate, left in zip(fates, [2, 0], strict=True):
+        outbox.settle(0, [fate], status=200, verdict="delivered", reason="", circuit=Circuit())
+        assert len(records_in(Spool(state_dir, Limits()))) == left
