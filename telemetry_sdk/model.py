@@ -427,6 +427,7 @@ class SentRequest(Value):
         verdict: What the answer meant (``delivered``, ``retry``, ``split``, ``rejected``, ``hold``, ``stop``,
             ``withheld``, ``cut off``), or ``in flight``.
         reason: Why, when it was not delivered.
+        headers: Its headers by name, in order; the values of those that may be secrets are hidden.
     """
 
     at: str
@@ -436,6 +437,7 @@ class SentRequest(Value):
     status: int | None
     verdict: str
     reason: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Preview(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from functools import partial
 from os import getpid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from telemetry_sdk.analytics.scope import RequestScope
 from telemetry_sdk.client import config, override
@@ -19,6 +19,7 @@ from telemetry_sdk.model import (
     IDENTIFY,
     INSTALL,
     PAGE_VIEW,
+    ConfigError,
     FlushReport,
     Forgotten,
     Level,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Telemetry"]
 
+P = ParamSpec("P")
+
 
 def _seconds(timeout: float | None, default: float) -> float:
     """Return a timeout that locks accept: None is the default, NaN and less than zero are nothing, a day the most."""
@@ -58,6 +61,21 @@ def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog 
     from telemetry_sdk.analytics.catalog.format import load
 
     return load(argument)
+
+
+def _showing_no_secret(construct: Callable[P, None]) -> Callable[P, None]:
+    """Return *construct* with no argument of its in the frames of a `ConfigError`, which error trackers send away."""
+
+    @functools.wraps(construct)
+    def call(*args: P.args, **settings: P.kwargs) -> None:
+        try:
+            construct(*args, **settings)
+        except ConfigError as error:
+            settings.clear()
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+    return call
 
 
 def _refused(reason: str) -> Receipt:
@@ -121,6 +139,7 @@ class Telemetry:
         ConfigError: An argument is impossible; the message says what to do.
     """
 
+    @_showing_no_secret
     def __init__(
         self,
         app: str,

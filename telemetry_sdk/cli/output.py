@@ -242,7 +242,7 @@ def _plain(value: Mapping[str, Any]) -> object:
 
 def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
     """Return *log* for JSON; each body holds the exact bytes of its request ."""
-    return [{**request.as_dict(), "body": _body_text(request.body)} for request in log]
+    return [{**it.as_dict(), "body": _body_text(it.body), "headers": dict(it.headers)} for it in log]
 
 
 def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
@@ -253,6 +253,7 @@ def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
         head = f"{request.at}  {request.sink}  {request.verdict}, {status}{reason}"
         yield f"{head}  {counted(request.records, 'record')}: {_names(request.body)}"
         if bodies:
+            yield from (f"{name}: {value}" for name, value in request.headers)
             yield _body_text(request.body)
 
 

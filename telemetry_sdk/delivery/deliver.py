@@ -22,12 +22,12 @@ from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, STOPPED, Answer, Circui
 from telemetry_sdk.outbox import StoreError, batch
 from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.database import LockedError
-from telemetry_sdk.outbox.sent_log import Request
+from telemetry_sdk.outbox.sent_log import Request, no_headers
 from telemetry_sdk.outbox.tables import Fate
 from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from telemetry_sdk.host.files import ProcessLock
     from telemetry_sdk.model import Decision
@@ -59,6 +59,7 @@ class Delivery:
         self.right = right
         self.waits = getattr(sender, "waits", True) is not False
         self._packs = bool(getattr(sender, "takes_packed", False))
+        self._headers: Callable[[bytes], Mapping[str, str]] = getattr(sender, "headers", no_headers)
         self._outbox = outbox
         self._sender = sender
         self._clock = clock
@@ -245,7 +246,7 @@ class Delivery:
         skew_ns = int(retry.known_skew(circuit, now_ns / NANOSECONDS) * NANOSECONDS)
         records, fresh = batch.as_sent(part, now_ns, late_ns=config.late_ns, skew_ns=skew_ns)
         budget, began = min(config.timeout, tally.left()), time.monotonic()
-        request = Request(now_ns, now_ns + int(budget * NANOSECONDS), config.sink, self._lock.file_id)
+        request = Request(now_ns, now_ns + int(budget * NANOSECONDS), config.sink, self._lock.file_id, self._headers)
         encode = partial(batch.encode, packs=self._packs)
         present, body, number = self._outbox.begin(
             batch.in_order(records), fresh, encode, request, patience=tally.left()

@@ -6,13 +6,12 @@ first needed and sleeps between attempts.
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 from telemetry_sdk.host.background import new_event, new_queue, new_thread
+from telemetry_sdk.host.quiet import nobodys_context, untraced
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.sender.wire_gate import NotPermittedError
 
@@ -72,24 +71,15 @@ class _Attempt:
 
     def run(self) -> None:
         try:
-            with _untraced():
-                self.answer = self._job()
+            self.answer = nobodys_context().run(self._answer)
         except BaseException as error:  # noqa: BLE001 - handed to the supervisor, which raises it
             self.error = error
         self.is_done = True
         self.over.set()
 
-
-def _untraced() -> contextlib.AbstractContextManager[None]:
-    """Keep a request out of the host's traces, and the host's trace ids and baggage out of the request.
-
-    OpenTelemetry's instrumentations of HTTP clients act on every session of the process, unless told not to by this
-    function of theirs; where it was not imported, nothing is instrumented.
-    """
-    instrumentation = sys.modules.get("opentelemetry.instrumentation.utils")
-    suppressed: Callable[[], contextlib.AbstractContextManager[None]]
-    suppressed = getattr(instrumentation, "suppress_instrumentation", contextlib.nullcontext)
-    return suppressed()
+    def _answer(self) -> Answer:
+        with untraced():
+            return self._job()
 
 
 class NoThreadError(RuntimeError):

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
+from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 _LOGGERS: Final = (
     *("filelock", "tzlocal", "charset_normalizer", "urllib3.connection", "urllib3.connectionpool"),
@@ -33,6 +36,25 @@ def quiet_logs() -> Iterator[None]:
         yield
     finally:
         _mine.is_quiet = before
+
+
+def nobodys_context() -> Context:
+    """Return what work of ours is to be run in: an empty context, so that nothing of it is found in the host's traces.
+
+    What an agent bound for the host's own requests and database calls is not there, nor are its ids sent with ours.
+    """
+    return Context()
+
+
+def untraced() -> AbstractContextManager[object]:
+    """Return what to enter in `nobodys_context`, for the instrumentations that act in an empty one too.
+
+    OpenTelemetry's are told not to by this function of theirs; where it was not imported, nothing is instrumented.
+    """
+    instrumentation = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppressed: Callable[[], AbstractContextManager[object]]
+    suppressed = getattr(instrumentation, "suppress_instrumentation", contextlib.nullcontext)
+    return suppressed()
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from telemetry_sdk.host.files import (
     make_file,
     prepare_directory,
 )
+from telemetry_sdk.host.quiet import nobodys_context, untraced
 from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ class Database:
         try:
             if self._busy:
                 raise LockedError(_INSIDE)
-            return self._guarded(work, "BEGIN IMMEDIATE" if write else "BEGIN", patience)
+            return nobodys_context().run(self._guarded, work, "BEGIN IMMEDIATE" if write else "BEGIN", patience)
         finally:
             self._mutex.give()
 
@@ -305,7 +306,8 @@ class Database:
         self._busy = True
         try:
             try:
-                result = self._patiently(work, begin, patience)
+                with untraced():
+                    result = self._patiently(work, begin, patience)
             except (sqlite3.DatabaseError, DamagedError, UnicodeDecodeError) as error:
                 self._recover(error)
                 result = self._transact(work, begin)
@@ -403,9 +405,7 @@ class Database:
 
         with self._mutex, contextlib.suppress(sqlite3.Error):
             if self._connection is not None and not self._busy:
-                self._connection.execute(f"PRAGMA busy_timeout={_ONE_WAIT * 1000:.0f}")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._connection.execute("PRAGMA busy_timeout=0")
+                nobodys_context().run(_fold, self._connection)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         connection = self._connected()
@@ -519,3 +519,10 @@ class Database:
             raise error
         self._disconnect()
         self._opened_file().set_aside(opened=True)
+
+
+def _fold(connection: sqlite3.Connection) -> None:
+    with untraced():
+        connection.execute(f"PRAGMA busy_timeout={_ONE_WAIT * 1000:.0f}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute("PRAGMA busy_timeout=0")

@@ -15,11 +15,16 @@ from telemetry_sdk.sender import otlp
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from telemetry_sdk.outbox.tables import Pending
 
 _IN_FLIGHT: Final = "in flight"
+
+
+def no_headers(_: bytes) -> dict[str, str]:
+    """Return the headers of what is no request of HTTP."""
+    return {}
 
 
 class Request(NamedTuple):
@@ -30,12 +35,14 @@ class Request(NamedTuple):
         until_ns: When its time is up, so that it has ended for certain.
         sink: Host of the sink.
         lock: Which file it is whose lock its delivery holds.
+        headers: Returns the headers that its body has, as they may be shown.
     """
 
     at_ns: int
     until_ns: int
     sink: str
     lock: str
+    headers: Callable[[bytes], Mapping[str, str]] = no_headers
 
 
 def log_request(db: sqlite3.Connection, request: Request, body: bytes, records: Sequence[Pending]) -> int:
@@ -43,6 +50,7 @@ def log_request(db: sqlite3.Connection, request: Request, body: bytes, records: 
     numbers = [record.seq for record in records]
     values = {
         **request._asdict(),
+        "headers": json.dumps(list(request.headers(body).items())),
         "body": body,
         "records": len(records),
         "first": min(numbers),
@@ -84,13 +92,21 @@ def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verd
 
 def read_log(db: sqlite3.Connection) -> list[SentRequest]:
     """Return the sent log, oldest first; a line that is no longer what was written is left out."""
-    rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason FROM sent ORDER BY id")
+    rows = db.execute("SELECT at_ns, sink, body, records, status, verdict, reason, headers FROM sent ORDER BY id")
     found = []
-    for at_ns, sink, body, *rest in rows:
+    for at_ns, sink, body, records, status, verdict, reason, headers in rows:
         plain = otlp.unpacked(body) if isinstance(body, bytes) else None
         if isinstance(at_ns, int) and plain is not None:
-            found.append(SentRequest(timestamp(at_ns, "milliseconds"), sink, plain, *rest))
+            at = timestamp(at_ns, "milliseconds")
+            found.append(SentRequest(at, sink, plain, records, status, verdict, reason, _pairs(headers)))
     return found
+
+
+def _pairs(text: object) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple((name, value) for name, value in json.loads(str(text)))
+    except (ValueError, TypeError):
+        return ()
 
 
 def trim_log(db: sqlite3.Connection, *, requests: int, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -91,5 +92,12 @@ class LogSender(_LocalSender):
     waits: Final = False
 
     def _write(self, body: bytes) -> Answer:
-        terminal.write(f"{body.decode()}\n")
+        terminal.write(f"{_visible(body.decode())}\n")
         return Answer(200)
+
+
+def _visible(text: str) -> str:
+    """Return JSON *text* with what could drive a terminal, or hide and turn around its letters, as JSON escapes."""
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() else json.dumps(it)[1:-1] for it in text)

@@ -20,12 +20,12 @@ from telemetry_sdk._version import __version__
 from telemetry_sdk.host.lifecycle import loading, wait_first
 from telemetry_sdk.host.quiet import logger, quiet_logs
 from telemetry_sdk.model import Answer
-from telemetry_sdk.sender import otlp
+from telemetry_sdk.sender import otlp, wire_gate
 from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.wire_gate import NotPermittedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import requests
 
@@ -83,6 +83,11 @@ class HttpSender:
             else:
                 line.close()
 
+    def headers(self, body: bytes) -> dict[str, str]:
+        """Return the headers of a request with *body*, for people to read: without secrets."""
+        http = {"Host": urlsplit(self._sink.url).netloc, "Content-Length": str(len(body))}
+        return wire_gate.without_secrets(http | _headers(self._sink, body))
+
     def _take(self) -> _Line:
         """Return a line for one attempt alone: one that was left behind may still be under way, with its own permit."""
         line, self._idle = self._idle, None
@@ -134,6 +139,7 @@ class _Line:
         import requests
 
         self.permit: Callable[[], None] = _not_asked
+        self.headers: Mapping[str, str] = {}
         self.is_cut = False
         self._sink = sink
         self._pid = os.getpid()
@@ -177,17 +183,11 @@ class _Line:
 
     def _post_once(self, body: bytes, timeout: float) -> Answer:
         self._is_reused = False
+        self.headers = _headers(self._sink, body)
         response = self._session.post(
             self._sink.url,
             data=body,
-            headers={
-                **dict(self._sink.headers),
-                **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": _USER_AGENT,
-            },
+            headers=self.headers,
             timeout=timeout,
             allow_redirects=False,
             stream=True,
@@ -213,6 +213,17 @@ class _Line:
         if self.is_cut:
             raise NotPermittedError("abandoned")
 
+    def check_peer(self, connection: Any) -> None:
+        """Let no secret cross a network in clear, whatever the name of this machine's sink was resolved to.
+
+        Raises:
+            NotPermittedError: It would.
+        """
+        url = urlsplit(self._sink.url)
+        is_secret = url.query or any(name.lower() not in wire_gate.HARMLESS_HEADERS for name, _ in self._sink.headers)
+        if url.scheme == "http" and is_secret and not wire_gate.is_this_machine(connection.sock.getpeername()):
+            raise NotPermittedError("a secret would be sent unencrypted to another machine")
+
     def cut(self) -> None:
         """Break the connection under the thread that is using it, which then closes it."""
         import socket
@@ -228,6 +239,18 @@ class _Line:
         # Said to the connection itself: urllib3 closes a pool's connections when the pool is garbage, some time later.
         if self._connection is not None:
             self._connection.close()
+
+
+def _headers(sink: Sink, body: bytes) -> dict[str, str]:
+    """Return our own headers of a request with *body*, which are all that is sent beside those of HTTP itself."""
+    return {
+        **dict(sink.headers),
+        **({"Content-Encoding": "gzip"} if otlp.is_packed(body) else {}),
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": _USER_AGENT,
+    }
 
 
 def _not_asked() -> None:
@@ -303,6 +326,8 @@ def _put_gate(manager: Any, line: _Line) -> None:
     class GatedMixin:
         sock: Any
         fresh = False
+        debuglevel = 0  # what is set for all connections of the process would print our token
+        awaited: Mapping[str, str] | None = None  # the headers of the head that is written next
 
         def connect(self) -> None:
             with _silent_about_the_clock():
@@ -314,8 +339,14 @@ def _put_gate(manager: Any, line: _Line) -> None:
                 self.connect()
             line.attach(self, is_reused=not self.fresh)
             self.fresh = False
+            line.check_peer(self)
             line.permit()
+            self.awaited = line.headers
             super().request(*args, **options)  # type: ignore[misc]
+
+        def send(self, data: Any) -> None:
+            awaited, self.awaited = self.awaited, None
+            super().send(data if awaited is None else wire_gate.only_ours(data, awaited))  # type: ignore[misc]
 
     def gated(pool: Any) -> Any:
         connection = type("GatedConnection", (GatedMixin, pool.ConnectionCls), {})

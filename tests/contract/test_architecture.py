@@ -56,7 +56,7 @@ ONE_DOOR = {
     "filelock": {"host.files"},
     "platformdirs": {"identity.directory"},
     "tzlocal": {"base_payload.platform"},
-    "contextvars": {"analytics.scope"},
+    "contextvars": {"analytics.scope", "host.quiet"},
     "platform": {"base_payload.platform"},
     "pwd": {"base_payload.platform"},  # who the user is, so that the scrubber can remove the name
     "locale": {"base_payload.platform"},

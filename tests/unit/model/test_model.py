@@ -165,11 +165,11 @@ def test_a_result_travels_and_compares_by_its_fields(result: Value) -> None:
     assert all(f"{name}=" in repr(result) for name in result.as_dict())
 
 
-@pytest.mark.parametrize("wrong", [((), {}), ((1,) * 8, {}), ((1,), {"uids": "x"})])
+@pytest.mark.parametrize("wrong", [((), {}), ((1,) * 9, {}), ((1,), {"uids": "x"})])
 def test_a_result_is_made_of_its_fields_only(wrong: tuple[tuple[int, ...], dict[str, str]]) -> None:
     """A field too few, too many or of another name is a TypeError that names those there are."""
     positional, named = wrong
-    with pytest.raises(TypeError, match="SentRequest takes at, sink, body, records, status, verdict, reason"):
+    with pytest.raises(TypeError, match="SentRequest takes at, sink, body, records, status, verdict, reason, headers"):
         SentRequest(*positional, **named)
     with pytest.raises(TypeError):
         Receipt(*positional, **named)
