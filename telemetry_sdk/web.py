@@ -83,7 +83,7 @@ class _Watch:
         """Send the page view, once, if it is one."""
         if self._is_page:
             self._is_page = False
-            self._telemetry.track_page_view(self._request().path)
+            self._telemetry.track_page_view(None)  # of the bound request, which is asked only if it may be sent
 
     def _is_navigation(self) -> bool:
         header = self._request.header

@@ -20,7 +20,9 @@ rest of the header can tell one person from all others. Without ua-parser, and f
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +40,12 @@ DEVICES: Final = ("desktop", "mobile", "tablet", "tv", "console", "bot", UNKNOWN
 ROUTE_KEY: Final = "telemetry_sdk.route"
 _DEEPEST: Final = 8  # applications mounted in one another; a table that contains itself has an end
 
-_LONGEST_HEADER: Final = 512  # which bounds the time a hostile one can take
+_LONGEST_HEADER: Final = 256  # which bounds the time a hostile one can take
+_MOST_KNOWN: Final = 1024
+_MOST_PARSED: Final = 10  # in a second
+# What was found, by the header's hash, for no header is kept; and when the newest were parsed.
+_known: Final[dict[int, tuple[str, str]]] = {}
+_parsed_at: Final[deque[float]] = deque(maxlen=_MOST_PARSED)
 _FAMILY: Final = lazy(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,31}")
 # The first that is found in what ua-parser says of the device and the system, or in the header, names the device.
 _DEVICES: Final = (
@@ -56,14 +63,26 @@ _DEVICES: Final = (
 def families(user_agent: str) -> tuple[str, str]:
     """Return the families of the browser or program and of the device that sent *user_agent*.
 
-    The first call loads ua-parser's tables, about 0.1 s once per process; one header takes about half a millisecond,
-    and the newest 256 are remembered.
+    The first call loads ua-parser's tables, about 0.1 s once per process; one header takes about half a millisecond. No
+    more than 256 characters of it are looked at, and the families of 1,024 are remembered, not the headers. Of those
+    that are not, ten in a second are parsed; the others of that second are ``unknown``.
     """
-    return _families(user_agent[:_LONGEST_HEADER].encode("ascii", "replace").decode())
+    text = user_agent[:_LONGEST_HEADER].encode("ascii", "replace").decode()
+    key, now = hash(text), time.monotonic()
+    if (found := _known.get(key)) is not None:
+        return found
+    if len(_parsed_at) == _MOST_PARSED and now - _parsed_at[0] < 1.0:
+        return UNKNOWN, UNKNOWN
+    _parsed_at.append(now)
+    found = _parsed(text)
+    with contextlib.suppress(KeyError, StopIteration, RuntimeError):  # another thread was here
+        while len(_known) >= _MOST_KNOWN:
+            del _known[next(iter(_known))]
+    _known[key] = found
+    return found
 
 
-@functools.lru_cache(256)
-def _families(user_agent: str) -> tuple[str, str]:
+def _parsed(user_agent: str) -> tuple[str, str]:
     try:
         from ua_parser import parse
     except ImportError:

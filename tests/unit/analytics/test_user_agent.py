@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ import ua_parser
 
 from telemetry_sdk.analytics import request as user_agent
 from telemetry_sdk.analytics.request import DEVICES, families, family_name
+
+
+@pytest.fixture(autouse=True)
+def any_number(monkeypatch):
+    """Parse as many headers a second as come, and know none before the test."""
+    monkeypatch.setattr(user_agent, "_MOST_PARSED", 10**9)
+    user_agent._known.clear()
+
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -100,8 +109,8 @@ def test_health_checks_are_bots(header: str) -> None:
         *("Mozilla/5.0 (Linux; Android 4.4; ", "bot ", "Version/", "compatible; ", "\ud800", "\u00e9"),
     ],
 )
-def test_hostile_headers_are_looked_at_for_512_characters(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a header is, no more than 512 ASCII characters of it are parsed and remembered."""
+def test_hostile_headers_are_looked_at_for_256_characters(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a header is, no more than 256 ASCII characters of it are parsed."""
     parsed: list[str] = []
     parse = ua_parser.parse
 
@@ -110,11 +119,11 @@ def test_hostile_headers_are_looked_at_for_512_characters(unit: str, monkeypatch
         return parse(text)
 
     monkeypatch.setattr(ua_parser, "parse", spy)
-    user_agent._families.cache_clear()
+    user_agent._known.clear()
 
     assert families(unit * (100_000 // len(unit)))[1] in DEVICES
     (text,) = parsed
-    assert (len(text), text.isascii()) == (512, True)
+    assert (len(text), text.isascii()) == (256, True)
 
 
 def test_a_header_looked_at_early_leaves_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,22 +136,36 @@ def test_a_header_looked_at_early_leaves_nothing_to_load(monkeypatch: pytest.Mon
         return parse(text)
 
     monkeypatch.setattr(ua_parser, "parse", spy)
-    user_agent._families.cache_clear()
+    user_agent._known.clear()
 
     user_agent.families("Mozilla/5.0")
 
     assert len(parsed) == 1
 
 
-def test_the_newest_headers_are_remembered() -> None:
-    """However many headers come, the memory for them is bounded."""
-    user_agent._families.cache_clear()
-    for number in range(300):
+def test_the_families_of_the_newest_headers_are_remembered_and_no_header() -> None:
+    """However many headers come, the memory for them is bounded, and holds none of their text."""
+    for number in range(1100):
         families(f"curl/{number}")
-    families("curl/299")
 
-    found = user_agent._families.cache_info()
-    assert (found.currsize, found.maxsize, found.hits) == (256, 256, 1)
+    assert len(user_agent._known) == 1024
+    assert all(isinstance(key, int) for key in user_agent._known)
+    assert "1099" not in repr(user_agent._known.values())
+
+
+def test_only_a_few_headers_a_second_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends another one with each request is ``unknown`` after ten; what is known stays known."""
+    now = [1000.0]
+    monkeypatch.setattr(user_agent, "_MOST_PARSED", 10)
+    monkeypatch.setattr(user_agent, "_parsed_at", deque(maxlen=10))
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    found = [families(f"curl/{number}") for number in range(15)]
+
+    assert found == [("curl", "bot")] * 10 + [("unknown", "unknown")] * 5
+    assert families("curl/3") == ("curl", "bot")
+    now[0] += 1.0
+    assert families("curl/14") == ("curl", "bot")
 
 
 def test_loading_ahead() -> None:

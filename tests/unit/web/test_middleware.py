@@ -760,3 +760,28 @@ def test_only_what_is_counted_already_is_skipped(telemetry, make, events, tmp_pa
     drive(ASGIMiddleware(ASGIMiddleware(page, telemetry, page_views=True), other, page_views=outer), scope_of())
 
     assert [event[0] for event in events()] == ["analytics.page_view"] * 2
+
+
+@pytest.mark.parametrize("why", ["DO_NOT_TRACK", "no sink", "no consent"])
+def test_no_header_is_looked_at_where_nothing_may_be_sent(make, state_dir, why):
+    """The gate is asked first: a User-Agent that nobody may hear of is not even read."""
+    environ = {"DO_NOT_TRACK": "1"} if why == "DO_NOT_TRACK" else {}
+    telemetry = make(environ=environ, **({"endpoint": None} if why == "no sink" else {}))
+    read: list[str] = []
+
+    class Watched(dict):
+        def get(self, key, default=None):
+            read.append(key)
+            return super().get(key, default)
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b"page"]
+
+    request = Watched(REQUEST_METHOD="GET", HTTP_USER_AGENT="Mozilla/5.0 (X11) Firefox/128.0", HTTP_ACCEPT="text/html")
+    wrapped = WSGIMiddleware(app, telemetry, page_views=True)
+    response = wrapped(request, lambda *_: None)
+    assert b"".join(response) == b"page"
+    response.close()
+
+    assert "HTTP_USER_AGENT" not in read
