@@ -38,6 +38,7 @@ class Request:
     headers: dict[str, str]
     raw: bytes
     body: bytes
+    connection: int = 0  # the port it came from
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
-        request = Request(self.command, self.path, dict(self.headers.items()), raw, body)
+        request = Request(self.command, self.path, dict(self.headers.items()), raw, body, self.client_address[1])
         server = self.server
         with server.changed:
             server.requests.append(request)

@@ -60,6 +60,9 @@ def _receipt(uid: str, where: str) -> Receipt:
     return Receipt(Outcome.QUEUED, uid, _SPOOLED if where == "spooled" else "")
 
 
+_DELETING: Final = "a request to delete an older install id is on its way: a new id is made the day after it ended"
+
+
 class Draft(NamedTuple):
     """An event that fits the rules, the record of it that would be stored, and why it is withheld, if it is."""
 
@@ -109,6 +112,8 @@ class Pipeline:
         if not is_heartbeat and done.first_seen_sent_at is not None:
             return Receipt(Outcome.SUPPRESSED, reason="first_seen was delivered already")
         me = self._ensure(session, now_ns)
+        if me is None and session.is_deleting():
+            return Receipt(Outcome.SUPPRESSED, reason=_DELETING)
         try:
             problem = session.why_not_kept()
         except StoreError:
@@ -140,6 +145,8 @@ class Pipeline:
 
     def _ensure(self, session: Session, now_ns: int) -> Identity | None:
         providers = self._providers
+        if session.installation.read().install_id is None and session.is_deleting():
+            return None
         return ensure_identity(session.installation, now_ns=now_ns, new_id=providers.new_id, draw=providers.draw)
 
     def install_id(self, session: Session) -> str:
@@ -163,6 +170,8 @@ class Pipeline:
         context: Callable[[], Any] = dict,
     ) -> Receipt:
         """Make, store and dispatch an analytics event, which the gate's *decision* of this moment allows."""
+        if session.installation.newest.install_id is None and session.is_deleting():
+            return Receipt(Outcome.SUPPRESSED, reason=_DELETING)
         made_when_needed = partial(self.install_id, session)
         covers, grant = self._covered(session, decision)
         user = self._sent_user(session, user_id)

@@ -17,9 +17,11 @@ from telemetry_sdk.host.lifecycle import loading
 from telemetry_sdk.identity.directory import locate
 from telemetry_sdk.identity.installation import Installation, ProgressFile
 from telemetry_sdk.model import (
+    DAY_SECONDS,
     FIRST_SEEN,
     HEARTBEAT,
     INSTALL,
+    NANOSECONDS,
     timestamp,
 )
 from telemetry_sdk.outbox import StoreError
@@ -240,8 +242,16 @@ class Session:
     def _now(self) -> str:
         return timestamp(self._providers.now_ns())
 
+    def is_deleting(self) -> bool:
+        """Tell whether a request to delete an old id waits, or ended on this UTC day: no new id is made beside it."""
+        today = self._providers.now_ns() // (DAY_SECONDS * NANOSECONDS) * DAY_SECONDS * NANOSECONDS
+        try:
+            return not self.is_log and self.outbox.is_deleting(today)
+        except StoreError:
+            return False  # nothing can be sent of it either
+
     def has_sent_analytics(self) -> bool:
-        """Tell whether a request with analytics was begun, as far as is known: noted, or still in the sent log.
+        """Tell whether a request with analytics may have left, as far as is known: noted, or still in the sent log.
 
         The log knows of one that a kill kept from being noted.
         """

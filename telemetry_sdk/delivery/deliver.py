@@ -18,7 +18,16 @@ from telemetry_sdk.delivery.retry import Judgement, Verdict
 from telemetry_sdk.delivery.worker import NoThreadError, Permit, Worker, make_attempt
 from telemetry_sdk.host.background import FORK_WAIT, Mutex
 from telemetry_sdk.host.quiet import logger
-from telemetry_sdk.model import FIRST_SEEN, NANOSECONDS, STOPPED, Answer, Circuit, Level, to_millisecond
+from telemetry_sdk.model import (
+    DELETION_REQUESTED,
+    FIRST_SEEN,
+    NANOSECONDS,
+    STOPPED,
+    Answer,
+    Circuit,
+    Level,
+    to_millisecond,
+)
 from telemetry_sdk.outbox import StoreError, batch
 from telemetry_sdk.outbox.batch import Batch, Terms
 from telemetry_sdk.outbox.database import LockedError
@@ -332,6 +341,8 @@ class Delivery:
         if judgement.verdict is Verdict.STOP:
             self.stopped = True
             self._outbox.purge(STOPPED)
+        if any(record.name == DELETION_REQUESTED for fate in fates for record in fate.records):
+            self._sender.close()  # nothing of a later id goes over the connection that carried the old one
         self._outage.note(judgement, loud=self.config.loud)
         self._count(fates, rejected, judgement.reason, tally)
         return after

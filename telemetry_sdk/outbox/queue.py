@@ -253,7 +253,8 @@ class Outbox:
             ended = (delivered - lost, refused + lost)
             db.execute("UPDATE totals SET delivered = delivered + ?, rejected = rejected + ?", ended)
             sent_log.write_circuit(db, circuit)
-            sent_log.end_request(db, number, status=status, verdict=verdict, reason=reason)
+            has_left = all(fate.fate != "unsent" for fate in fates)
+            sent_log.end_request(db, number, status=status, verdict=verdict, reason=reason, has_left=has_left)
             # What was read into memory stays on disk until all of it has left; see `_take_in`.
             is_over = not self.database.durable and not tables.totals(db)[1]
             return tables.taken_segments(db) if is_over else set()
@@ -268,7 +269,7 @@ class Outbox:
 
     def has_sent_analytics(self) -> bool:
         """Tell whether the sent log has a request with analytics that may have left."""
-        query = "SELECT 1 FROM sent WHERE analytics AND verdict <> 'withheld'"
+        query = "SELECT 1 FROM sent WHERE analytics AND has_left"
         return self.database.run(lambda db: tables.has_row(db, query), write=False)
 
     def has_analytics_in_flight(self, now_ns: int, lock: str) -> bool:
@@ -279,6 +280,10 @@ class Outbox:
     def is_done(self, uid: str) -> bool:
         """Tell whether the record with this derived uid was delivered."""
         return self.database.run(lambda db: tables.is_done(db, uid), write=False)
+
+    def is_deleting(self, since_ns: int) -> bool:
+        """Tell whether a request to delete waits, or ended since then. Makes no file."""
+        return self._has_database() and self.database.run(lambda db: tables.is_deleting(db, since_ns), write=False)
 
     def purge(self, reason: str) -> int:
         """Destroy everything that waits and return how much; the bytes leave the disk too. See `destroy_withdrawn`."""

@@ -84,10 +84,12 @@ def has_analytics_in_flight(db: sqlite3.Connection, now_ns: int, lock: str) -> b
     return has_row(db, query, _IN_FLIGHT, now_ns, lock)
 
 
-def end_request(db: sqlite3.Connection, number: int, *, status: int | None, verdict: str, reason: str) -> None:
-    """End line *number* of the sent log."""
-    outcome = (status, verdict, reason, number)
-    db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ? WHERE id = ?", outcome)
+def end_request(
+    db: sqlite3.Connection, number: int, *, status: int | None, verdict: str, reason: str, has_left: bool = True
+) -> None:
+    """End line *number* of the sent log; *has_left* says whether a byte of it may have left this machine."""
+    outcome = (status, verdict, reason, has_left, number)
+    db.execute("UPDATE sent SET status = ?, verdict = ?, reason = ?, has_left = ? WHERE id = ?", outcome)
 
 
 def read_log(db: sqlite3.Connection) -> list[SentRequest]:

@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.host.background import politely
-from telemetry_sdk.model import DAY_SECONDS, NANOSECONDS, Layer
+from telemetry_sdk.model import DAY_SECONDS, DELETION_REQUESTED, NANOSECONDS, Layer
 from telemetry_sdk.outbox.database import DamagedError
 
 if TYPE_CHECKING:
@@ -286,8 +286,16 @@ def settle(db: sqlite3.Connection, fates: Iterable[Fate], now_ns: int) -> tuple[
                 mark_done(db, record, now_ns)
             delivered += delete(db, there)
         else:
+            for record in [it for it in there if it.name == DELETION_REQUESTED]:
+                mark_done(db, record, now_ns)  # given up: see `is_deleting`
             refused += delete(db, there)
     return delivered, refused
+
+
+def is_deleting(db: sqlite3.Connection, since_ns: int) -> bool:
+    """Tell whether a request to delete waits, or was delivered or given up since then."""
+    waits = has_row(db, "SELECT 1 FROM records WHERE name = ?", DELETION_REQUESTED)
+    return waits or has_row(db, "SELECT 1 FROM done WHERE name = ? AND at_ns >= ?", DELETION_REQUESTED, since_ns)
 
 
 def put_off(db: sqlite3.Connection, records: Sequence[Pending], until: float) -> None:
@@ -385,7 +393,7 @@ def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def mark_done(db: sqlite3.Connection, record: Pending, at_ns: int) -> None:
     """Remember that *record*, whose uid is derived, was delivered. Before it is deleted, for its chain stands there."""
-    known = "SELECT uid, ?, chain, made_ns FROM records WHERE seq = ? AND uid = ?"
+    known = "SELECT uid, ?, chain, made_ns, name FROM records WHERE seq = ? AND uid = ?"
     db.execute(f"INSERT OR REPLACE INTO done {known}", (at_ns, record.seq, record.uid))
     oldest = "SELECT uid FROM done ORDER BY at_ns DESC, uid LIMIT -1 OFFSET ?"
     db.execute(f"DELETE FROM done WHERE uid IN ({oldest})", (_MOST_DONE,))
@@ -411,7 +419,8 @@ CREATE TABLE records (
   body BLOB NOT NULL, has_left INTEGER NOT NULL, chain TEXT, seen_ns INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE UNIQUE INDEX derived_uid ON records (uid) WHERE derived;
 CREATE INDEX chained ON records (chain, made_ns) WHERE chain IS NOT NULL;
-CREATE TABLE done (uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, chain TEXT, made_ns INTEGER NOT NULL);
+CREATE TABLE done (
+  uid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, chain TEXT, made_ns INTEGER NOT NULL, name TEXT NOT NULL);
 CREATE INDEX done_chained ON done (chain, made_ns) WHERE chain IS NOT NULL;
 CREATE TABLE taken_segments (name TEXT PRIMARY KEY);
 CREATE TABLE totals (
@@ -423,7 +432,7 @@ CREATE TABLE sent (
   id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL, sink TEXT NOT NULL,
   body BLOB NOT NULL, records INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
   analytics INTEGER NOT NULL, lock TEXT NOT NULL, headers TEXT NOT NULL,
-  status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL);
+  status INTEGER, verdict TEXT NOT NULL, reason TEXT NOT NULL, has_left INTEGER NOT NULL DEFAULT 1);
 INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0, 0);
 INSERT INTO circuit VALUES (1, '{}');
 """

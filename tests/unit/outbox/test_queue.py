@@ -158,7 +158,7 @@ def test_a_derived_uid_is_accepted_once_ever(queue, state_dir):
     queue.put(base("first", "first_seen"))
     assert queue.deliver() == ["first"]
     days = [(f"day {n}", int((NOW + n) * SECOND)) for n in range(3660)]
-    queue.outbox.database.run(lambda db: db.executemany("INSERT INTO done VALUES (?, ?, NULL, 0)", days))
+    queue.outbox.database.run(lambda db: db.executemany("INSERT INTO done VALUES (?, ?, NULL, 0, 'heartbeat')", days))
     queue.put(base("newest"))
     queue.deliver()
 
@@ -170,7 +170,9 @@ def test_a_derived_uid_is_accepted_once_ever(queue, state_dir):
 def test_memory_of_delivered_uids_is_bounded(queue):
     """The delivered derived uids that are remembered are bounded; the oldest go first."""
     queue.outbox.database.run(
-        lambda db: db.executemany("INSERT INTO done VALUES (?, ?, NULL, 0)", [(f"u{n}", n) for n in range(10_000)])
+        lambda db: db.executemany(
+            "INSERT INTO done VALUES (?, ?, NULL, 0, 'heartbeat')", [(f"u{n}", n) for n in range(10_000)]
+        )
     )
     queue.put(base("new"))
     queue.deliver()

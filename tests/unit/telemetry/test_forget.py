@@ -98,7 +98,7 @@ def test_forget_deletes_everything_and_asks_the_sink_to(make, sink, state_dir, m
     assert b"ada-lovelace" not in left
 
     telemetry.start()
-    assert telemetry.status().install_id not in (None, old)
+    assert telemetry.status().install_id is None  # not on the day of the request
 
 
 def test_the_deletion_request_is_durable_and_outlasts_a_no(make, sink, state_dir):
@@ -228,3 +228,60 @@ def test_the_host_may_not_send_the_request_itself(make, sink):
     telemetry.opt_in()
 
     assert "forget" in telemetry.track_event("analytics.deletion_requested").reason
+
+
+REASON = "a request to delete an older install id is on its way: a new id is made the day after it ended"
+
+
+@pytest.mark.parametrize("ends", [Reply(), Reply(404), Reply(400)], ids=["acknowledged", "held for a day", "given up"])
+def test_the_old_id_and_a_new_one_never_meet(make, sink, clock, ends):
+    """While the request to delete waits, and on the day it ended, no new id is made; then, over another connection."""
+    telemetry = make(clock=clock)
+    telemetry.start()
+    telemetry.opt_in()
+    old = telemetry.status().install_id
+    sink.reply = DOWN
+    telemetry.forget()
+    sink.reply = ends
+    clock.move(hours=1)
+
+    again = make(clock=clock)
+    again.start()
+    assert again.opt_in().reason == REASON
+    assert again.track_event("timer.started").reason == REASON
+    assert again.send_base_first_seen().reason == REASON
+    assert again.status().install_id is None
+    again.flush(5)
+    again.start()
+    assert again.status().install_id is None
+    sink.reply = Reply()
+    for _ in range(2):
+        clock.move(days=1)
+        again.flush(5)
+        again.start()
+
+    assert again.track_event("timer.started").outcome is Outcome.DELIVERED
+    ids = [{attributes(record)["install_id"] for record in request.records} for request in sink.requests]
+    assert all(len(found) == 1 for found in ids)
+    assert again.status().install_id not in (None, old)
+    carriers = {request.connection: set() for request in sink.requests}
+    for request, found in zip(sink.requests, ids, strict=True):
+        carriers[request.connection] |= found
+    assert all(len(found) == 1 for found in carriers.values())
+
+
+def test_no_deletion_is_asked_for_an_id_that_never_left(make, sink):
+    """Attempts that wrote no byte told the sink of nothing."""
+    telemetry = make(endpoint="http://127.0.0.1:9")
+    telemetry.start()
+    telemetry.opt_in()
+    telemetry.track_event("timer.started")
+    telemetry.flush(5)
+    assert telemetry.sent_log()
+
+    forgotten = telemetry.forget()
+
+    assert forgotten.deletion_request.outcome is Outcome.SUPPRESSED
+    assert forgotten.deletion_request.reason == "no detailed analytics had been sent"
+    make().start()
+    assert "analytics.deletion_requested" not in sink.names
