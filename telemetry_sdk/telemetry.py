@@ -399,6 +399,15 @@ class Telemetry:
         self._announce()
         return self._engine.session.gate.right().level is Level.FULL
 
+    @guarded(lambda _: False)
+    def should_ask(self) -> bool:
+        """Tell whether to ask the user about detailed analytics: undecided, or asked for more than was agreed to.
+
+        Never where the answer would change nothing: a switch decides, or there is no sink; never again after a no; nor
+        where a yes could not be kept, for the question would come back at each start. Makes nothing.
+        """
+        return self._engine.should_ask()
+
     @guarded(_refused)
     def opt_in(self) -> Receipt:
         """Store that the user agreed to detailed analytics, and send the one install ping.

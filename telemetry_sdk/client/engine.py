@@ -91,6 +91,17 @@ class Engine:
         self.scope.bind_user(user)
         return user
 
+    def should_ask(self) -> bool:
+        """Tell whether to ask the user; see `Telemetry.should_ask`."""
+        session, catalog = self.session, self.config.catalog
+        if session.is_log or session.gate.right().decided_by not in ("consent", "notice"):
+            return False
+        state = session.installation.read()
+        if state.telemetry_enabled:
+            return catalog is not None and bool(catalog.unagreed(catalog.covered(state.consent_catalog_version)))
+        is_undecided = state.telemetry_enabled is None and state.base_enabled is not False and state.is_readable
+        return is_undecided and not state.doubt
+
     def withdraw(self, *, everything: bool = False) -> bool:
         """Carry out an opt-out; see `Telemetry.opt_out`."""
         session = self.session

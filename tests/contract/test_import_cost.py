@@ -67,6 +67,7 @@ CALLS = {
     "identify_user": '("u-17")',
     "request_context": '("/notes").run(telemetry.track_event, "timer.started")',
     "is_detailed_analytics_enabled": "()",
+    "should_ask": "()",
     "opt_in": "()",
     "check_and_send_telemetry": "()",
     "flush": "(0.1)",
@@ -206,4 +207,5 @@ def test_off_means_nothing_happens(tmp_path: Path, switch: dict[str, str]) -> No
     assert list(home.iterdir()) == []
     assert not [name for name, answer in answers.items() if "DELIVERED" in answer or "QUEUED" in answer]
     assert answers["is_detailed_analytics_enabled"] == "False"
+    assert answers["should_ask"] == "False"
     assert "uid='" not in json.dumps(answers)

@@ -50,6 +50,7 @@ SIGNATURES = {
         "path: str | None = None, browser: str | None = None, device: str | None = None) -> RequestScope"
     ),
     "is_detailed_analytics_enabled": "() -> bool",
+    "should_ask": "() -> bool",
     "opt_in": "() -> Receipt",
     "opt_out": "(everything: bool = False) -> bool",
     "check_and_send_telemetry": "() -> Receipt",
