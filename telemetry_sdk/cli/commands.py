@@ -185,6 +185,8 @@ def _on(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     lines = [f"Stored: you agreed to detailed analytics{_since(found)}."]
     if arguments.telemetry_alone:
         lines.append("The program itself sends them, when it runs and has a sink.")
+    elif found.level is Level.FULL and found.install_id is None and not receipt:
+        lines.append(f"Nothing of them is sent yet: {receipt.reason}.")
     elif found.level is Level.FULL:
         lines.append(f"From now on they may be sent to {found.sink}.")
     else:

@@ -56,6 +56,10 @@ _SHORTEST_KNOWN: Final = 12
 # Of words shorter than that: too few digits for a number, and no sign that an address, an assignment or a path needs.
 _PLAIN: Final = lazy(r"[A-Za-z_-]*+(?:[0-9][A-Za-z_-]*+){0,8}")
 
+_UNSEEN: Final = lazy("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_WIDE: Final = lazy("[\uff01-\uff5e]{3}")
+_NARROW: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+
 _SHORTEST_OWN_WORD: Final = 3
 # Names of users and machines that name nobody, and the words of the markers.
 _COMMON: Final = word_set("""
@@ -111,6 +115,8 @@ class Scrubber:
         if is_plain(text) and not self._own.search(text):
             return text
         tally = Tally() if tally is None else tally
+        if not text.isascii():
+            text = _plainly_written(text)
         if len(text) > LONGEST_TEXT:
             return self.text(text[:LONGEST_TEXT], tally, reading)[:-_DOUBTFUL] + CUT_MARK
         # What is left and right of something removed may form a new shape with its marker.
@@ -138,6 +144,15 @@ class Scrubber:
     def is_clean(self, text: str) -> bool:
         """Tell whether there is nothing to remove from *text*."""
         return self.text(text) == text
+
+
+def _plainly_written(text: str) -> str:
+    """Return *text* without characters that show nothing, and with full-width letters as the usual ones.
+
+    Either would hide a secret from all that is looked for, and from nobody who reads it.
+    """
+    text = _UNSEEN.sub("", text)
+    return text.translate(_NARROW) if _WIDE.search(text) else text
 
 
 def is_plain(text: str) -> bool:

@@ -39,6 +39,7 @@ _ANYWHERE: Final = word_set("""
     sessionid jsessionid phpsessid connectionstring email username firstname lastname fullname surname nickname
     cardholder hostname filename phone telephone cellphone phonenumber msisdn address addr ssn birth birthday birthdate
     creditcard cardnumber passport imei iban ipaddr psk passwort kennwort benutzername motdepasse correo
+    contrasena senha wachtwoord losenord latitude longitude coordinates geolocation latlng latlon lng
 """)
 _GLUED: Final = (
     *("password", "passwd", "secret", "token", "cookie", "apikey", "secretkey", "accesskey", "privatekey"),

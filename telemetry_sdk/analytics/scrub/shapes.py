@@ -46,6 +46,18 @@ _IS_REVISION: Final = lazy(
     r"|(?=[a-f]*[0-9])[0-9a-f]{6,}"
 )
 
+# A national number, of a trunk prefix and three groups and more; one with fewer is any number's.
+_NATIONAL_PHONE: Final = lazy(
+    r"(?<![\w.,/+-])\(?0[1-9][0-9]{1,4}\)?(?:[ /-][0-9]{2,4}){3,4}(?![\w/-]|[.,][0-9])"
+    r"|(?i:(?<=\bcall )|(?<=\bphone )|(?<=\bphone: )|(?<=\btel )|(?<=\btel: )|(?<=\btel\. )|(?<=\bmobile: ))"
+    r"\(?[0-9]{2,5}\)?(?:[ ./-]?[0-9]{2,5}){2,4}(?![\w])"
+)
+# A latitude and a longitude, to some ten metres and finer. Fractions of one are what is counted.
+_PLACE: Final = lazy(
+    r"(?<![\w.])[+-]?(?!0\.)(?:90|[0-8]?[0-9])\.[0-9]{4,17}(?:[ \t]{0,3}[,;/][ \t]{0,3}|\u00b0[ ]?[NS][, ]{1,3})"
+    r"[+-]?(?:1[0-7][0-9]|180|[0-9]{1,2})\.[0-9]{4,17}(?![\w.])"
+)
+
 # Network addresses
 
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
@@ -196,12 +208,15 @@ def without_numbers(text: str, count: Callable[[str], None]) -> str:
         count("iban")
         return "[iban]"
 
+    if "." in text:
+        text = replaced(_PLACE, "place", text, count)
     if not _MANY_DIGITS.search(text):
         return text
     text = _IBAN.sub(iban, text)
     text = _DIGITS.sub(lambda found: _without_cards(found, count), text)
     text = replaced(_SSN, "ssn", text, count)
-    return replaced(_PHONE, "phone", text, count)
+    text = replaced(_PHONE, "phone", text, count)
+    return replaced(_NATIONAL_PHONE, "phone", text, count)
 
 
 def _without_cards(found: re.Match[str], count: Callable[[str], None]) -> str:

@@ -34,10 +34,20 @@ _NOBODY: Final = r"(?:admin|anonymous|default|guest|nobody|root|system|test|user
 _SECRET_WORDS: Final = (
     *("pass", "secret", "token", "key", "auth", "cookie", "credential", "sess", "sid", "pwd", "jwt", "otp"),
     *("cvv", "csrf", "xsrf", "signature"),
+    # ... and what begins otherwise in other languages
+    *("kennwort", "contrase", "senha", "parola", "wachtwoord", "senord", "haslo", "has\u0142o", "heslo", "sifre"),
+    *("\u015fifre", "adgangskode", "salasana", "\u043f\u0430\u0440\u043e\u043b", "\u5bc6\u7801", "\u5bc6\u78bc"),
+    *("\u30d1\u30b9\u30ef\u30fc\u30c9", "\ube44\ubc00\ubc88\ud638"),
+)
+_FOREIGN: Final = (
+    r"passwort|kennwort|contrase(?:\u00f1|n)a|mot[ ]de[ ]passe|senha|parola|wachtwoord|l(?:\u00f6|o)senord"
+    r"|has(?:\u0142|l)o|heslo|adgangskode|salasana|(?:s|\u015f)ifre|\u043f\u0430\u0440\u043e\u043b\u044c"
+    r"|\u5bc6\u7801|\u5bc6\u78bc|\u30d1\u30b9\u30ef\u30fc\u30c9|\ube44\ubc00\ubc88\ud638"
 )
 _USER_WORDS: Final = ("user", "login", "logname", "uid")
 _NAMED: Final = (
-    r"(?<!unexpected )(?!(?<=\[)token\])(?:pass(?:word|wd|phrase|code)|secret|token|api[ _-]?key|credentials?"
+    rf"(?<!unexpected )(?!(?<=\[)token\])(?:{_FOREIGN}|pass(?:word|wd|phrase|code)|secret|token|api[ _-]?key"
+    r"|credentials?"
     r"|(?:secret|access|private|account|shared|signing|license)[ _-]?key|session[ _-]?id|sessid"
     r"|(?<![a-z])(?:pwd|jwt|otp|cvv|csrf|xsrf|sid|pass(?=[ \t]?=[ \t]?[^\s0-9]))|sharedaccesssignature)"
     r"(?:[_-](?:base|id|value|hash|string))?"
@@ -49,12 +59,15 @@ _VALUE: Final = r"(?:\\\"[^\"\\]*+(?:\\\")?|\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\
 _HEADER: Final = lazy(
     r"(?i)((?<![a-z])(?:(?:proxy-|x-)?authori[sz]ation|(?:set-)?cookie|passphrase"
     r"|x-[a-z-]{0,30}(?:key|token|secret|auth))"
-    rf"\\?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}\\?[\"']?)(?!{_NOTHING})(?=\S)[^\"'\n\r]++"
+    rf"(\\?[\"']?)[ \t]{{0,3}}[:=][ \t]{{0,3}})(?!\\?[\"']?{_NOTHING})(?=\S)"
+    r"(\\?\"(?:[^\"\\\n\r]|\\.)*+\"?|'(?:[^'\\\n\r]|\\.)*+'?|[^\n\r]++)"
 )
 # In "pass = password: hunter2" it is the last one that is told.
 _ASSIGNED: Final = lazy(
     rf"(?i)({_NAMED}(?:{_SIGN}|{_IS})|(?<![\w-])--[a-z-]{{0,20}}?{_NAMED}[ \t]{{1,3}})"
-    rf"(?!\\?[\"']?(?:{_NOTHING}|{_NAMED}(?:{_SIGN}\S|[ \t](?:is|was)[ \t]))){_VALUE}"
+    # Of what is quoted the whole must be a word that says nothing: a passphrase may begin with any.
+    rf"(?!{_NOTHING}|\\?[\"']{_NOTHING}(?:\\?[\"']|\Z|(?<=[\"'])|(?<=\]))"
+    rf"|\\?[\"']?{_NAMED}(?:{_SIGN}\S|[ \t](?:is|was)[ \t])){_VALUE}"
 )
 _ASSIGNED_USER: Final = lazy(
     r"(?i)((?<![a-z])(?:user(?:[ _-]?name)?|user id|login|logname|uid)"
@@ -141,7 +154,7 @@ def without_assigned(text: str, count: Callable[[str], None]) -> str:
     # These patterns are slow, and most texts have none of the words.
     lowered = text.lower()
     if any(word in lowered for word in _SECRET_WORDS):
-        text = _HEADER.sub(value("token"), text)
+        text = _HEADER.sub(partial(_without_header, count), text)
         text = _ASSIGNED.sub(partial(_without_secret, count), text)
     if any(word in lowered for word in _USER_WORDS):
         text = _ASSIGNED_USER.sub(value("user"), text)
@@ -153,6 +166,21 @@ def _without_secret(count: Callable[[str], None], found: re.Match[str]) -> str:
         return found.group()
     count("token")
     return f"{found[1]}[token]"
+
+
+def _without_header(count: Callable[[str], None], found: re.Match[str]) -> str:
+    """Remove a header's value to the end of its line: what is quoted within is a part of it.
+
+    Where the whole header stands in quotes it ends with them.
+    """
+    opening = found.string[max(found.start() - 1, 0) : found.start()]
+    value, before, rest = found[3], "", ""
+    if opening in ("'", '"') and not found[2] and opening in value:
+        rest = value[value.index(opening) :]
+    elif (quote := value[: 1 + value.startswith("\\")])[-1:] in ("'", '"'):
+        before, rest = quote, quote if value.endswith(quote) and len(value) > len(quote) else ""
+    count("token")
+    return f"{found[1]}{before}[token]{rest}"
 
 
 def _says_nothing(name: str, value: str) -> bool:

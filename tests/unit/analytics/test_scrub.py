@@ -213,7 +213,24 @@ TOKENS = [
     (RANDOM[:20], "[token]"),
     (f"seen {RANDOM[:14]}-{RANDOM[14:]}_x1.", "seen [token]."),
     ("Authorization: Bearer abc.def", "Authorization: [token]"),
-    ('Authorization: Digest username="jane"', 'Authorization: [token]"jane"'),
+    ('Authorization: Digest username="jane"', "Authorization: [token]"),
+    ('Authorization: Digest username="Mufasa", realm="x", response="6629fae4"\nnext', "Authorization: [token]\nnext"),
+    ('Authorization: Hawk id="dh37", ts="13538", mac="6R4rV5iE+NPo="', "Authorization: [token]"),
+    ('the header "Authorization: Token x9" was refused', 'the header "Authorization: [token]" was refused'),
+    ('Cookie: a="s3cr3tvalue"; b=2', "Cookie: [token]"),
+    ('x-api-key: "abc def" and more', 'x-api-key: "[token]" and more'),
+    ('password="the quick brown fox 42"', "password=[token]"),
+    ('{"password": "is it safe 99"}', '{"password": [token]}'),
+    ("Passwort: geheim7", "Passwort: [token]"),
+    ("contrase\u00f1a: secreto9", "contrase\u00f1a: [token]"),
+    ("mot de passe: chat2000", "mot de passe: [token]"),
+    ("l\u00f6senord: hemlig9", "l\u00f6senord: [token]"),
+    (
+        "\u043f\u0430\u0440\u043e\u043b\u044c: \u0442\u0430\u0439\u043d\u0430",
+        "\u043f\u0430\u0440\u043e\u043b\u044c: [token]",
+    ),
+    ("p\u200bass\u00adword=hunter2", "password=[token]"),
+    ("\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44=hunter2", "password=[token]"),
     ("{'Authorization': 'Basic YTpi'}", "{'Authorization': '[token]'}"),
     ("Cookie: session=abc; theme=dark", "Cookie: [token]"),
     ("X-Api-Key: abc", "X-Api-Key: [token]"),
@@ -240,6 +257,9 @@ TOKENS = [
     ("username: jane", "username: [user]"),
 ]
 NUMBERS = [
+    ("0699 123 45 678", "[phone]"),
+    ("48.20849, 16.37208", "[place]"),
+    ("-33.8688;151.2093", "[place]"),
     ("4111111111111111", "[card]"),
     ("4111 1111 1111 1111", "[card]"),
     ("4111-1111-1111-1111", "[card]"),
@@ -288,6 +308,7 @@ def test_what_stands_around_does_not_hide_a_shape(text: str, around: str) -> Non
 
 
 HARMLESS = """
+0.1234, 0.2345|12.34567 88.12345|password: required|Passwort ist falsch|contraseña incorrecta|0800 123 456
 dark|cli|Timer started|a|-|--|_|...|…|/|//|~|?|@|:|%|#|$|0|1|-1|3.14|1,234.56|1.234,56 €|$3.99|USD 12.00|50%|99.99 %|½
 1e-10|6.02e23|-273.15|+5|+1234567|1_000_000|1 000 000 000 000|0x1F|0b1010|0.30000000000000004|0.4111111111111111|4111111111111111.25|NaN
 3/4|16:9|1:1|24/7|1/2|1920x1080|±5|≥ 10|km/h|5'10"|№ 5|1st|100k|5GB|Q1 2026|FY26

@@ -315,10 +315,18 @@ def test_on_says_what_became_of_the_ping(notes, sink):
     assert "One install ping was sent" in notes.run("on").out
     assert "Stored: you agreed" in notes.run("on").out
 
-    notes.run("forget", "--yes")
+    notes.run("reset")
     sink.reply = Reply(503)
     assert "One install ping is stored and leaves later" in notes.run("on").out
     assert "Nothing of them is sent now: ACME_NOTES_TELEMETRY=base" in notes.run("on", ACME_NOTES_TELEMETRY="base").out
+
+
+def test_on_after_forget_says_that_nothing_is_sent_yet(notes):
+    """Not on the day of the request to delete, which would meet the new id."""
+    notes.run("on")
+    notes.run("forget", "--yes")
+
+    assert "Nothing of them is sent yet: a request to delete an older install id is on its way" in notes.run("on").out
 
 
 def test_on_fails_where_nothing_can_be_stored(notes, sink):
