@@ -508,6 +508,7 @@ class Status(Value):
         catalog_version: The version of the catalogue the program has; None without one.
         consent_catalog_version: The version the user's consent is about.
         unagreed: Events and properties of the catalogue that are newer than the user's consent; ask him again.
+        refused: Why events of this process did not fit the rules, and how often; the first hundred reasons.
     """
 
     level: Level
@@ -534,3 +535,4 @@ class Status(Value):
     catalog_version: int | None = None
     consent_catalog_version: str | None = None
     unagreed: tuple[str, ...] = ()
+    refused: tuple[tuple[str, int], ...] = ()

@@ -22,6 +22,7 @@ from telemetry_sdk.model import (
     ConfigError,
     FlushReport,
     Forgotten,
+    InvalidEventError,
     Level,
     Limits,
     Outcome,
@@ -391,7 +392,11 @@ class Telemetry:
         if decision.level < Level.FULL:
             return _suppressed(decision.reason)
         user = user_id if who is None else who(user_id)
-        return engine.pipeline.event(session, decision, name, properties, user, context)
+        try:
+            return engine.pipeline.event(session, decision, name, properties, user, context)
+        except InvalidEventError as error:
+            engine.note_refused(error)
+            raise
 
     @guarded(lambda _: False)
     def is_detailed_analytics_enabled(self) -> bool:

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.analytics.scrub.names import ROUTE
-from telemetry_sdk.analytics.values import Converter, ReservedNameError, UnencodableError, is_uuid, plain, safe_text
+from telemetry_sdk.analytics.values import Converter, UnencodableError, is_uuid, plain, safe_text
 from telemetry_sdk.host import lazy
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
 
@@ -172,18 +172,15 @@ def build(
     SDK adds, its *own*, is never scrubbed; for *context* see `request_context`.
 
     Raises:
-        InvalidEventError: *properties* is no mapping, it names a reserved property, or *context* is not as it must be.
+        InvalidEventError: *properties* is no mapping, or *context* is not as it must be.
     """
     converter = Converter(limits, scrubber)
     # Most programs serve no requests. Only a dict may be asked whether it is empty: another mapping may raise.
     is_bare = context is None or (type(context) is dict and not context)
     around = {} if is_bare else request_context(context, scrubber, converter.scrubbed)
     given, unread = _items(name, "properties", properties, limits.properties + _MOST_LEFT_OUT)
-    try:
-        for key, value in given:
-            converter.add(key, value)
-    except ReservedNameError as reserved:
-        raise InvalidEventError(name, f"the property name {reserved} is reserved; choose another") from None
+    for key, value in given:
+        converter.add(key, value)
     return Event({**own, **around, **converter.kept}, tuple(converter.dropped), converter.scrubbed, unread)
 
 

@@ -85,19 +85,13 @@ class Converter:
         self._tally = Tally()
 
     def add(self, key: object, value: object) -> None:
-        """Convert and keep *value* under *key*, or leave it out by name.
-
-        Raises:
-            ReservedNameError: No property may have this name.
-        """
+        """Convert and keep *value* under *key*, or leave it out by name: also where the name is ours or a store's."""
         name = property_name(key)
         if name is None:
             self._drop(shown(key))
             return
         stored = _store_name(name)
-        if _is_ours(stored):
-            raise ReservedNameError(name)
-        if len(self.kept) >= self._limits.properties:
+        if _is_ours(stored) or len(self.kept) >= self._limits.properties:
             self._drop(name)
             return
         self._nodes = _MOST_NODES - 1
@@ -278,10 +272,6 @@ def _size(name: str, value: object) -> int:
 
 class UnencodableError(Exception):
     """A value that has no OTLP form."""
-
-
-class ReservedNameError(Exception):
-    """A name that is ours or a log store's."""
 
 
 def plain(value: object) -> str | float:

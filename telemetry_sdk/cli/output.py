@@ -116,7 +116,7 @@ def variable_of(status: Status) -> str:
 
 def status_value(status: Status) -> dict[str, Any]:
     """Return *status* for JSON."""
-    return {**status.as_dict(), "level": status.level.name}
+    return {**status.as_dict(), "level": status.level.name, "refused": dict(status.refused)}
 
 
 def status_lines(status: Status, command: str) -> Iterator[str]:
@@ -139,6 +139,8 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
     yield f"Sink         {status.sink or 'none'}"
     if status.ledger is not None:
         yield from _queue_lines(status)
+    for why, times in status.refused:
+        yield f"Refused      {why} ({counted(times, 'time')})"
     for problem in (status.sink_problem, status.state_problem, *status.notes):
         if problem:
             yield f"Note         {problem}"

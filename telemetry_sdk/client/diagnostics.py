@@ -164,6 +164,7 @@ def _gather(engine: Engine) -> Status:
         "notes": settings.notes,
         "delivery": engine.config.delivery,
         "waiting": decision.hold,
+        "refused": tuple(engine.refused.items()),
     }
     if not session.gate.is_switched_off():
         known |= _state_facts(session) | _agreement(engine, session.installation.read())

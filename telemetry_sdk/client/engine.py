@@ -21,6 +21,7 @@ from telemetry_sdk.delivery.heartbeat import heartbeat_step
 from telemetry_sdk.host import lifecycle
 from telemetry_sdk.host.background import GATHERING, LONGEST_SLEEP, REST, Ticker
 from telemetry_sdk.host.guard import guarded
+from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import (
     HEARTBEAT,
     NANOSECONDS,
@@ -33,9 +34,11 @@ from telemetry_sdk.outbox import StoreError
 if TYPE_CHECKING:
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.model import InvalidEventError
     from telemetry_sdk.sender.endpoint import Settings
 
 _AFTER_A_BUG: Final = 60.0
+_MOST_REASONS: Final = 100
 _AFTER_ANOTHER: Final = 1.0  # it has what this process stored, unless it had just ended
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
 
@@ -62,6 +65,7 @@ class Engine:
         self.prefix = policy.switch_prefix(config.app)
         self._switch = f"{self.prefix}_TELEMETRY"
         self.scope = Scope(config.app)
+        self.refused: dict[str, int] = {}  # why events were, and how often
         maker = RecordMaker(config, providers)
         self.pipeline = Pipeline(config, providers, maker, wake=self._wake)
         self.choices = Choices(config, providers, maker)
@@ -80,6 +84,18 @@ class Engine:
         if self._background.wake():
             # It first gathers, and a short program has ended by then.
             session.delivery.prepare()
+
+    def note_refused(self, error: InvalidEventError) -> None:
+        """Count an event that does not fit the rules, and log each reason once: the host's mistake, else never seen.
+
+        Without the event's name, which may be made of anything.
+        """
+        reason = error.problem
+        if reason not in self.refused:
+            if len(self.refused) >= _MOST_REASONS:
+                return
+            logger().warning("an event was refused: %s", reason)
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def bind_user(self, user_id: object) -> str | None:
         """Bind a user for the current context, and return the id as events carry it; None unbinds.

@@ -115,8 +115,11 @@ class Scrubber:
         if is_plain(text) and not self._own.search(text):
             return text
         tally = Tally() if tally is None else tally
-        if not text.isascii():
-            text = _plainly_written(text)
+        if not text.isascii() and (plainly := _plainly_written(text)) != text:
+            # Only where something is hidden by it: in some scripts, and in emoji, such characters mean something.
+            found = self.text(plainly, tally, reading)
+            if found != plainly:
+                return found
         if len(text) > LONGEST_TEXT:
             return self.text(text[:LONGEST_TEXT], tally, reading)[:-_DOUBTFUL] + CUT_MARK
         # What is left and right of something removed may form a new shape with its marker.

@@ -130,7 +130,6 @@ def test_help_tells_the_exit_codes(capsys, command):
         ["preview", "--event", "a.b", "-p", "words"],
         ["preview", "--layer", "third"],
         ["preview", "--event", "NotAName"],
-        ["preview", "--event", "note.created", "-p", "install_id=1"],
         ["preview", "--event", "NotAName", "--json"],
     ],
 )

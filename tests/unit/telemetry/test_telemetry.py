@@ -423,8 +423,6 @@ def test_operator_full_counts_without_stored_consent(make, sink, monkeypatch):
         ("timer", None),
         ("", None),
         (42, None),
-        ("timer.started", {"level": 3}),
-        ("timer.started", {"install-id": "x"}),
         ("timer.started", 17),
     ],
 )
@@ -440,6 +438,32 @@ def test_invalid_event_is_refused_and_raises_when_strict(make, sink, name, prope
     with pytest.raises(InvalidEventError):
         make().track_event(name, properties)
     assert sink.names == ["analytics.install"]
+
+
+def test_a_reserved_property_is_left_out_and_the_event_goes(make, sink):
+    """By name, which the receipt tells; strictly too, for nothing is lost that could have been kept."""
+    telemetry = make()
+    telemetry.opt_in()
+
+    receipt = telemetry.track_event("timer.started", {"level": 3, "install-id": "x", "source": "cli"})
+
+    assert (receipt.outcome, receipt.reason) == (Outcome.DELIVERED, "left out: level, install-id")
+    assert attributes(sink.accepted[-1])["source"] == "cli"
+
+
+def test_a_refused_event_is_logged_once_for_each_reason_and_counted(make, caplog):
+    """At WARNING, without its name, which may be made of anything; the host's mistake would never be seen else."""
+    telemetry = make(strict=False)
+    telemetry.opt_in()
+
+    for name in ("Timer.Secret", "timer", "base_telemetry.heartbeat"):
+        for _ in range(3):
+            telemetry.track_event(name)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.partition(": ")[0] for text in warnings] == ["an event was refused"] * 2
+    assert "Secret" not in caplog.text
+    assert [times for _, times in telemetry.status().refused] == [6, 3]
 
 
 def test_properties_that_were_not_even_read_are_counted(make, sink):
