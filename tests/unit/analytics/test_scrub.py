@@ -308,7 +308,7 @@ def test_what_stands_around_does_not_hide_a_shape(text: str, around: str) -> Non
 
 
 HARMLESS = """
-می‌خواهم|👨‍👩‍👧|ＡＢＣ ＴＥＳＴ
+\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645|\U0001f468\u200d\U0001f469\u200d\U0001f467|\uff21\uff22\uff23 \uff34\uff25\uff33\uff34
 0.1234, 0.2345|12.34567 88.12345|password: required|Passwort ist falsch|contraseña incorrecta|0800 123 456
 dark|cli|Timer started|a|-|--|_|...|…|/|//|~|?|@|:|%|#|$|0|1|-1|3.14|1,234.56|1.234,56 €|$3.99|USD 12.00|50%|99.99 %|½
 1e-10|6.02e23|-273.15|+5|+1234567|1_000_000|1 000 000 000 000|0x1F|0b1010|0.30000000000000004|0.4111111111111111|4111111111111111.25|NaN
