@@ -6,8 +6,16 @@ Under pytest there is nothing to set up: see `plugin`. Elsewhere `capture_all` d
 What can be imported from here is supported. Never import it from a program: it is for tests.
 """
 
-from telemetry_sdk.testing.stage import Captured, capture, capture_all
-from telemetry_sdk.testing.stand_ins import FakeClock, MemorySink, SentRecord, read_records, seeded_ids
+from telemetry_sdk.testing.stage import (
+    Captured,
+    FakeClock,
+    MemorySink,
+    SentRecord,
+    capture,
+    capture_all,
+    read_records,
+    seeded_ids,
+)
 
 __all__ = [
     "Captured",

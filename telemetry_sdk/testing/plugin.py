@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from telemetry_sdk.testing.stage import Stage
-from telemetry_sdk.testing.stand_ins import FakeClock, MemorySink
+from telemetry_sdk.testing.stage import FakeClock, MemorySink, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
