@@ -453,6 +453,11 @@ class Preview(Value):
             that is late by then carries the time of that request.
         removed: What scrubbing took out of the event asked for, counted by kind.
         left_out: Names of that event's properties that would not be sent.
+        declared: Whether the program has a catalogue, so that *events* are all that may ever leave.
+        events: Every event that the program may ever send, as its catalogue declares it, and the SDK's own: ``name``,
+            ``description``, ``purpose``, ``agreed`` (whether it may leave now) and ``properties``, each of these with
+            ``name``, ``type``, ``description``, the allowed ``values`` and ``properties`` of its own. Without a
+            catalogue the SDK's own alone: what the program names is not known before.
     """
 
     level: Level
@@ -462,6 +467,8 @@ class Preview(Value):
     next_request: bytes = b""
     removed: Mapping[str, int] = MappingProxyType({})
     left_out: tuple[str, ...] = ()
+    declared: bool = False
+    events: tuple[Mapping[str, Any], ...] = ()
 
 
 class Forgotten(Value):
@@ -508,6 +515,9 @@ class Status(Value):
         catalog_version: The version of the catalogue the program has; None without one.
         consent_catalog_version: The version the user's consent is about.
         unagreed: Events and properties of the catalogue that are newer than the user's consent; ask him again.
+        vendor: Who makes the program, if it says so.
+        purpose: What it collects this for, in his words.
+        privacy_url: Where he says more.
         refused: Why events of this process did not fit the rules, and how often; the first hundred reasons.
     """
 
@@ -536,3 +546,6 @@ class Status(Value):
     consent_catalog_version: str | None = None
     unagreed: tuple[str, ...] = ()
     refused: tuple[tuple[str, int], ...] = ()
+    vendor: str | None = None
+    purpose: str | None = None
+    privacy_url: str | None = None

@@ -11,7 +11,7 @@ from telemetry_sdk.analytics.scope import RequestScope
 from telemetry_sdk.client import config, override
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.host import lifecycle
-from telemetry_sdk.host.guard import guarded
+from telemetry_sdk.host.guard import guarded, number_of
 from telemetry_sdk.identity.directory import absolute
 from telemetry_sdk.model import (
     FIRST_SEEN,
@@ -53,7 +53,12 @@ P = ParamSpec("P")
 
 def _seconds(timeout: float | None, default: float) -> float:
     """Return a timeout that locks accept: None is the default, NaN and less than zero are nothing, a day the most."""
-    return default if timeout is None else min(max(0.0, float(timeout)), 86_400.0)
+    if timeout is None:
+        return default
+    seconds = number_of(timeout)
+    if seconds is None:
+        raise InvalidEventError("timeout", f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    return min(max(0.0, seconds), 86_400.0)
 
 
 def _load_catalog(argument: str | os.PathLike[str] | Catalog | None) -> Catalog | None:
@@ -96,6 +101,10 @@ def _nothing(_: str) -> str | None:
     return None
 
 
+def _no_answer(_: str) -> bool | None:
+    return None
+
+
 def _no_requests(_: str) -> list[SentRequest]:
     return []
 
@@ -134,6 +143,12 @@ class Telemetry:
         hash_user_ids: Send an HMAC of each user id under a local secret instead of the id. One that looks like
             something secret, an e-mail address say, is never sent as it is while `scrub` is on.
         notice: The first-run notice to show before anything leaves; see `Notice`.
+        vendor: Who makes the program, as users know him: one line of at most 100 characters. This and the next three
+            are shown to the user by the notice, `ask`, `status` and the commands, and never sent.
+        purpose: What it is collected for, in his words: one line of at most 200 characters.
+        privacy_url: Where he can read more.
+        command: What he types before ``off``, where the program has the commands: ``acme-notes telemetry``. Without it
+            he is told of ``python -m telemetry_sdk --app acme-notes``.
         otel_env: Whether ``OTEL_EXPORTER_OTLP_…`` may name the sink.
 
     Raises:
@@ -164,6 +179,10 @@ class Telemetry:
         scrub: bool = True,
         hash_user_ids: bool = False,
         notice: Notice | None = None,
+        vendor: str | None = None,
+        purpose: str | None = None,
+        privacy_url: str | None = None,
+        command: str | None = None,
         otel_env: bool = False,
     ) -> None:
         chosen = config.check(
@@ -180,6 +199,10 @@ class Telemetry:
                 limits=limits,
                 on_consent_change=on_consent_change,
                 notice=notice,
+                vendor=vendor,
+                purpose=purpose,
+                privacy_url=privacy_url,
+                command=command,
                 catalog=_load_catalog(catalog),
                 scrub=scrub,
                 hash_user_ids=hash_user_ids,
@@ -201,7 +224,9 @@ class Telemetry:
 
     def _plug_in(self) -> None:
         self._current = it = override.current(self._setup)
-        self._settings = it.find_sink(it.providers.environ)
+        settings = it.find_sink(it.providers.environ)
+        is_here = settings.sink or settings.problem
+        self._settings = settings if is_here else settings._replace(elsewhere=it.providers.elsewhere)
 
     @property
     def _engine(self) -> Engine:
@@ -412,6 +437,25 @@ class Telemetry:
         where a yes could not be kept, for the question would come back at each start. Makes nothing.
         """
         return self._engine.should_ask()
+
+    def ask(self, prompt: str | None = None) -> bool:
+        """Ask the user on a terminal, if `should_ask` and somebody is there; store the answer.
+
+        Writes *prompt*, or without it who asks, what for, what would be sent and where, to standard error, and waits
+        for a line: y is `opt_in`, n or Enter is `opt_out`; the end of input, or twice another word, decides nothing.
+        A user who agreed before is asked about what came since: there n ends all of it, and Enter leaves it as it is.
+
+        Returns:
+            Whether detailed analytics are enabled now. Without a terminal nothing is written, and nobody is waited for.
+        """
+        answer = self._ask(prompt)
+        if answer is not None:
+            self.opt_in() if answer else self.opt_out()
+        return self.is_detailed_analytics_enabled()
+
+    @guarded(_no_answer)
+    def _ask(self, prompt: str | None) -> bool | None:
+        return self._engine.ask(prompt)
 
     @guarded(_refused)
     def opt_in(self) -> Receipt:

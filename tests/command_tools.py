@@ -31,12 +31,19 @@ def make():
 parser = argparse.ArgumentParser(prog="acme-notes")
 commands = parser.add_subparsers(dest="command", required=True)
 commands.add_parser("write").add_argument("words", type=int)
+commands.add_parser("ask")
+commands.add_parser("break").add_argument("name")
 add_telemetry_commands(commands, make)
 arguments = parser.parse_args()
 if arguments.command == "telemetry":
     sys.exit(arguments.run_telemetry(arguments))
 with make() as telemetry:
-    telemetry.track_event("note.created", {"words": arguments.words})
+    if arguments.command == "ask":
+        print("asked:", telemetry.ask())
+    elif arguments.command == "break":
+        telemetry.track_event(arguments.name)
+    else:
+        telemetry.track_event("note.created", {"words": arguments.words})
 """
 
 
@@ -97,10 +104,10 @@ class Notes:
 
     @contextlib.contextmanager
     def on_terminal(self, *words: str, **environ: str) -> Iterator[Terminal]:
-        """Run ``acme-notes telemetry *words*`` on a terminal of its own until the block ends."""
+        """Run ``acme-notes telemetry *words*`` (or ``acme-notes ask``) on a terminal of its own until the block ends."""
         outer, inner = pty.openpty()
         child = subprocess.Popen(
-            self.command("telemetry", *words),
+            self.command(*(words if words == ("ask",) else ("telemetry", *words))),
             env={**self.environ, **environ},
             cwd=self.home,
             stdin=inner,

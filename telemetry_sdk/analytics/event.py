@@ -112,7 +112,7 @@ def identity_of(user_id: object) -> str | None:
     if type(user_id) is str:
         return safe_text(user_id, _LONGEST_IDENTITY) or None
     if isinstance(user_id, bool) or not (isinstance(user_id, (str, int)) or is_uuid(user_id)):
-        raise InvalidEventError("user_id", f"must be a string, an int or a UUID, not {type(user_id).__name__}")
+        raise InvalidEventError("user_id", f"user_id must be a string, an int or a UUID, not {type(user_id).__name__}")
     try:
         return safe_text(str(plain(user_id)), _LONGEST_IDENTITY) or None
     except UnencodableError:
@@ -145,7 +145,7 @@ def request_context(
     given, others = _items("event", "the context", context, len(_CONTEXT))
     for name, value in given:
         if others != 0 or not isinstance(name, str) or name not in _CONTEXT or not isinstance(value, str):
-            raise InvalidEventError("context", "may hold path, browser and device, as strings")
+            raise InvalidEventError("context", "the context may hold path, browser and device, as strings")
         text = str.__str__(value)
         if name == "path":
             if not text.strip():

@@ -50,6 +50,8 @@ DONE: Final = {
     "analytics_sent_at": "when detailed analytics were first sent, so that their deletion can be asked for",
     "sink_host": "where the program sends to",
     "app_version": "the version of the program that ran last",
+    "refused_at": "when the program last made an event that does not fit the rules, a mistake of its own",
+    "refused_for": "why that did not fit",
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -100,8 +99,8 @@ def _add_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
     )
     add("--layer", dest="telemetry_layer", choices=["base", "analytics"], help="show this layer only")
     add = parsers["log"].add_argument
-    add("--limit", dest="telemetry_limit", metavar="N", type=_count, default=100, help="show the newest N requests")
-    add("--bodies", dest="telemetry_bodies", action="store_true", help="show the bodies of the requests too")
+    add("--limit", dest="telemetry_limit", metavar="N", type=_count, default=10, help="show the newest N requests (10)")
+    add("--bodies", dest="telemetry_bodies", action="store_true", help="show headers and bodies byte for byte instead")
     parsers["flush"].add_argument(
         "--timeout",
         dest="telemetry_timeout",
@@ -113,7 +112,8 @@ def _add_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
     parsers["off"].add_argument(
         "--all", dest="telemetry_all", action="store_true", help="decline everything: nothing at all is sent any more"
     )
-    parsers["forget"].add_argument("--yes", dest="telemetry_yes", action="store_true", help="do not ask")
+    for name in ("reset", "forget"):
+        parsers[name].add_argument("--yes", dest="telemetry_yes", action="store_true", help="do not ask")
     parsers["doctor"].add_argument(
         "--no-request", dest="telemetry_no_request", action="store_true", help="ask nobody: look at this machine only"
     )
@@ -227,7 +227,7 @@ def _off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
 
 
 def _since(found: Status) -> str:
-    return f" on {found.consent_decided_at}" if found.consent_decided_at else ""
+    return f" on {output.local(found.consent_decided_at)}" if found.consent_decided_at else ""
 
 
 def _could_not(reason: str) -> int:
@@ -260,14 +260,17 @@ def _is_refused(telemetry: Telemetry, found: Preview) -> bool:
 
 def _log(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Show the newest requests and how each ended. Makes nothing and sends nothing."""
-    newest = telemetry.sent_log()[-arguments.telemetry_limit :]
+    log = telemetry.sent_log()
+    newest = log[-arguments.telemetry_limit :]
     if arguments.telemetry_json:
         tell_json(output.log_value(newest))
     elif newest:
         tell(output.log_lines(newest, bodies=arguments.telemetry_bodies))
+        if len(newest) < len(log):
+            tell([f"{len(log) - len(newest)} older ones are not shown: --limit {len(log)} shows them too."])
     else:
         found = telemetry.status()
-        looked = found.state_dir or found.level is not Level.OFF
+        looked = not telemetry._engine.session.gate.is_switched_off()
         tell(["No request is in the log." if looked else f"The log is not looked at: {found.reason}."])
     return OK
 
@@ -283,8 +286,11 @@ def _flush(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     return OK if report else FAILED
 
 
-def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as all commands
-    """Begin as a new install; fails when the old id may still be there."""
+def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
+    """Begin as a new install; fails when the old id may still be there; asks first, unless told not to."""
+    question = "Forget the install id and destroy what waits to be sent, to begin as a new install?"
+    if (refusal := _unconfirmed(question, arguments)) is not None:
+        return refusal
     install_id = telemetry.reset_install_id()
     if install_id is not None:
         tell(
@@ -306,19 +312,27 @@ def _reset(telemetry: Telemetry, arguments: argparse.Namespace) -> int:  # noqa:
 
 def _forget(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
     """Delete everything on this machine and ask the sink's owner to delete too; asks first, unless told not to."""
-    if not arguments.telemetry_yes:
-        if not (sys.stdin is not None and sys.stdin.isatty() and terminal.is_terminal()):
-            complain("error: without a terminal to ask on, say --yes")
-            return MISUSED
-        terminal.write("Delete the install id, your decision, what waits and the log from this machine? [y/N] ")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            complain("Nothing was deleted.")
-            return FAILED
+    question = "Delete the install id, your decision, what waits and the log from this machine?"
+    if (refusal := _unconfirmed(question, arguments)) is not None:
+        return refusal
     forgotten = telemetry.forget()
     if not forgotten:
         return _could_not(telemetry.status().state_problem)
     tell(_forgotten_lines(forgotten, telemetry.status()))
     return OK
+
+
+def _unconfirmed(question: str, arguments: argparse.Namespace) -> int | None:
+    """Ask, unless told not to; return the exit code for a no, None for a yes."""
+    if arguments.telemetry_yes:
+        return None
+    if not terminal.can_answer():
+        complain("error: without a terminal to ask on, say --yes")
+        return MISUSED
+    if terminal.question(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+        return None
+    complain("Nothing was deleted.")
+    return FAILED
 
 
 def _forgotten_lines(forgotten: Forgotten, found: Status) -> Iterable[str]:

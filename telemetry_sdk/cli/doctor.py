@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from telemetry_sdk.cli.output import counted
+from telemetry_sdk.cli.output import counted, local
 from telemetry_sdk.client.override import engine_of
 from telemetry_sdk.delivery import retry
 from telemetry_sdk.delivery.retry import Verdict
@@ -21,7 +21,7 @@ from telemetry_sdk.delivery.worker import Permit, Worker
 from telemetry_sdk.host.files import file_lock, replace_file
 from telemetry_sdk.identity.installation import FILE_NAME
 from telemetry_sdk.identity.schema import SCHEMA, known, parse
-from telemetry_sdk.model import NANOSECONDS, Answer, Level
+from telemetry_sdk.model import DAY_SECONDS, NANOSECONDS, Answer, Level, moment_of
 from telemetry_sdk.sender import otlp
 from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.http import HttpSender
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry_sdk.client.engine import Engine
+    from telemetry_sdk.identity.schema import Progress
     from telemetry_sdk.model import Decision, Status
     from telemetry_sdk.sender.endpoint import Settings, Sink
     from telemetry_sdk.telemetry import Telemetry
@@ -39,6 +40,7 @@ GOOD: Final = "ok"
 WARNING: Final = "warning"
 PROBLEM: Final = "problem"
 SKIPPED: Final = "skipped"
+_WEEK_NS: Final = 7 * DAY_SECONDS * NANOSECONDS
 # No record at all: Collectors accept it, Loki and fluent-bit refuse it as empty, after they let it in.
 _EMPTY_REQUEST: Final = b'{"resourceLogs":[]}'
 _ADVICE: Final = {
@@ -52,17 +54,17 @@ _ADVICE: Final = {
     429: "the sink asks to be left alone for now: records wait and leave later",
     500: "the sink fails: it refuses records for good with such an answer, so ask its owner at once",
 }
-# The first that is named says most: a proxy that is gone is a refused connection too.
 _CAUSES: Final = {
-    "InvalidSchema": "the proxy is of a kind that needs another package: check HTTPS_PROXY and ALL_PROXY",
-    "ProxyError": "the proxy does not let it through: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
-    "SSLCertVerificationError": "its certificate is not trusted: an own CA goes in REQUESTS_CA_BUNDLE; check the clock",
-    "SSLError": "no TLS there: check the endpoint's port and scheme",
-    "NameResolutionError": "the host's name cannot be found: check the endpoint, and that this machine is online",
-    "ConnectTimeout": "a firewall may be in the way",
-    "ReadTimeout": "it takes the request and does not answer: ask the sink's owner",
-    "NewConnectionError": "nothing listens there: check the endpoint, and that the sink runs",
-    "timeout": "no answer in time: a firewall or a name server may be in the way",
+    "the proxy's kind is not known": "it needs another package: check HTTPS_PROXY and ALL_PROXY",
+    "the proxy did not let it through": "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+    "certificate not trusted": "an own CA goes in REQUESTS_CA_BUNDLE; check the clock too",
+    "no TLS there": "check the endpoint's port and scheme",
+    "host name not found": "check the endpoint, and that this machine is online",
+    "no connection in time": "a firewall may be in the way",
+    "no answer in time": "it takes the request and does not answer: ask the sink's owner",
+    "connection refused": "nothing listens there: check the endpoint, and that the sink runs",
+    "host not reachable": "check the endpoint, and that this machine is online",
+    "timed out": "no answer in time: a firewall or a name server may be in the way",
 }
 _UNKNOWN_CAUSE: Final = "check the endpoint, and that the sink runs"
 
@@ -92,6 +94,7 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
         return [Check("switches", WARNING, why, advice), *sink_checks]
     status = telemetry.status()
     checks = [_switches(decision), *_state(session.installation.directory, f"{engine.prefix}_TELEMETRY_DIR", status)]
+    checks += _events(session.progress.read(), engine.providers.now_ns())
     return [*checks, *sink_checks, *_request(engine, decision, ask=ask), *_delivery(status)]
 
 
@@ -202,10 +205,20 @@ def _outbox(status: Status) -> Check:
     return Check("outbox", GOOD, f"{counted(pending, 'record')} {'waits' if pending == 1 else 'wait'}")
 
 
+def _events(done: Progress, now_ns: int) -> Iterator[Check]:
+    """Tell of an event that the program made and that did not fit the rules, for a week."""
+    if done.refused_for and now_ns - moment_of(done.refused_at) < _WEEK_NS:
+        found = f"one was refused on {local(done.refused_at)}: {done.refused_for}"
+        yield Check("events", WARNING, found, "a mistake of the program: its log has each reason, at WARNING")
+
+
 def setting_checks(settings: Settings, variable: str) -> Iterator[Check]:
     """Look at the sink's settings; asks nobody. *variable* may name the endpoint."""
     sink = settings.sink
-    if sink is None and settings.problem:
+    if sink is None and settings.elsewhere is not None:
+        last = f"the last one was {settings.elsewhere}" if settings.elsewhere else "if it has one"
+        yield Check("sink", SKIPPED, f"the program names it, {last}", "--endpoint URL has that one looked at")
+    elif sink is None and settings.problem:
         yield Check("sink", PROBLEM, settings.problem, "correct that setting; until then nothing is sent")
     elif sink is None:
         yield Check("sink", WARNING, "none is configured, so nothing is collected", f"to change that, set {variable}")
@@ -246,15 +259,13 @@ def _answer(sender: HttpSender, right: Callable[[], Decision], wait_s: float) ->
             permit.cancelled = True
             sender.abandon()
         worker.stop()
-    return answer or Answer(None, error="timeout")
+    return answer or Answer(None, error="timed out")
 
 
 def _judged(answer: Answer, sink: Sink) -> Check:
     status, acknowledged = answer.status, otlp.read_success(answer)[0]
     if status is None:
-        named = answer.error.split(": ")
-        advice = next((advice for cause, advice in _CAUSES.items() if cause in named), _UNKNOWN_CAUSE)
-        return Check("request", PROBLEM, f"no answer ({answer.error})", advice)
+        return Check("request", PROBLEM, answer.error, _CAUSES.get(answer.error, _UNKNOWN_CAUSE))
     judged = retry.judge(answer, records=1, acknowledged=acknowledged)
     said = _masked(retry.explain(judged, answer, ""), sink)
     if status == 422:
@@ -295,7 +306,7 @@ def _clock(answer: Answer, now_ns: int) -> Check:
 
 def _delivery(status: Status) -> Iterator[Check]:
     if status.waiting and status.ledger and status.decided_by not in ("sink", "notice"):
-        until = f"; the next attempt is due at {status.next_attempt_at}" if status.next_attempt_at else ""
+        until = f"; the next attempt is due at {local(status.next_attempt_at)}" if status.next_attempt_at else ""
         advice = "nothing, if the request above is ok: records wait and leave by themselves"
         yield Check("delivery", WARNING, f"{status.waiting}{until}", advice)
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.base_payload.fields import FIELDS
@@ -20,6 +21,7 @@ from telemetry_sdk.model import Level
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from telemetry_sdk.identity.schema import Progress, State
     from telemetry_sdk.model import Preview, SentRequest, Status
 
 OK: Final = 0
@@ -54,6 +56,14 @@ def without_home(text: str, environ: Mapping[str, str]) -> str:
     """Return *text* with ``~`` for the user's home directory, whose name is often the user's."""
     home = (environ.get("HOME") or environ.get("USERPROFILE") or "").rstrip("/\\")
     return text.replace(home, "~") if len(home) > 1 else text
+
+
+def local(moment: str | None) -> str:
+    """Return *moment*, RFC 3339 UTC, to the second and by this machine's clock; as it is where it is none."""
+    try:
+        return datetime.fromisoformat(moment or "").astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return moment or ""
 
 
 def counted(number: int, what: str) -> str:
@@ -124,19 +134,18 @@ def status_lines(status: Status, command: str) -> Iterator[str]:
     yield f"Level        {status.level.name}: {_LEVELS[status.level]}"
     yield f"Because      {status.reason} (decided by {status.decided_by})"
     yield from _in_columns("Inputs", {name: value or "not set" for name, value in status.inputs.items()})
-    # Where only the lack of a sink says OFF, and under no switch at all, state was looked at.
-    if status.state_dir or status.state_problem or status.level is not Level.OFF:
-        since = f", since {status.consent_decided_at}" if status.consent_decided_at else ""
-        version = status.consent_catalog_version
-        about = f", to version {version} of the list of events" if version else ""
-        yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
-        if status.unagreed:
-            yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
-        yield f"Install id   {status.install_id or 'not made yet'}"
-    else:
-        yield "Consent      not looked at while a switch says off"
-    yield f"State        {status.state_dir or 'not looked at'}"
+    since = f", since {local(status.consent_decided_at)}" if status.consent_decided_at else ""
+    version = status.consent_catalog_version
+    about = f", to version {version} of the list of events" if version else ""
+    yield f"Consent      {_CONSENTS[status.consent]}{since}{about} (detailed analytics)"
+    if status.unagreed:
+        yield f"Not sent     newer than your yes: {', '.join(status.unagreed)} ('{command} on' agrees to them)"
+    yield f"Install id   {status.install_id or 'not made yet'}"
+    yield f"State        {status.state_dir or 'nowhere'}"
     yield f"Sink         {status.sink or 'none'}"
+    for name, said in (("Vendor", status.vendor), ("Purpose", status.purpose), ("Read more", status.privacy_url)):
+        if said:
+            yield f"{name:12} {said}"
     if status.ledger is not None:
         yield from _queue_lines(status)
     for why, times in status.refused:
@@ -169,9 +178,9 @@ def _queue_lines(status: Status) -> Iterator[str]:
     if status.last_attempt_at:
         answer = f"HTTP {status.last_status}" if status.last_status else "no answer"
         row = f", {counted(status.failures, 'failure')} in a row" if status.failures else ""
-        yield f"Last try     {status.last_attempt_at}, {status.last_outcome or answer}{row}"
+        yield f"Last try     {local(status.last_attempt_at)}, {status.last_outcome or answer}{row}"
     if status.waiting:
-        until = f", until {status.next_attempt_at}" if status.next_attempt_at else ""
+        until = f", until {local(status.next_attempt_at)}" if status.next_attempt_at else ""
         yield f"Held back    {status.waiting}{until}"
 
 
@@ -185,6 +194,7 @@ def preview_value(preview: Preview, layers: Sequence[str]) -> dict[str, Any]:
         "next_request": _body_text(preview.next_request),
         "removed": dict(preview.removed),
         "left_out": list(preview.left_out),
+        "events": list(preview.events) if "analytics" in layers else [],
     }
 
 
@@ -193,28 +203,56 @@ def preview_lines(preview: Preview, layers: Sequence[str], sink: str | None) -> 
     yield f"Level {preview.level.name}: {_LEVELS[preview.level]}, because {preview.reason}."
     where = f" to {sink}" if sink else ""
     if preview.level is Level.OFF and not (preview.base or preview.analytics):
-        yield "Nothing would be sent, so there is nothing to show."
+        yield "Nothing would be sent now."
+        if "analytics" in layers:
+            yield from _possible_lines(preview)
         return
     if preview.level is Level.OFF:
         yield "Without that, this would be sent."
     for layer in layers:
         yield ""
-        records = list(_records(getattr(preview, layer)))
-        if layer == "base":
-            yield f"Base telemetry{where}:" if records else "Base telemetry: nothing is due now."
-        elif preview.level is Level.FULL:
-            yield f"Detailed analytics{where}:" if records else "Detailed analytics: nothing waits."
-        else:
-            yield f"Detailed analytics{where}, only after you agree:" if records else "Detailed analytics: nothing."
-        for record in records:
-            yield from _record_lines(record)
+        yield from _layer_lines(preview, layer, where)
     if preview.removed:
         yield f"  removed from it: {', '.join(f'{number} {kind}' for kind, number in preview.removed.items())}"
     if preview.left_out:
         yield f"  left out of it: {', '.join(preview.left_out)}"
+    if "analytics" in layers:
+        yield from _possible_lines(preview)
     if NO_ID.encode() in preview.base + preview.analytics:
         yield ""
         yield "The id of zeros stands for a random one that is made when the first record may leave."
+
+
+def _layer_lines(preview: Preview, layer: str, where: str) -> Iterator[str]:
+    records = list(_records(getattr(preview, layer)))
+    if layer == "base":
+        yield f"Base telemetry{where}:" if records else "Base telemetry: nothing is due now."
+    elif preview.level is Level.FULL:
+        yield f"Detailed analytics{where}:" if records else "Detailed analytics: nothing waits."
+    else:
+        yield f"Detailed analytics{where}, only after you agree:" if records else "Detailed analytics: nothing."
+    for record in records:
+        yield from _record_lines(record)
+
+
+def _possible_lines(preview: Preview) -> Iterator[str]:
+    """Show every event that may ever be sent, before anybody agreed to it."""
+    yield ""
+    yield "Events that this program may send, once you agree:"
+    for event in preview.events:
+        newer = " (newer than your yes: not sent)" if preview.level is Level.FULL and not event["agreed"] else ""
+        yield f"  {event['name']}: {event['description']} [{event['purpose']}]{newer}"
+        yield from _property_lines(event["properties"], "    ")
+    if not preview.declared:
+        yield "  and others: it keeps no list of them. 'log' shows what was sent."
+
+
+def _property_lines(properties: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+    width = max((len(it["name"]) for it in properties), default=0)
+    for it in properties:
+        values = f" ({', '.join(map(str, it['values']))})" if it["values"] else ""
+        yield f"{indent}{it['name']:{width}}  {it['type']}: {it['description']}{values}"
+        yield from _property_lines(it["properties"], f"{indent}  ")
 
 
 def _record_lines(record: Mapping[str, Any]) -> Iterator[str]:
@@ -248,15 +286,50 @@ def log_value(log: Sequence[SentRequest]) -> list[dict[str, Any]]:
 
 
 def log_lines(log: Sequence[SentRequest], *, bodies: bool) -> Iterator[str]:
-    """Return *log* in plain words, a line for each request, with its body below if *bodies*."""
+    """Return *log* in plain words: each request with its records as a preview shows them, or if *bodies* its bytes."""
     for request in log:
         status = f"HTTP {request.status}" if request.status else "no answer"
         reason = f": {request.reason}" if request.reason else ""
-        head = f"{request.at}  {request.sink}  {request.verdict}, {status}{reason}"
+        head = f"{local(request.at)}  {request.sink}  {request.verdict}, {status}{reason}"
         yield f"{head}  {counted(request.records, 'record')}: {_names(request.body)}"
         if bodies:
             yield from (f"{name}: {value}" for name, value in request.headers)
             yield _body_text(request.body)
+        else:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                for record in _records(request.body):
+                    yield from _record_lines(record)
+
+
+def kept_value(found: Sequence[tuple[str, str, State, Progress]]) -> list[dict[str, Any]]:
+    """Return the programs that have kept state here, for JSON."""
+    return [
+        {
+            "app": app or None,
+            "state_dir": directory,
+            "consent": state.telemetry_enabled,
+            "base_enabled": state.base_enabled is not False,
+            "consent_decided_at": state.consent_decided_at,
+            "app_version": done.app_version,
+            "sink": done.sink_host,
+            "last_heartbeat_on": done.last_heartbeat_on,
+        }
+        for app, directory, state, done in found
+    ]
+
+
+def kept_lines(found: Sequence[tuple[str, str, State, Progress]]) -> Iterator[str]:
+    """Return the programs that have kept state here in plain words, one with each line that it needs."""
+    if not found:
+        yield "No program has kept state in the usual places."
+    for app, directory, state, done in found:
+        answer = "nothing at all" if state.base_enabled is False else _CONSENTS[state.telemetry_enabled]
+        since = f", since {local(state.consent_decided_at)}" if state.consent_decided_at else ""
+        version = f" {done.app_version}" if done.app_version else ""
+        yield f"{app or 'a program whose directory is set in the environment'}{version}"
+        yield f"  consent    {answer}{since} (detailed analytics)"
+        yield f"  last sink  {done.sink_host or 'not known'}"
+        yield f"  state      {directory}"
 
 
 def _names(body: bytes) -> str:

@@ -109,7 +109,7 @@ class Choices:
     def _deletion_request(self, session: Session, state: State) -> Record | str:
         if state.install_id is None or not session.has_sent_analytics():
             return _NOTHING_SENT
-        if session.gate.is_switched_off() or session.sink is None or state.base_enabled is False:
+        if session.gate.is_switched_off() or not session.settings.may_have_sink or state.base_enabled is False:
             # The id is gone with everything else, and it is all that he could name to the sink's owner.
             why = session.gate.right().reason
             return f"{why}; what was sent carries the install id {state.install_id}, ask the sink's owner yourself"

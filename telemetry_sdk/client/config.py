@@ -40,6 +40,10 @@ class Config(NamedTuple):
     on_consent_change: Callable[[bool], object] | None
     strict: bool
     notice: Notice | None = None
+    vendor: str | None = None
+    purpose: str | None = None
+    privacy_url: str | None = None
+    command: str | None = None
     catalog: Catalog | None = None
     scrub: bool = True
     hash_user_ids: bool = False
@@ -58,7 +62,7 @@ def check(config: Config) -> Config:
     """
     if config.on_consent_change is not None and not callable(config.on_consent_change):
         raise ConfigError("on_consent_change", "must be a function that takes one bool")
-    _check_notice(config.notice)
+    _check_notice(config.notice, config.privacy_url)
     for name in ("strict", "scrub", "hash_user_ids"):
         if not is_a(getattr(config, name), bool):
             raise ConfigError(name, "must be True or False")
@@ -73,16 +77,22 @@ def check(config: Config) -> Config:
         timeout=_seconds("timeout", config.timeout, 0.001),
         exit_timeout=_seconds("exit_timeout", config.exit_timeout, 0.0),
         limits=_limits(config.limits),
+        vendor=_line("vendor", config.vendor, 100),
+        purpose=_line("purpose", config.purpose, 200),
+        privacy_url=_url(config.privacy_url),
+        command=_line("command", config.command, 200),
     )
 
 
-def _check_notice(notice: object) -> None:
+def _check_notice(notice: object, privacy_url: object) -> None:
     if notice is None:
         return
     from telemetry_sdk.consent.notice import Notice  # loaded by whoever made one
 
     if not is_a(notice, Notice):
         raise ConfigError("notice", "must be a telemetry_sdk.Notice")
+    if not (notice.url or privacy_url):
+        raise ConfigError("notice.url", "must be the URL of your privacy policy, here or as privacy_url")
 
 
 def _app(value: object) -> str:
@@ -101,6 +111,23 @@ def _word(name: str, value: object) -> str:
 
 def _optional_word(name: str, value: object) -> str | None:
     return None if value is None else _word(name, value)
+
+
+def _line(name: str, value: object, longest: int) -> str | None:
+    """Return what users read on a terminal: one line, so that nothing in it drives or deceives."""
+    text = text_of(value)
+    if value is None:
+        return None
+    if not text or len(text) > longest or not text.isprintable() or text != text.strip():
+        raise ConfigError(name, f"must be one line of 1 to {longest} printable characters")
+    return text
+
+
+def _url(value: object) -> str | None:
+    text = _line("privacy_url", value, 200)
+    if text is not None and (" " in text or not text.startswith(("https://", "http://"))):
+        raise ConfigError("privacy_url", "must begin with https:// or http:// and hold no blank")
+    return text
 
 
 def _one_of(name: str, value: object, possible: tuple[str, ...]) -> str:

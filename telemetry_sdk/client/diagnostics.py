@@ -1,18 +1,22 @@
 """What a host asks: what holds, what would be sent, what was sent, and what became of it.
 
-Under an off-switch nothing is read. Previews are the bytes of the next requests, made as the sender's are.
+Under an off-switch nothing is read but, for `status`, the user's own answer. Previews are the bytes of the next
+requests, made as the sender's are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from telemetry_sdk.analytics.catalog import Catalog
 from telemetry_sdk.identity.install_id import Identity, known_identity
+from telemetry_sdk.identity.schema import State
 from telemetry_sdk.model import (
     FIRST_SEEN,
     HEARTBEAT,
     INSTALL,
     NANOSECONDS,
+    OPERATOR_GRANT,
     STOPPED,
     FlushReport,
     Forgotten,
@@ -35,9 +39,9 @@ if TYPE_CHECKING:
     from telemetry_sdk.client.override import Providers
     from telemetry_sdk.client.pipeline import Draft, Pipeline
     from telemetry_sdk.client.session import Session
-    from telemetry_sdk.identity.schema import Progress, State
+    from telemetry_sdk.identity.schema import Progress
     from telemetry_sdk.model import Circuit, Record
-    from telemetry_sdk.outbox.tables import Pending
+    from telemetry_sdk.outbox.tables import Counts, Pending
 
 # Stands where the id will be: none is made for looking.
 NO_ID: Final = "00000000-0000-4000-8000-000000000000"
@@ -58,6 +62,8 @@ class Diagnostics:
         session = self._engine.session
         if (decision := session.gate.right()).level is Level.OFF:
             return FlushReport(reason=decision.reason)
+        if session.sink is None:
+            return FlushReport(reason="the sink is not known here; the program sends what waits when it runs")
         try:
             before = sum(session.outbox.counts().dropped.values())
             tally = session.deliver(timeout, force=True, waits=True)
@@ -82,7 +88,8 @@ class Diagnostics:
         """Return what would be sent; see `Telemetry.preview`."""
         engine, session = self._engine, self._engine.session
         if session.gate.is_switched_off():
-            return Preview(Level.OFF, session.gate.right().reason)
+            possible = _possible(engine.config, State(), frozenset())
+            return Preview(Level.OFF, session.gate.right().reason, **possible)
         state, catalog, shown = session.installation.read(), engine.config.catalog, None
         if event is not None:
             # Before a consent it is shown as it would be sent after one given now.
@@ -121,9 +128,17 @@ def _look_ahead(
         base=body(base),
         analytics=body(events),
         next_request=body(batch.in_order(first)) if decision.level and not decision.hold else b"",
+        **_possible(config, state, decision.grants),
         removed=shown.event.scrubbed if shown else {},
         left_out=shown.event.dropped if shown else (),
     )
+
+
+def _possible(config: Config, state: State, grants: frozenset[str]) -> dict[str, Any]:
+    """Return every event that may ever be sent, whether it may be under *grants*, and whether these are all."""
+    catalog = config.catalog or Catalog(version=1, events={})
+    covered = catalog.version if OPERATOR_GRANT in grants else catalog.covered(state.consent_catalog_version)
+    return {"declared": config.catalog is not None, "events": catalog.listed(covered if grants else -1)}
 
 
 def _waiting(session: Session, grants: frozenset[str], now_ns: int) -> tuple[Sequence[Pending], Sequence[Pending]]:
@@ -151,25 +166,26 @@ def _gather(engine: Engine) -> Status:
     """Return the status of *engine*. Makes nothing: no file, no id, no request."""
     session = engine.session
     decision, inputs, settings = session.gate.right(), session.gate.inputs(), engine.settings
+    host = session.sink.host if session.sink else settings.elsewhere or None
     switches = {
         "DO_NOT_TRACK": inputs.do_not_track,
         f"{engine.prefix}_TELEMETRY": inputs.app_switch,
         "TELEMETRY_SDK_DISABLED": inputs.every_program,
         "OTEL_SDK_DISABLED": inputs.sdk_disabled,
-        "sink": session.sink.host if session.sink else "",
+        "sink": host or "",
     }
     known: dict[str, object] = {
-        "sink": session.sink.host if session.sink else None,
+        "sink": host,
         "sink_problem": settings.problem,
-        "notes": settings.notes,
+        "notes": settings.notes if session.sink or settings.elsewhere is None else (_elsewhere(host),),
         "delivery": engine.config.delivery,
         "waiting": decision.hold,
         "refused": tuple(engine.refused.items()),
+        **{name: getattr(engine.config, name) for name in ("vendor", "purpose", "privacy_url")},
     }
-    if not session.gate.is_switched_off():
-        known |= _state_facts(session) | _agreement(engine, session.installation.read())
-        if engine.config.notice is not None:
-            switches["notice"] = "not shown yet" if session.gate.is_notice_due(session.installation.read()) else "shown"
+    known |= _state_facts(session) | _agreement(engine, session.installation.read())
+    if not session.gate.is_switched_off() and engine.config.notice is not None:
+        switches["notice"] = "not shown yet" if session.gate.is_notice_due(session.installation.read()) else "shown"
     if decision.level is not Level.OFF:
         known |= _queue(engine, session)
     if decision.level is Level.OFF and decision.decided_by == "consent":
@@ -177,6 +193,13 @@ def _gather(engine: Engine) -> Status:
     else:
         switches["consent"] = {True: "yes", False: "no", None: "undecided"}[known.get("consent")]  # type: ignore[index]
     return Status(decision.level, decision.decided_by, decision.reason, switches, **known)  # type: ignore[arg-type]
+
+
+def _elsewhere(host: str | None) -> str:
+    """Return what is known here of a sink that the program itself names."""
+    if host:
+        return "the sink is the one the program last sent to; it names it itself, and may have another one by now"
+    return "whether the program has a sink is not known here: it may name one in its code"
 
 
 def _state_facts(session: Session) -> dict[str, object]:
@@ -211,15 +234,13 @@ def _queue(engine: Engine, session: Session) -> dict[str, object]:
         counts, circuit = session.outbox.counts(), session.outbox.circuit()
     except StoreError as error:
         return {"waiting": str(error)}
-    ledger = {name: getattr(counts, name) for name in ("accepted", "delivered", "rejected", "pending")}
-    ledger |= {f"dropped: {reason}": number for reason, number in counts.dropped.items()}
-    if counts.torn:
-        ledger["torn"] = counts.torn
+    if session.sink is None:
+        return {"ledger": _ledger(counts), "durable": session.outbox.database.durable}
     database = session.outbox.database
     withheld = session.delivery.withheld if counts.pending else ""
     return {
         "durable": database.durable,
-        "ledger": ledger,
+        "ledger": _ledger(counts),
         "last_status": circuit.last_status,
         "last_attempt_at": _moment(circuit.last_at),
         "last_outcome": circuit.last_reason,
@@ -227,6 +248,14 @@ def _queue(engine: Engine, session: Session) -> dict[str, object]:
         "state_problem": _state_problem(session) or database.problem,
         **_outlook(engine, session, circuit, withheld),
     }
+
+
+def _ledger(counts: Counts) -> dict[str, int]:
+    ledger = {name: getattr(counts, name) for name in ("accepted", "delivered", "rejected", "pending")}
+    ledger |= {f"dropped: {reason}": number for reason, number in counts.dropped.items()}
+    if counts.torn:
+        ledger["torn"] = counts.torn
+    return ledger
 
 
 def _outlook(engine: Engine, session: Session, circuit: Circuit, withheld: str) -> dict[str, object]:

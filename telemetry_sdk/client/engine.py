@@ -1,11 +1,13 @@
 """What runs behind one `Telemetry`: its threads, its begin and its end, what a fork and a decision of the user do.
 
-Nothing is opened while a switch says OFF: no file, no thread, no id, not even a look at the state directory.
+Nothing is opened while a switch says OFF: no file, no thread, no id, not even a look at the state directory, unless
+somebody asks for the `status`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,19 +30,34 @@ from telemetry_sdk.model import (
     Level,
     Outcome,
     Receipt,
+    timestamp,
 )
 from telemetry_sdk.outbox import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry_sdk.client.config import Config
     from telemetry_sdk.client.override import Providers
+    from telemetry_sdk.consent.notice import About
     from telemetry_sdk.model import InvalidEventError
-    from telemetry_sdk.sender.endpoint import Settings
+    from telemetry_sdk.sender.endpoint import Settings, Sink
 
 _AFTER_A_BUG: Final = 60.0
 _MOST_REASONS: Final = 100
+_LONGEST_REASON: Final = 200
 _AFTER_ANOTHER: Final = 1.0  # it has what this process stored, unless it had just ended
 _NOTICE_HOLD: Final = "the first-run notice was shown in this run; records leave with the next one"
+
+
+def _own_command(app: str, state_dir: str | os.PathLike[str] | None) -> str:
+    """Return what a user types for the state of *app*, whatever it is; empty in a program frozen into one file."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        return ""
+    import shlex  # for whoever is shown it
+
+    where = [] if state_dir is None else ["--state-dir", os.fspath(state_dir)]
+    return shlex.join([sys.executable, "-m", "telemetry_sdk", "--app", app, *where])
 
 
 def _later(_: str) -> float | None:
@@ -64,6 +81,7 @@ class Engine:
         self.providers = providers
         self.prefix = policy.switch_prefix(config.app)
         self._switch = f"{self.prefix}_TELEMETRY"
+        self._state_dir = state_dir
         self.scope = Scope(config.app)
         self.refused: dict[str, int] = {}  # why events were, and how often
         maker = RecordMaker(config, providers)
@@ -86,15 +104,17 @@ class Engine:
             session.delivery.prepare()
 
     def note_refused(self, error: InvalidEventError) -> None:
-        """Count an event that does not fit the rules, and log each reason once: the host's mistake, else never seen.
+        """Count an event that does not fit the rules; log each reason once, and keep it for ``doctor``.
 
-        Without the event's name, which may be made of anything.
+        It is the host's mistake, and else never seen. Without the event's name, which may be made of anything.
         """
         reason = error.problem
         if reason not in self.refused:
             if len(self.refused) >= _MOST_REASONS:
                 return
             logger().warning("an event was refused: %s", reason)
+            now = timestamp(self.providers.now_ns())
+            self.session.progress.update(lambda _: {"refused_at": now, "refused_for": reason[:_LONGEST_REASON]})
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def bind_user(self, user_id: object) -> str | None:
@@ -161,8 +181,7 @@ class Engine:
     def show_notice(self) -> None:
         """Show the first-run notice if it is due and a terminal is there; then nothing leaves from this process."""
         notice, session = self.config.notice, self.session
-        sink = session.sink
-        if notice is None or session.is_log or sink is None or session.gate.is_switched_off():
+        if notice is None or session.is_log or session.sink is None or session.gate.is_switched_off():
             return
         state = session.installation.read()
         if not session.gate.is_notice_due(state) or session.gate.right().decided_by != "notice":
@@ -172,8 +191,40 @@ class Engine:
         if not session.installation.check_writable():  # it could not be marked as shown, nor anything be sent
             return
         session.gate.hold_all(_NOTICE_HOLD)
-        if notice.show(app=self.config.app, sink=sink.host, variable=self._switch):
+        if notice.show(self._about(session.sink)):
             session.installation.update(lambda _: {"notice_version_shown": notice.version})
+
+    def ask(self, prompt: str | None) -> bool | None:
+        """Ask the user on the terminal; see `Telemetry.ask`. None: there is no answer, or nobody was asked."""
+        with lifecycle.loading():
+            from telemetry_sdk.consent import asking
+
+        session, catalog = self.session, self.config.catalog
+        sink = session.sink
+        if not (self.should_ask() and sink and asking.can_be_answered()):
+            return None
+        state = session.installation.read()
+        names: Sequence[str] = ()
+        if catalog is not None:
+            names = catalog.unagreed(catalog.covered(state.consent_catalog_version)) if state.telemetry_enabled else ()
+            names = names or tuple(catalog.events)
+        text = prompt or asking.question(self._about(sink), names, agreed=bool(state.telemetry_enabled))
+        return asking.ask(text, default=None if state.telemetry_enabled else False)
+
+    def _about(self, sink: Sink) -> About:
+        with lifecycle.loading():
+            from telemetry_sdk.consent.notice import About
+
+        config = self.config
+        return About(
+            app=config.app,
+            sink=sink.host,
+            variable=self._switch,
+            command=config.command or _own_command(config.app, self._state_dir),
+            vendor=config.vendor or "",
+            purpose=config.purpose or "",
+            privacy_url=config.privacy_url or "",
+        )
 
     def start(self) -> None:
         """Start the daily schedule, and deliver what an earlier run left behind."""

@@ -48,6 +48,7 @@ class Providers:
         new_id: Makes a random UUID4, as text.
         draw: Makes a random number in [0, 1).
         sender: Sends instead of the sink's own sender, or None.
+        elsewhere: Where no sink is named here, what `Settings` says of it by that name.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Providers:
         new_id: Callable[[], str] = _new_id,
         draw: Callable[[], float] = _draw,
         sender: Sender | None = None,
+        elsewhere: str | None = None,
     ) -> None:
         self.environ = environ
         self.clock = clock
         self.new_id = new_id
         self.draw = draw
         self.sender = sender
+        self.elsewhere = elsewhere
 
     def but(self, **parts: Any) -> Providers:
         """Return the same with these parts instead."""

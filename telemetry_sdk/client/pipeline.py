@@ -60,6 +60,11 @@ def _receipt(uid: str, where: str) -> Receipt:
     return Receipt(Outcome.QUEUED, uid, _SPOOLED if where == "spooled" else "")
 
 
+def _as_shown(session: Session, receipt: Receipt) -> Receipt:
+    """Return *receipt* as it is for the host: what was only shown was not sent."""
+    return receipt.replace(outcome=Outcome.SUPPRESSED, reason=session.shows) if session.is_log and receipt else receipt
+
+
 _DELETING: Final = "a request to delete an older install id is on its way: a new id is made the day after it ended"
 
 
@@ -129,7 +134,7 @@ class Pipeline:
         receipts = self._put(session, records)
         for it, receipt in zip(names, receipts, strict=True):
             self._remember_base(session, it, receipt, now_ns)
-        return self.dispatch(session, receipts[0]) if now else receipts[0]
+        return _as_shown(session, self.dispatch(session, receipts[0]) if now else receipts[0])
 
     def _program(self, session: Session) -> dict[str, object]:
         """Return what a tool without the program must know to tell the truth about it."""
@@ -178,7 +183,7 @@ class Pipeline:
         draft = self.draft(name, made_when_needed, properties, user, context, grant=grant, covers=covers)
         if draft.withheld:
             return Receipt(Outcome.SUPPRESSED, reason=draft.withheld)
-        receipt = self._accept(session, draft.record)
+        receipt = _as_shown(session, self._accept(session, draft.record))
         is_whole = not (draft.event.dropped or draft.event.scrubbed)
         return receipt if is_whole else receipt.replace(reason=draft.event.explain(receipt.reason))
 

@@ -70,12 +70,13 @@ class Session:
         is_log: bool = False,
     ) -> None:
         self.is_log = is_log
+        self.shows = f"{prefix}_TELEMETRY=log shows it on standard error, and sends nothing" if is_log else ""
         self.settings = settings
         self.gate = Gate(
             providers.environ,
             prefix,
             lambda: self.installation,
-            has_sink=settings.sink is not None,
+            has_sink=settings.may_have_sink,
             notice_version=config.notice.version if config.notice and not is_log else None,
             to_log=is_log,
         )

@@ -81,7 +81,7 @@ def judge(answer: Answer, *, records: int, acknowledged: bool, rejected: int = 0
     """
     status = answer.status
     if status is None:
-        return Judgement(Verdict.RETRY, f"no answer ({_readable(answer.error) or 'unknown'})")
+        return Judgement(Verdict.RETRY, _readable(answer.error) or "no answer")
     if status in _HOLD or 300 <= status < 400:
         return Judgement(Verdict.HOLD, f"HTTP {status}")
     if 200 <= status < 300:

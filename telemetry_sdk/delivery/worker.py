@@ -187,7 +187,7 @@ def make_attempt(worker: Worker, sender: Sender, body: bytes, permit: Permit, bu
         if answer is None:
             permit.cancelled = True
             sender.abandon()
-    return answer or Answer(None, error="timeout")
+    return answer or Answer(None, error="timed out")
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:

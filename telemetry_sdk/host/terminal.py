@@ -1,4 +1,4 @@
-"""The one door to standard error: for the first-run notice, and for records under ``<APP>_TELEMETRY=log``."""
+"""The one door to the terminal: for the first-run notice, a question, and records under ``<APP>_TELEMETRY=log``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ def is_terminal() -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
     except (ValueError, OSError):  # closed
         return False
+
+
+def can_answer() -> bool:
+    """Tell whether somebody can read a question on standard error and answer it on standard input."""
+    try:
+        return is_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    except (ValueError, OSError):  # closed
+        return False
+
+
+def question(text: str) -> str:
+    """Write *text* and return the line that is typed, with its end; empty when the input ended, or nobody was asked."""
+    if not write(text):
+        return ""
+    try:
+        return sys.stdin.readline()
+    except (ValueError, OSError):
+        return ""
 
 
 def write(text: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.host.guard import path_of
 from telemetry_sdk.model import ConfigError
@@ -11,6 +12,10 @@ from telemetry_sdk.model import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+_VARIABLE: Final = "_TELEMETRY_DIR"
+_SIGNS: Final = ("installation.json", "progress.json", "outbox.sqlite3", "spool")
 
 
 def absolute(argument: object) -> str:
@@ -34,13 +39,42 @@ def locate(app: str, prefix: str, environ: Mapping[str, str], argument: str | os
 
     if argument is not None:
         return Path(absolute(argument))
-    override = environ.get(f"{prefix}_TELEMETRY_DIR", "").strip()
+    override = environ.get(f"{prefix}{_VARIABLE}", "").strip()
     if override:
         return Path(os.path.abspath(override))
+    default = _user_data(app)
+    return default and default / "telemetry"
+
+
+def kept(environ: Mapping[str, str]) -> dict[Path, str]:
+    """Return the state directories that are found here, and the name of the app of each where that is known.
+
+    A directory that a program names in its code cannot be found.
+    """
+    from pathlib import Path
+
+    found: dict[Path, str] = {}
+    home = _user_data("x")
+    with contextlib.suppress(OSError):
+        found = {path: path.parent.name for path in sorted(home.parent.glob("*/telemetry"))} if home else {}
+    for name, value in sorted(environ.items()):
+        if name.endswith(_VARIABLE) and value.strip():
+            found.setdefault(Path(os.path.abspath(value.strip())), "")
+    return {path: app for path, app in found.items() if has_state(path)}
+
+
+def has_state(directory: Path) -> bool:
+    """Tell whether some program has kept state in *directory*."""
+    return any(os.path.lexists(directory / name) for name in _SIGNS)
+
+
+def _user_data(app: str) -> Path | None:
+    from pathlib import Path
+
     import platformdirs
 
     try:
-        default = Path(platformdirs.user_data_dir(app, appauthor=False)) / "telemetry"
+        default = Path(platformdirs.user_data_dir(app, appauthor=False))
     except (RuntimeError, OSError):
         # Older versions return a relative path, newer ones raise, when HOME and the account are unknown.
         return None

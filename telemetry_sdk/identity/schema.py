@@ -41,6 +41,8 @@ class Progress(NamedTuple):
     analytics_sent_at: str | None = None  # when the first request with analytics was begun
     sink_host: str | None = None
     app_version: str | None = None  # of the program that ran last
+    refused_at: str | None = None  # when an event last did not fit the rules
+    refused_for: str | None = None  # why
 
 
 _TEXT_KEYS: Final = frozenset(State._fields) - DECISIONS - {"heartbeat_phase_s", "is_readable", "doubt"}

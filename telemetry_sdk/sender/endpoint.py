@@ -317,8 +317,18 @@ class Sink:
 
 
 class Settings(NamedTuple):
-    """What `resolve` found: the sink, or why there is none although something was set; and what was set in vain."""
+    """What `resolve` found: the sink, or why there is none although something was set; and what was set in vain.
+
+    For a tool without the program *elsewhere* says that the program may name a sink in its code, and, unless it is
+    empty, to which host that last sent: what would leave is told by it, and nothing is sent.
+    """
 
     sink: Sink | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+    elsewhere: str | None = None
+
+    @property
+    def may_have_sink(self) -> bool:
+        """Whether the program has a sink, as far as can be known here."""
+        return self.sink is not None or self.elsewhere is not None

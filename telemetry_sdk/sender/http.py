@@ -35,6 +35,23 @@ ANSWER_LIMIT: Final = 64 * 1024
 _AT_ONCE: Final = 256  # a read returns when it has all of that, so the time is looked at this often
 _USER_AGENT: Final = f"telemetry-sdk-python/{__version__}"
 
+_DEEPEST: Final = 6
+# The first that is in the chain of errors says most: a proxy that is gone is a refused connection too.
+_CAUSES: Final = {
+    "InvalidSchema": "the proxy's kind is not known",
+    "ProxyError": "the proxy did not let it through",
+    "SSLCertVerificationError": "certificate not trusted",
+    "SSLError": "no TLS there",
+    "NameResolutionError": "host name not found",
+    "ConnectTimeout": "no connection in time",
+    "ReadTimeout": "no answer in time",
+    "ConnectionRefusedError": "connection refused",
+    "NewConnectionError": "host not reachable",
+    "TimeoutError": "no answer in time",
+    "ConnectionError": "connection broken off",
+    "ProtocolError": "connection broken off",
+}
+
 
 class HttpSender:
     """POSTs OTLP/JSON to one endpoint, keeping one connection alive."""
@@ -277,14 +294,16 @@ def _answer(response: requests.Response, deadline: float) -> Answer:
 
 
 def _cause(error: BaseException) -> str:
-    """Return class names from the outermost to the innermost error: no address and no path, unlike its text."""
+    """Return in plain words what stood in the way: no address and no path, unlike the errors' own texts."""
     names: list[str] = []
     found: BaseException | None = error
-    while found is not None and len(names) < 4:
-        names.append(type(found).__name__)
-        inner = (getattr(found, "reason", None), *found.args)
+    for _ in range(_DEEPEST):
+        if found is None:
+            break
+        names += [it.__name__ for it in type(found).__mro__]
+        inner = (getattr(found, "reason", None), *found.args, found.__cause__)
         found = next((it for it in inner if isinstance(it, BaseException)), None)
-    return ": ".join(names)
+    return next((words for name, words in _CAUSES.items() if name in names), f"no connection ({names[0]})")
 
 
 def _gated_adapter(line: _Line) -> Any:

@@ -123,6 +123,8 @@ IMPORTED_WHEN_NEEDED = {
     ("client.session", "_make_sender"): {"telemetry_sdk.sender.file", "telemetry_sdk.sender.http"},
     ("cli.vendor", "_check"): {"telemetry_sdk.catalog_tools"},  # needs astroid
     ("client.config", "_check_notice"): {"telemetry_sdk.consent.notice"},
+    ("client.engine", "ask"): {"telemetry_sdk.consent"},
+    ("client.engine", "_about"): {"telemetry_sdk.consent.notice"},
     ("analytics.scope", "request"): {"telemetry_sdk.analytics.request"},
 }
 

@@ -90,6 +90,7 @@ def same_everywhere(text: str) -> str:
     """Return *text* with what differs from run to run and from machine to machine replaced."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:4318", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6}|\.\d{3})?Z", _moment, text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", "2026-03-01 08:12:45+01:00", text)
     text = re.sub(r"\b(?!0{8})[0-9a-f]{8}-[0-9a-f-]{27}\b", "2ab2916d-a51f-4ac8-80ee-45ac31a28092", text)
     text = re.sub(r"^(    (\w+) +)\S+ +(.*)$", _fact, text, flags=re.MULTILINE)
     text = re.sub(r"^State .*$", "State        ~/.local/share/acme-notes/telemetry", text, flags=re.MULTILINE)

@@ -68,12 +68,13 @@ CALLS = {
     "request_context": '("/notes").run(telemetry.track_event, "timer.started")',
     "is_detailed_analytics_enabled": "()",
     "should_ask": "()",
+    "ask": "()",
     "opt_in": "()",
     "check_and_send_telemetry": "()",
     "flush": "(0.1)",
-    "status": "()",
     "sent_log": "()",
     "preview": '("timer.started", {"source": "cli"})',
+    "status": "()",
     "opt_out": "()",
     "reset_install_id": "()",
     "forget": "()",
@@ -195,17 +196,17 @@ OFF = [
 def test_off_means_nothing_happens(tmp_path: Path, switch: dict[str, str]) -> None:
     """Under an off-switch no method loads anything heavy, starts a thread, makes a file or accepts a record."""
     lines = [f'answers["{name}"] = repr(telemetry.{name}{arguments})' for name, arguments in CALLS.items()]
-    # Whoever opts out must find the place where an earlier yes may be stored.
-    lines.insert(list(CALLS).index("opt_out"), 'answers["before opt_out"] = sorted(__import__("sys").modules)')
+    # Whoever opts out, or asks what he decided, must find the place where an earlier yes may be stored.
+    lines.insert(list(CALLS).index("status"), 'answers["before status"] = sorted(__import__("sys").modules)')
     home = tmp_path / "empty"
     report = run("\n".join(["from telemetry_sdk import Telemetry", CONSTRUCT, *lines]), home, **switch)
 
     answers = report["answers"]
-    assert heavy_in({"modules": answers.pop("before opt_out")}) == []
+    assert heavy_in({"modules": answers.pop("before status")}) == []
     assert heavy_in(report) in ([], ["platformdirs"])
     assert report["threads"] == 1
     assert list(home.iterdir()) == []
     assert not [name for name, answer in answers.items() if "DELIVERED" in answer or "QUEUED" in answer]
     assert answers["is_detailed_analytics_enabled"] == "False"
-    assert answers["should_ask"] == "False"
+    assert answers["should_ask"] == answers["ask"] == "False"
     assert "uid='" not in json.dumps(answers)

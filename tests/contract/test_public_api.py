@@ -51,6 +51,7 @@ SIGNATURES = {
     ),
     "is_detailed_analytics_enabled": "() -> bool",
     "should_ask": "() -> bool",
+    "ask": "(prompt: str | None = None) -> bool",
     "opt_in": "() -> Receipt",
     "opt_out": "(everything: bool = False) -> bool",
     "check_and_send_telemetry": "() -> Receipt",
@@ -84,6 +85,10 @@ SETTINGS = {
     "scrub": True,
     "hash_user_ids": False,
     "notice": None,
+    "vendor": None,
+    "purpose": None,
+    "privacy_url": None,
+    "command": None,
     "otel_env": False,
 }
 

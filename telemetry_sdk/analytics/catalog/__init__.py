@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.model import DELETION_REQUESTED, IDENTIFY, INSTALL, PAGE_VIEW, Outcome
 
@@ -46,6 +46,16 @@ class PropertySpec:
     items: str = ""  # of a list, the type of its items, one of `SCALARS`
     properties: tuple[PropertySpec, ...] = ()  # of a map, what may be in it
 
+    def listed(self) -> dict[str, Any]:
+        """Return it for people."""
+        return {
+            "name": self.name,
+            "type": f"list of {self.items}" if self.items else self.type,
+            "description": self.description,
+            "values": list(self.values),
+            "properties": [spec.listed() for spec in self.properties],
+        }
+
     def objection(self, value: object) -> str:
         """Return why *value*, a scalar or an item of a list, is not allowed; empty when it is.
 
@@ -71,6 +81,16 @@ class EventSpec:
     properties: tuple[PropertySpec, ...] = ()
     owner: str = ""  # who answers questions about it
     expires: str = ""  # the first day on which it is not sent any more, YYYY-MM-DD
+
+    def listed(self, agreed: int) -> dict[str, Any]:
+        """Return it for people, under a consent to version *agreed* of the catalogue."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "purpose": self.purpose,
+            "agreed": self.since <= agreed,
+            "properties": [spec.listed() for spec in self.properties],
+        }
 
 
 OWN_EVENTS: Final = {
@@ -153,6 +173,15 @@ class Catalog:
         """
         agreed = self.covered(stored)
         return stored if agreed is not None and agreed >= self.version else str(self.version)
+
+    def listed(self, consented: int | None) -> tuple[dict[str, Any], ...]:
+        """Return every event that may ever be sent, the SDK's own too, as `Preview.events` shows them.
+
+        The user agreed to version *consented*; below 0, to nothing.
+        """
+        known = {**self.events, **{name: spec for name, spec in OWN_EVENTS.items() if name not in self.events}}
+        agreed = _agreed(consented)
+        return tuple(spec.listed(agreed) for spec in known.values())
 
     def unagreed(self, consented: int | None) -> tuple[str, ...]:
         """Return what a user who agreed to version *consented* has not agreed to, to be asked about.

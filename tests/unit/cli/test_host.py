@@ -159,7 +159,7 @@ def test_an_invalid_event_is_told_under_strict_too(notes):
 def test_reading_makes_nothing(notes, sink, words):
     """On a new machine the reading commands make no file and no id, and no record is sent."""
     notes.run(*words)
-    notes.alone(*words)
+    assert "no program named acme-notes has kept state here" in notes.alone(*words, code=2).err
 
     assert notes.files() == []
     assert sink.accepted == []
@@ -200,14 +200,16 @@ def test_status_says_what_holds_and_who_decided(notes, sink):
     assert "Level        FULL: base telemetry and detailed analytics\n" in said
     assert "Because      the user agreed to detailed analytics (decided by consent)\n" in said
     assert re.search(r"DO_NOT_TRACK +not set\n", said)
-    assert re.search(r"Consent      yes, since \d{4}-\d\d-\d\dT", said)
+    assert re.search(rf"Consent      yes, since {LOCAL} ", said)
     assert "State        ~/state\n" in said
     assert "Waiting      1 record, kept on this machine\n" in said
-    assert re.search(r"Last try     \S+Z, HTTP 503, 1 failure in a row\n", said)
-    assert re.search(r"Held back    waiting after a failed attempt: HTTP 503, until \S+Z\n", said)
+    assert re.search(rf"Last try     {LOCAL}, HTTP 503, 1 failure in a row\n", said)
+    assert re.search(rf"Held back    waiting after a failed attempt: HTTP 503, until {LOCAL}\n", said)
     assert "Turn it off: acme-notes telemetry off  " in said
     assert "ACME_NOTES_TELEMETRY=off " in said
 
+
+LOCAL = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 CATALOGUE = """
 version = {version}
@@ -250,14 +252,14 @@ def test_a_switch_is_named_everywhere(notes, sink, switch, value):
     """Under a switch every command that shows says so and why, and none reads, sends or stores anything."""
     environ = {switch: value}
     assert f"Because      {switch} " in notes.run("status", **environ).out
-    assert "not looked at while a switch says off" in notes.run("status", **environ).out
+    assert "Consent      not decided (detailed analytics)" in notes.run("status", **environ).out
     assert f"because {switch} " in notes.run("preview", **environ).out
-    assert "Nothing would be sent" in notes.run("preview", "--event", "note.created", **environ).out
+    assert "Nothing would be sent now" in notes.run("preview", "--event", "note.created", **environ).out
     assert f"not looked at: {switch} " in notes.run("log", **environ).out
     assert f"In the way: {switch} " in notes.run("flush", code=1, **environ).out
     assert switch in notes.run("on", code=1, **environ).err
     assert f"Nothing else is sent either: {switch} " in notes.run("off", **environ).out
-    assert f"No new one is made now: {switch} " in notes.run("reset", **environ).out
+    assert f"No new one is made now: {switch} " in notes.run("reset", "--yes", **environ).out
 
     assert (sink.requests, notes.files()) == ([], [])
 
@@ -300,12 +302,16 @@ def test_log_shows_how_each_request_ended(notes, sink):
     sink.script = [Reply(), Reply(400, b"Line too long")]
     notes.use(3)
     notes.run("on")
-    lines = notes.run("log").out.splitlines()
+    said = notes.run("log").out
+    lines = [line for line in said.splitlines() if not line.startswith(" ")]
 
     assert len(lines) == 2
+    assert re.search(r"^  base_telemetry.first_seen\n    identity +[0-9a-f-]{36} ", said, re.MULTILINE)
+    assert re.search(r"^    platform +\w+ +operating system$", said, re.MULTILINE)
     assert "  delivered, HTTP 200  2 records: base_telemetry.first_seen, base_telemetry.heartbeat" in lines[0]
     assert "  rejected, HTTP 400: HTTP 400: Line too long  1 record: analytics.install" in lines[1]
-    assert notes.run("log", "--limit", "1").out.splitlines() == lines[1:]
+    newest = notes.run("log", "--limit", "1").out.splitlines()
+    assert (newest[0], newest[-1]) == (lines[1], "1 older ones are not shown: --limit 2 shows them too.")
     assert len(json.loads(notes.run("log", "--limit", "1", "--json").out)) == 1
 
 
@@ -314,7 +320,7 @@ def test_on_says_what_became_of_the_ping(notes, sink):
     assert "One install ping was sent" in notes.run("on").out
     assert "Stored: you agreed" in notes.run("on").out
 
-    notes.run("reset")
+    notes.run("reset", "--yes")
     sink.reply = Reply(503)
     assert "One install ping is stored and leaves later" in notes.run("on").out
     assert "Nothing of them is sent now: ACME_NOTES_TELEMETRY=base" in notes.run("on", ACME_NOTES_TELEMETRY="base").out
@@ -355,7 +361,7 @@ def test_reset_gives_a_new_id(notes, sink):
     """The old id is gone, what waited under it too, and the decision stays."""
     notes.run("on")
     old = status_of(notes)["install_id"]
-    said = notes.run("reset").out
+    said = notes.run("reset", "--yes").out
 
     status = status_of(notes)
     assert f"New install id: {status['install_id']}. " in said
@@ -367,7 +373,7 @@ def test_reset_fails_where_nothing_can_be_stored(notes):
     """An id that cannot be kept is no success."""
     notes.state.write_text("in the way")
 
-    assert "cannot be created" in notes.run("reset", code=1).err
+    assert "cannot be created" in notes.run("reset", "--yes", code=1).err
 
 
 def test_forget_must_be_meant(notes):
@@ -482,11 +488,11 @@ def test_stand_alone_needs_the_name(notes):
     """Without the program's name a user's command says what is missing; so do the commands of a developer not."""
     done = notes.end([sys.executable, "-m", "telemetry_sdk", "status"], code=2)
 
-    assert done.err == "error: --app: status needs it: python -m telemetry_sdk --app NAME status\n"
+    assert done.err.startswith("error: --app: status needs it: python -m telemetry_sdk --app NAME status. ")
     assert notes.end([sys.executable, "-m", "telemetry_sdk", "receive", "--help"]).code == 0
     assert notes.alone("status", "--app", "x", code=2).err
     assert notes.end([sys.executable, "-m", "telemetry_sdk", "--app", "no/name", "status"], code=2).err.startswith(
-        "error: app: "
+        "error: --app: no program named no/name "
     )
 
 
@@ -498,6 +504,7 @@ def test_stand_alone_finds_the_state_of_the_program(notes, tmp_path):
     for words, variable in ((["--state-dir", str(notes.state)], ""), ([], str(notes.state))):
         found = json.loads(notes.alone(*words, "status", "--json", ACME_NOTES_TELEMETRY_DIR=variable).out)
         assert (found["state_dir"], found["consent"]) == (str(notes.state), True)
+    notes.run("on", ACME_NOTES_TELEMETRY_DIR="")
     usual = json.loads(notes.alone("status", "--json", ACME_NOTES_TELEMETRY_DIR="").out)["state_dir"]
     assert usual == status_of(notes, ACME_NOTES_TELEMETRY_DIR="")["state_dir"] != str(notes.state)
     hint = notes.alone("--state-dir", str(notes.state), "status").out
@@ -506,10 +513,13 @@ def test_stand_alone_finds_the_state_of_the_program(notes, tmp_path):
 
 def test_stand_alone_on_stores_the_decision_and_no_record(notes, sink):
     """A yes is stored for the program to act on: no record is made for it by somebody who does not know its version."""
+    notes.use(3)
+    notes.run("off")
+    before, sent = status_of(notes), len(sink.requests)
     said = notes.alone("on").out
     assert "The program itself sends them" in said
     status = status_of(notes)
-    assert (status["consent"], status["install_id"], status["ledger"], sink.requests) == (True, None, None, [])
+    assert (status["consent"], status["ledger"], len(sink.requests)) == (True, before["ledger"], sent)
 
     notes.use(3)
     assert sink.names[-1] == "note.created"
@@ -524,7 +534,7 @@ def test_stand_alone_leaves_a_hold_as_it_is(notes, sink):
     assert held["waiting"].startswith("held since the sink answered: HTTP 401")
     sink.reply = Reply()
 
-    assert notes.alone("flush", code=2).out == ""
+    assert "held since the sink answered: HTTP 401" in notes.alone("flush", code=1).out
     for words in (["status"], ["preview"], ["log"], ["doctor"], ["on"], ["off"]):
         notes.alone(*words, code=None)
     after = status_of(notes)
@@ -544,14 +554,136 @@ def test_stand_alone_sends_what_the_program_stored(notes, sink):
 
 
 def test_stand_alone_reset_without_a_sink(notes, sink):
-    """Where no sink is known the old id goes all the same, and the program makes a new one when it needs it."""
+    """Where the program alone knows its sink the old id goes all the same, and a new one is there."""
     notes.use(3)
     old = status_of(notes)["install_id"]
 
-    assert "The old install id is gone." in notes.alone("reset", ACME_NOTES_TELEMETRY_ENDPOINT="").out
-    assert status_of(notes)["install_id"] is None
-    notes.use(3)
+    assert "New install id: " in notes.alone("reset", "--yes", ACME_NOTES_TELEMETRY_ENDPOINT="").out
     assert status_of(notes)["install_id"] not in (None, old)
+
+
+def test_list_shows_the_programs_that_have_kept_state(notes):
+    """By name, decision, version, sink and place; one whose directory a variable names too; nothing is made."""
+    none = {"ACME_NOTES_TELEMETRY_DIR": ""}
+    listing = [sys.executable, "-m", "telemetry_sdk", "list"]
+    assert notes.end(listing, **none).out == "No program has kept state in the usual places.\n"
+    assert notes.files() == []
+
+    notes.run("on", **none)
+    notes.use(3, **none)
+    notes.run("off", "--all")
+    (usual, named) = json.loads(notes.end([*listing, "--json"]).out)
+    assert (usual["app"], usual["consent"], usual["app_version"]) == ("acme-notes", True, "2.4.0")
+    assert usual["sink"].startswith("127.0.0.1:")
+    assert (named["app"], named["base_enabled"], named["state_dir"]) == (None, False, str(notes.state))
+    said = notes.end(listing).out
+    assert "acme-notes 2.4.0\n" in said
+    assert re.search(rf"  consent    yes, since {LOCAL} ", said)
+    assert "  consent    nothing at all, since " in said
+    assert str(notes.home) not in said
+
+
+@pytest.mark.parametrize("command", ["status", "on", "off", "preview", "log", "flush", "reset", "forget", "doctor"])
+def test_a_name_mistyped_is_an_error_and_makes_nothing(notes, command):
+    """A no to nobody would be believed."""
+    notes.run("on")
+    before = notes.files()
+    done = notes.end(
+        [sys.executable, "-m", "telemetry_sdk", "--app", "acme-nots", command], code=2, ACME_NOTS_TELEMETRY_DIR=""
+    )
+
+    assert done.err.startswith("error: --app: no program named acme-nots has kept state here")
+    assert notes.files() == before
+
+
+def test_stand_alone_knows_the_last_sink_or_says_that_it_does_not(notes, sink):
+    """A sink that is in the program's code: never "nothing is sent", never "nothing is configured"."""
+    none = {"ACME_NOTES_TELEMETRY_ENDPOINT": ""}
+    notes.run("on", OPTIONS=json.dumps({"endpoint": sink.url}), **none)
+    said = notes.alone("status", **none).out
+    assert "Level        FULL: base telemetry and detailed analytics" in said
+    assert "Note         whether the program has a sink is not known here: it may name one in its code" in said
+
+    notes.use(3, OPTIONS=json.dumps({"endpoint": sink.url}), **none)
+    requests = len(sink.requests)
+    said = notes.alone("status", **none).out
+    assert f"Sink         {sink.url.removeprefix('http://')}\n" in said
+    assert "Note         the sink is the one the program last sent to" in said
+    assert "app_version      2.4.0" in notes.alone("preview", "--event", "note.read", **none).out
+    assert "not known here; the program sends what waits when it runs" in notes.alone("flush", code=1, **none).out
+    assert "the program names it, the last one was 127.0.0.1:" in notes.alone("doctor", **none).out
+    assert "Base telemetry (installs, versions, platforms) is still sent." in notes.alone("off", **none).out
+    for words in (["status"], ["preview"], ["log"], ["doctor"]):
+        assert "nothing is sent" not in notes.alone(*words, **none).out
+    assert len(sink.requests) == requests
+    notes.alone("forget", "--yes", **none)
+    assert status_of(notes)["ledger"]["pending"] == 1
+
+
+@pytest.mark.parametrize("switch", ["DO_NOT_TRACK", "ACME_NOTES_TELEMETRY"])
+def test_a_switch_does_not_hide_the_stored_answer(notes, switch):
+    """The user sees what he decided, for the day when the switch is gone."""
+    notes.run("on")
+
+    said = notes.run("status", **{switch: "off" if switch != "DO_NOT_TRACK" else "1"}).out
+    assert "Level        OFF: nothing is sent" in said
+    assert re.search(rf"Consent      yes, since {LOCAL} \(detailed analytics\)", said)
+
+
+def test_status_names_the_vendor_his_purpose_and_address(notes):
+    """As the program says them, on a line each."""
+    words = {"vendor": "Acme GmbH", "purpose": "to fix what breaks", "privacy_url": "https://acme.example/privacy"}
+    said = notes.run("status", OPTIONS=json.dumps(words)).out
+
+    for line in (
+        "Vendor       Acme GmbH",
+        "Purpose      to fix what breaks",
+        "Read more    https://acme.example/privacy",
+    ):
+        assert f"{line}\n" in said
+
+
+def test_preview_lists_the_catalogue(notes):
+    """Before any consent: each event with its description, each property with type, description and values."""
+    catalogue = notes.home / "telemetry.toml"
+    catalogue.write_text(
+        CATALOGUE.format(version=1)
+        + '[events."note.shared".properties.how]\ntype = "string"\ndescription = "by what"\nvalues = ["link", "mail"]\n'
+    )
+    said = notes.run("preview", OPTIONS=json.dumps({"catalog": str(catalogue)})).out
+
+    assert "  note.created: A note was made. [usage]\n" in said
+    assert "  note.shared: A note was shared. [usage]\n    how  string: by what (link, mail)\n" in said
+    assert "keeps no list" not in said
+
+
+def test_reset_must_be_meant(notes):
+    """As forget: asked on a terminal, refused without one."""
+    notes.use(3)
+    old = status_of(notes)["install_id"]
+
+    assert notes.run("reset", code=2).err == "error: without a terminal to ask on, say --yes\n"
+    with notes.on_terminal("reset") as terminal:
+        terminal.wait_for("[y/N] ")
+        terminal.type("\n")
+        assert terminal.end()[0] == 1
+    assert status_of(notes)["install_id"] == old
+    with notes.on_terminal("reset") as terminal:
+        terminal.wait_for("[y/N] ")
+        terminal.type("y\n")
+        assert terminal.end()[0] == 0
+    assert status_of(notes)["install_id"] != old
+
+
+def test_doctor_tells_of_an_event_that_was_refused(notes):
+    """In a process of its own, days later: which rule it broke, without what it was called."""
+    notes.run("on")
+    assert "one was refused" not in notes.run("doctor").out
+    notes.end(notes.command("break", "Secret Name"), code=None)
+
+    found = notes.run("doctor").out
+    assert re.search(rf"warning  events +one was refused on {LOCAL}: ", found)
+    assert "Secret" not in found
 
 
 def test_a_given_object_is_used(sink, tmp_path, capsys):

@@ -136,19 +136,19 @@ def test_redirects_are_not_followed(net, location):
 
 
 @pytest.mark.parametrize(
-    ("error", "names"),
+    ("error", "words"),
     [
-        (requests.ConnectTimeout("http://sink.example"), "ConnectTimeout"),
-        (requests.ReadTimeout("http://sink.example"), "ReadTimeout"),
-        (requests.exceptions.SSLError("sink.example"), "SSLError"),
-        (requests.exceptions.InvalidURL("sink.example"), "InvalidURL"),
-        (requests.exceptions.ProxyError("sink.example"), "ProxyError"),
-        (OSError("sink.example"), "OSError"),
-        (ValueError("sink.example"), "ValueError"),
-        (UnicodeError("sink.example"), "UnicodeError"),
+        (requests.ConnectTimeout("http://sink.example"), "no connection in time"),
+        (requests.ReadTimeout("http://sink.example"), "no answer in time"),
+        (requests.exceptions.SSLError("sink.example"), "no TLS there"),
+        (requests.exceptions.InvalidURL("sink.example"), "no connection (InvalidURL)"),
+        (requests.exceptions.ProxyError("sink.example"), "the proxy did not let it through"),
+        (OSError("sink.example"), "no connection (OSError)"),
+        (ValueError("sink.example"), "no connection (ValueError)"),
+        (UnicodeError("sink.example"), "no connection (UnicodeError)"),
         (
             requests.ConnectionError(urllib3.exceptions.ProtocolError("x", http.client.RemoteDisconnected("x"))),
-            "ConnectionError: ProtocolError: RemoteDisconnected",
+            "connection broken off",
         ),
         (
             requests.ConnectionError(
@@ -156,16 +156,16 @@ def test_redirects_are_not_followed(net, location):
                     None, URL, urllib3.exceptions.NameResolutionError("sink.example", None, OSError("sink.example"))
                 )
             ),
-            "ConnectionError: MaxRetryError: NameResolutionError",
+            "host name not found",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_no_answer_names_the_error_and_nothing_else(net, error, names):
-    """What the world does is an Answer without a status, with class names only: no host, no path, no secret."""
+def test_no_answer_says_why_in_plain_words(net, error, words):
+    """What the world does is an Answer without a status, and why: no host, no path, no secret."""
     net.post(URL, body=error)
 
-    assert send() == Answer(None, error=names)
+    assert send() == Answer(None, error=words)
 
 
 def test_a_bug_of_ours_is_raised(net):

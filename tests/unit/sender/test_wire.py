@@ -456,7 +456,7 @@ def test_a_fresh_connection_that_breaks_is_not_tried_again(serve, sender_to):
     wire = serve(gone, once_then_gone, gone)
     sender = sender_to(wire.url)
 
-    assert send(sender).error == "ConnectionError: ProtocolError: RemoteDisconnected"
+    assert send(sender).error == "connection broken off"
     assert len(wire.received) == 1
     assert send(sender).status == 200
     assert send(sender).status is None
@@ -588,7 +588,7 @@ def test_a_silent_sink_is_left_after_the_timeout(serve, sender_to):
     """A sink that accepts and says nothing costs the timeout."""
     answer = send(sender_to(serve(hang).url), timeout=0.2)
 
-    assert (answer.status, answer.error.split(":")[0]) == (None, "ReadTimeout")
+    assert (answer.status, answer.error) == (None, "no answer in time")
 
 
 def test_a_sink_that_refuses_is_no_answer(sender_to):
@@ -596,7 +596,7 @@ def test_a_sink_that_refuses_is_no_answer(sender_to):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-    assert send(sender_to(f"http://127.0.0.1:{port}/v1/logs")).error.startswith("ConnectionError: MaxRetryError")
+    assert send(sender_to(f"http://127.0.0.1:{port}/v1/logs")).error == "connection refused"
 
 
 # -- abandoning
@@ -668,7 +668,7 @@ def test_an_answer_that_takes_too_long_as_a_whole_is_none(serve, sender_to, head
     """A body of which every byte comes in time is given up when all of them do not."""
     answer = send(sender_to(serve(dripping(head)).url), timeout=0.5)
 
-    assert (answer.status, answer.error) == (None, "TimeoutError")
+    assert (answer.status, answer.error) == (None, "no answer in time")
 
 
 def test_an_attempt_that_was_left_behind_does_not_meet_the_next_one(serve, sender_to, monkeypatch):
@@ -856,7 +856,7 @@ def test_tls_that_cannot_be_trusted_is_no_answer(serve, sender_to, certificates,
 
     answer = send(sender_to(url, ca_file=ca_file), permit=permit)
 
-    assert (answer.status, answer.error.split(":")[0], permit.asked) == (None, "SSLError", 0)
+    assert (answer.status, answer.error, permit.asked) == (None, "certificate not trusted", 0)
     assert b"".join(wire.received) == b""
 
 

@@ -52,9 +52,8 @@ def test_records_are_shown_and_neither_sent_nor_stored(tmp_path, sink, mode, has
         "analytics.install",
         "timer.started",
     ]
-    done = "DELIVERED" if mode == "sync" else "QUEUED"
-    assert out[:2] == [done, "True"]
-    assert out[2:5] == [done, "stderr", "False"]
+    assert out[:2] == ["SUPPRESSED", "True"]
+    assert out[2:5] == ["SUPPRESSED", "stderr", "False"]
     assert out[5] == "SUPPRESSED"
     assert sink.requests == []
     assert not (tmp_path / "state").exists()
@@ -114,7 +113,9 @@ def test_the_switch_counts_from_call_to_call(make, sink, capsys):
     sent = len(sink.requests)
 
     environ["ACME_NOTES_TELEMETRY"] = "log"
-    telemetry.track_event("timer.stopped")
+    receipt = telemetry.track_event("timer.stopped")
+    assert not receipt
+    assert receipt.reason == "ACME_NOTES_TELEMETRY=log shows it on standard error, and sends nothing"
     assert len(sink.requests) == sent
     assert "timer.stopped" in capsys.readouterr().err
 

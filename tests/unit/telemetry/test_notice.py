@@ -9,7 +9,7 @@ import sys
 import pytest
 from process_tools import PRELUDE, Program
 
-from telemetry_sdk import ConfigError, Level, Notice
+from telemetry_sdk import ConfigError, Level, Notice, Telemetry
 
 NOTICE = "from telemetry_sdk import Notice\nnotice = Notice('https://acme.example/privacy', version={version!r})\n"
 SOURCE = """
@@ -70,6 +70,37 @@ def test_it_is_shown_once_before_anything_leaves(tmp_path, sink):
     assert shown == ""
     assert sink.names.count("base_telemetry.first_seen") == 1
     assert sink.names.count("base_telemetry.heartbeat") == 1
+
+
+def test_it_names_all_that_is_collected_who_collects_it_and_how_to_stop_it(tmp_path, sink):
+    """Every field of the schema, the vendor, his purpose and address, and the command that turns all of it off."""
+    from telemetry_sdk.base_payload.fields import FIELDS
+
+    about = "vendor='Acme GmbH', purpose='to fix what breaks', privacy_url='https://acme.example/p'"
+    source = f"""
+from telemetry_sdk import Notice
+telemetry = make(notice=Notice(), {about}, command='acme-notes telemetry')
+telemetry.start()
+telemetry.close()
+"""
+    _, shown = on_terminal(source, tmp_path, sink)
+
+    first, why, *_, last = shown.splitlines()
+    listed = first[first.index(": ") + 2 :].rstrip(".").split(", ")
+    assert listed == [field.name.replace("_", " ") for field in FIELDS]
+    assert first.startswith("acme-notes (Acme GmbH) counts installs. It sends to 127.0.0.1:")
+    assert why == "For: to fix what breaks"
+    assert last == (
+        "To turn it off: acme-notes telemetry off --all, or ACME_NOTES_TELEMETRY=off, or DO_NOT_TRACK=1. "
+        "More: https://acme.example/p"
+    )
+    assert len(shown.splitlines()) == 5
+
+
+def test_a_notice_needs_an_address():
+    """Its own, or the program's."""
+    with pytest.raises(ConfigError, match=r"notice\.url"):
+        Telemetry("acme-notes", version="1", notice=Notice())
 
 
 def test_a_new_version_is_shown_again(tmp_path, sink):
@@ -140,7 +171,7 @@ def test_a_user_who_declined_is_told_all_the_same(make, sink):
     assert sink.requests == []
 
 
-@pytest.mark.parametrize("url", ["", "acme.example", "ftp://acme.example", "https://a b", "https://a\nb", 3, None])
+@pytest.mark.parametrize("url", ["acme.example", "ftp://acme.example", "https://a b", "https://a\nb", 3, None])
 def test_a_url_that_is_none_is_refused(url):
     """What cannot be a privacy policy's address is an integrator's mistake."""
     with pytest.raises(ConfigError, match=r"notice\.url"):

@@ -164,3 +164,52 @@ def test_the_sent_log_tells_refusals_with_their_reason(make, sink):
     assert "label name is empty" in entry.reason
     assert entry.body == sink.requests[-1].body
     assert entry.sink == sink.url.removeprefix("http://")
+
+
+CATALOG = """
+version = 2
+[events."note.created"]
+description = "A note was made."
+purpose = "usage"
+[events."note.created".properties.kind]
+type = "string"
+description = "what it is"
+values = ["text", "list"]
+[events."note.shared"]
+description = "A note was shared."
+purpose = "usage"
+since = 2
+"""
+
+
+def test_every_event_that_may_ever_be_sent_is_listed_before_consent(make, tmp_path):
+    """With description, purpose and properties; ours beside the program's; and which of them may leave now."""
+    file = tmp_path / "telemetry.toml"
+    file.write_text(CATALOG)
+    telemetry = make(catalog=file)
+
+    found = {event["name"]: event for event in telemetry.preview().events}
+    assert telemetry.preview().declared
+    assert list(found)[:2] == ["note.created", "note.shared"]
+    assert set(found) > {"analytics.install", "analytics.page_view", "analytics.identify"}
+    assert found["note.created"]["properties"] == [
+        {"name": "kind", "type": "string", "description": "what it is", "values": ["text", "list"], "properties": []}
+    ]
+    assert not any(event["agreed"] for event in found.values())
+    telemetry.opt_in()
+    assert all(event["agreed"] for event in telemetry.preview().events)
+
+
+def test_without_a_catalogue_the_list_does_not_claim_to_be_whole(make):
+    """The SDK's own events are known; what the program names is not."""
+    assert not make().preview().declared
+    assert {event["name"].split(".")[0] for event in make().preview().events} == {"analytics"}
+
+
+def test_under_a_switch_the_events_are_listed_all_the_same(make, state_dir):
+    """What a program may send is no secret of its state, of which nothing is read."""
+    preview = make(environ={"DO_NOT_TRACK": "1"}).preview()
+
+    assert (preview.level, preview.base, preview.analytics) == (Level.OFF, b"", b"")
+    assert preview.events
+    assert not state_dir.exists()

@@ -811,3 +811,12 @@ def test_nothing_of_an_event_is_looked_at_when_the_user_said_no(make, sink, monk
     assert [receipt.outcome for receipt in receipts] == [Outcome.SUPPRESSED] * 3
     assert asked == []
     assert not sink.accepted
+
+
+@pytest.mark.parametrize("timeout", ["soon", object(), True])
+def test_a_timeout_that_is_none_is_named_as_that(make, timeout):
+    """The caller's mistake, not a bug of ours."""
+    telemetry = make(strict=False)
+    assert telemetry.flush(timeout).reason == f"timeout must be a number of seconds, not {type(timeout).__name__}"
+    with pytest.raises(InvalidEventError):
+        make().close(timeout)
