@@ -1,10 +1,9 @@
 """A click program that counts which of its commands are used, once its user has agreed.
 
-    python click_app.py start 25            prints when the timer ends
+    python click_app.py start 25            prints when the timer ends; on a terminal asks about analytics, once
     python click_app.py telemetry preview   prints what would be sent, before anybody agreed to it
     python click_app.py telemetry on        stores a yes (off: a no), prints what holds now
-    python click_app.py telemetry status    prints what holds now and who decided it
-    python click_app.py telemetry log       prints what was sent, byte for byte, and how it ended
+    python click_app.py telemetry log       prints what was sent, byte for byte, and how it ended (status: what holds)
 
 It sends in the background: a command never waits for the network longer than ``exit_timeout``, and what could not be
 sent by then leaves with the next command. Without a sink nothing is collected: set ACME_CLICK_TELEMETRY_ENDPOINT.
@@ -17,7 +16,7 @@ import click
 
 from telemetry_sdk import Telemetry
 
-telemetry = Telemetry("acme-click", version="1.0.0", delivery="background")
+telemetry = Telemetry("acme-click", version="1.0.0", delivery="background", command="python click_app.py telemetry")
 
 
 @click.group()
@@ -33,8 +32,9 @@ def cli(context: click.Context) -> None:
 @click.argument("minutes", type=click.IntRange(1, 600))
 def start(minutes: int) -> None:
     """Start a timer."""
-    telemetry.track_event("timer.started", {"minutes": minutes})
     click.echo(f"ends at {datetime.now().astimezone() + timedelta(minutes=minutes):%H:%M}")
+    telemetry.ask()  # once, and again only for what is new; never without a terminal
+    telemetry.track_event("timer.started", {"minutes": minutes})
 
 
 @cli.command("telemetry")

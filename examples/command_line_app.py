@@ -1,6 +1,6 @@
 """A to-do list for the command line that counts which commands are used, once its user has agreed.
 
-    python command_line_app.py add "buy milk"       prints the list
+    python command_line_app.py add "buy milk"       prints the list; on a terminal asks about analytics, once
     python command_line_app.py telemetry preview    prints what would be sent, before anybody agreed to it
     python command_line_app.py telemetry on         stores a yes (off: a no)
     python command_line_app.py telemetry status     prints what may leave, who decided that, and where it goes
@@ -23,7 +23,14 @@ from telemetry_sdk.cli import add_telemetry_commands
 
 def main() -> int:
     """Run one command; return the exit code."""
-    telemetry = Telemetry("acme-todo", version="1.3.0", delivery="background", exit_timeout=0.5)
+    telemetry = Telemetry(
+        "acme-todo",
+        version="1.3.0",
+        purpose="to know which commands are used",
+        command="python command_line_app.py telemetry",
+        delivery="background",
+        exit_timeout=0.5,
+    )
     parser = argparse.ArgumentParser(description="A to-do list.")
     parser.add_argument("--file", type=Path, default=Path("todo.txt"), help="the list (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -44,6 +51,7 @@ def main() -> int:
             telemetry.track_event("todo.failed", {"command": arguments.command, "error": type(error).__name__})
             print(f"error: {error}", file=sys.stderr)
             return 1
+        telemetry.ask()  # after the work: once, and again only for what is new; never without a terminal
         telemetry.track_event("todo.used", {"command": arguments.command, "items": len(items)})
     return 0
 

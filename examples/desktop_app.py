@@ -34,10 +34,8 @@ class Window:
         self.yes = tk.Button(self.question, text="Yes", command=lambda: self.answer(agreed=True))
         self.yes.pack(side="left", expand=True)
         tk.Button(self.question, text="No", command=lambda: self.answer(agreed=False)).pack(side="right", expand=True)
-        status = telemetry.status()
         # Asked only where the answer decides: not again, and not where a switch or the lack of a sink has decided.
-        undecided = status.decided_by == "consent" and status.consent is None
-        (self.question if undecided else self.box).pack(padx=20, pady=12)
+        (self.question if telemetry.should_ask() else self.box).pack(padx=20, pady=12)
 
     def press(self) -> None:
         """Start the timer or stop it."""

@@ -21,6 +21,8 @@ print(f"telemetry: {status.level.name}, because {status.reason}")
 # For the user to decide: run one of these once. The answer holds for every notebook, also after a restart.
 # telemetry.opt_in()
 # telemetry.opt_out()
+if telemetry.should_ask():
+    print("May this notebook report which tables are loaded? Run telemetry.opt_in() or telemetry.opt_out() once.")
 
 
 # %%

@@ -41,7 +41,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         return []
     telemetry.track_page_view(route, {"method": environ["REQUEST_METHOD"]})
     start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
-    return [(privacy() if route == "/privacy" else f"<p>This is {route}</p>").encode()]
+    ask = "<p><a href=/privacy>May this program report which pages are used?</a></p>" if telemetry.should_ask() else ""
+    return [(privacy() if route == "/privacy" else f"<p>This is {route}</p>{ask}").encode()]
 
 
 def privacy() -> str:

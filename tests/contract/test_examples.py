@@ -303,7 +303,8 @@ def test_web_app_counts_routes_while_it_may(sealed, sink, state_dir, settle):
     settings = {"ACME_WEB_TELEMETRY_ENDPOINT": sink.url, "ACME_WEB_TELEMETRY_DIR": str(state_dir)}
     with sealed.running("web_app.py", "--port", "0", "--requests", "8", **settings) as child:
         port = port_of(child)
-        assert ask(port, "GET", "/notes/4711081547110815?secret=word") == (200, "<p>This is /notes/{id}</p>")
+        asking = "<p><a href=/privacy>May this program report which pages are used?</a></p>"
+        assert ask(port, "GET", "/notes/4711081547110815?secret=word") == (200, f"<p>This is /notes/{{id}}</p>{asking}")
         assert "Analytics are off: the user has not agreed" in ask(port, "GET", "/privacy")[1]
         assert ask(port, "POST", "/privacy", "wish=on") == (303, "")
         assert ask(port, "GET", "/notes/4711081547110815?secret=word")[0] == 200
@@ -311,7 +312,7 @@ def test_web_app_counts_routes_while_it_may(sealed, sink, state_dir, settle):
         assert "Analytics are on: the user agreed" in ask(port, "GET", "/privacy")[1]
         sink.wait_for(lambda: len(set(paths(sink))) == 2)
         assert ask(port, "POST", "/privacy", "wish=off") == (303, "")
-        assert ask(port, "GET", "/")[0] == 200
+        assert ask(port, "GET", "/") == (200, "<p>This is /</p>")
         assert ended(child) == (0, "", "")
 
     assert settle("acme-web", "0.9.2") == [*BASE, PING, "analytics.page_view", "analytics.page_view"]
@@ -405,6 +406,7 @@ def test_notebook_runs_as_a_script(run, sink, state_dir, settle):
 
     assert printed == (
         "telemetry: BASE, because the user has not agreed to detailed analytics\n"
+        "May this notebook report which tables are loaded? Run telemetry.opt_in() or telemetry.opt_out() once.\n"
         "table.loaded: SUPPRESSED the user has not agreed to detailed analytics\n"
     )
     assert settle("acme-lab", "0.4.0") == BASE
