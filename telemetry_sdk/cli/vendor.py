@@ -168,13 +168,16 @@ def add_receive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     receive = commands.add_parser(
         "receive",
         help="receive records on this machine and show them",
-        description="Receive OTLP/HTTP JSON log records as a Collector would, until interrupted.",
+        description="Receive OTLP/HTTP JSON log records as a Collector would, until interrupted. What a web page in a "
+        "browser sends is refused.",
     )
     receive.add_argument("--host", type=_host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
     receive.add_argument(
         "--port", type=_port, default=4318, help="port to listen on, 0 for a free one (default: %(default)s)"
     )
-    receive.add_argument("--file", metavar="PATH", help="append accepted requests here, one OTLP JSON line each")
+    receive.add_argument(
+        "--file", metavar="PATH", help="append accepted requests to this regular file, one OTLP JSON line each"
+    )
     receive.set_defaults(run=_receive)
 
 
