@@ -98,6 +98,26 @@ def test_only_a_regular_file_with_one_name_is_written(tmp_path: Path, path: Path
     listening.close()
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link", "FIFO", "device"])
+def test_it_says_what_is_wrong_with_the_file(tmp_path: Path, path: Path, kind: str) -> None:
+    """Why nothing is written is said, by a FIFO and a device too before a byte of theirs is touched."""
+    (tmp_path / "other").touch()
+    {
+        "link": lambda: path.symlink_to(tmp_path / "other"),
+        "hard link": lambda: path.hardlink_to(tmp_path / "other"),
+        "FIFO": lambda: os.mkfifo(path),
+        "device": lambda: None,
+    }[kind]()
+    target = Path("/dev/null") if kind == "device" else path
+
+    answer = FileSender(Sink(f"file://{quote(str(target))}", "file")).send(b"{}", lambda: None, 1)
+    with pytest.raises(OSError, match="not a regular file with one name") as caught:
+        Intake(target, None)
+
+    assert answer.error == "not a regular file with one name"
+    assert caught.value.filename == str(target)
+
+
 @pytest.mark.parametrize("torn", [b'{"n":', b'{"n":1}', b"\0\0\0", b"x" * 5000])
 def test_a_torn_line_is_closed_off(path: Path, append: Append, torn: bytes) -> None:
     """A line that a kill or a full disk left without its end stays as it is, and does not spoil the next one."""
@@ -173,6 +193,7 @@ def test_a_file_that_is_rotated_meanwhile(tmp_path: Path, path: Path, append: Ap
     intake = Intake(path, None) if append is by_receiver else None
     store = intake.store if intake else lambda it: append(path, 2)
     assert append(path, 1)
+    assert store(request(1))
     if how == "renamed":
         path.rename(tmp_path / "telemetry.jsonl.1")
     elif how == "deleted":

@@ -476,7 +476,7 @@ def drip(client):
     client.settimeout(0.005)
     sent = 0
     with contextlib.suppress(ConnectionError):
-        while sent < 100_000:
+        while sent < 4000:
             client.sendall((HEAD + b"X: ")[sent : sent + 1] or b"x")
             sent += 1
             with contextlib.suppress(TimeoutError):
