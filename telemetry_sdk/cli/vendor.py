@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from telemetry_sdk.analytics.catalog import Catalog, unmarked
 from telemetry_sdk.analytics.catalog.format import load
 from telemetry_sdk.catalog_tools.pages import events_page, privacy_page
 from telemetry_sdk.cli.output import FAILED, OK, Output, complain, counted, fail, safe, tell_json
+from telemetry_sdk.host.files import content_of
 from telemetry_sdk.model import NANOSECONDS, ConfigError, utc_day
 from telemetry_sdk.receiver import ReceivedRecord, Receiver
 from telemetry_sdk.sender.endpoint import is_loopback
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = "all_tracked_events.md"
 _PRIVACY_PAGE: Final = "privacy.md"
+_LARGEST_PAGE: Final = 4 * 2**20
 _WIDTH: Final = 300
 _MOST_LINES: Final = 20
 _SHOWN_ONCE: Final = frozenset({"event_name", "identity", "log.record.uid"})
@@ -147,9 +150,11 @@ def _put(page: str, path: str, *, check: bool, source: str, command: str) -> int
 
 
 def _compare(page: str, path: str, source: str, command: str) -> int:
-    with open(path, "rb") as file:
-        # A checkout may have changed the line ends.
-        found = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
+    content = content_of(path, _LARGEST_PAGE)
+    if content is None:
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    # A checkout may have changed the line ends.
+    found = content.decode("utf-8", "replace").replace("\r\n", "\n")
     output = Output()
     if found == page:
         output.line(f"{safe(path)} is up to date")
@@ -168,13 +173,16 @@ def add_receive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     receive = commands.add_parser(
         "receive",
         help="receive records on this machine and show them",
-        description="Receive OTLP/HTTP JSON log records as a Collector would, until interrupted.",
+        description="Receive OTLP/HTTP JSON log records as a Collector would, until interrupted. What a web page in a "
+        "browser sends is refused.",
     )
     receive.add_argument("--host", type=_host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
     receive.add_argument(
         "--port", type=_port, default=4318, help="port to listen on, 0 for a free one (default: %(default)s)"
     )
-    receive.add_argument("--file", metavar="PATH", help="append accepted requests here, one OTLP JSON line each")
+    receive.add_argument(
+        "--file", metavar="PATH", help="append accepted requests to this regular file, one OTLP JSON line each"
+    )
     receive.set_defaults(run=_receive)
 
 

@@ -1,4 +1,4 @@
-"""The one door for file locks and atomic writes."""
+"""The one door for file locks and atomic writes, and a careful way to read."""
 
 from __future__ import annotations
 
@@ -343,6 +343,23 @@ def sync_file(path: Path) -> None:
 
 def _opened(path: Path) -> int:
     return os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def content_of(path: str | Path, most: int) -> bytes | None:
+    """Return the first *most* bytes of the file *path*, which a link may lead to.
+
+    None for what is no regular file: a FIFO is not waited for, a device not read.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read(most)
 
 
 def make_file(path: Path) -> None:

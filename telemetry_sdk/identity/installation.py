@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from telemetry_sdk.host.files import (
     LockTimeoutError,
     StateError,
+    content_of,
     file_lock,
     overwrite_file,
     prepare_directory,
@@ -258,16 +258,10 @@ def _believed(state: State, path: Path) -> State:
 
 def _content_of(path: Path) -> bytes | None:
     """Return what a regular file holds, cut at the limit; None where there is none, nothing of what is no such file."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
+        return content_of(path, _LARGEST + 1) or b""
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return b""
-    with open(descriptor, "rb") as file:
-        return file.read(_LARGEST + 1)
 
 
 def _read_raw(path: Path) -> tuple[dict[str, object], bool, bytes | None]:

@@ -3,7 +3,9 @@
 It answers as an OpenTelemetry Collector does, only stricter about what is in a request (see `validation`):
 
     200  accepted; an empty request too, of which nothing is kept
-    400  not JSON, not a valid request, broken gzip, unknown Content-Encoding, empty body
+    400  not JSON, not a valid request, broken gzip, unknown Content-Encoding, empty body, a header that is broken or
+         there twice
+    403  it has an Origin, so a web page made it; or, on loopback, a Host that is another name than this machine's own
     404  any path but /v1/logs
     405  any method but POST
     411  no Content-Length (chunked bodies are not read)
@@ -13,6 +15,9 @@ It answers as an OpenTelemetry Collector does, only stricter about what is in a 
 
 Everything but 200 carries a JSON status, ``{"code": 3, "message": "..."}``. Nothing is printed, and no client's
 address is stored or logged. There is no authentication: it is meant for loopback.
+
+What clients can cost is bounded: 32 connections, each of a minute at most; for a newcomer the oldest one that has not
+sent its request is ended. One request at a time is unpacked, checked, stored and shown.
 """
 
 from __future__ import annotations
@@ -22,34 +27,54 @@ import errno
 import http.server
 import json
 import logging
+import math
 import os
 import re
 import socket
 import socketserver
+import stat
 import sys
 import threading
 import time
 import zlib
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from telemetry_sdk.receiver.validation import InvalidRequest, ReceivedRecord, parse_request, received_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from email.message import Message
 
 MAX_BODY: Final = 4 * 1024 * 1024
 _PATH: Final = "/v1/logs"
 _ACKNOWLEDGED: Final = b'{"partialSuccess":{}}'
-_GRPC_CODES: Final = {400: 3, 404: 12, 503: 14}
+MAX_CONNECTIONS: Final = 32
+_GRPC_CODES: Final = {400: 3, 403: 7, 404: 12, 503: 14}
 _GRPC_UNKNOWN: Final = 2
 _IDLE_S: Final = 30.0
+_RETIRE_S: Final = 30.0
+_LIFE_S: Final = 60.0
+_ROOM_S: Final = 0.5
 _LINGER_S: Final = 2.0
 _DRAIN_S: Final = 2.0
 _POLL_S: Final = 0.05
 _WAIT_S: Final = 0.5
+_NO_PLACE: Final = "not a regular file with one name"
+_LOOKS: Final = 5
+_BETWEEN_LOOKS: Final = 0.005
+# Not *.localhost, which a resolver may look up elsewhere.
+_THIS_MACHINE: Final = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+_AT_MOST_ONCE: Final = ("Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding")
+_APPENDING: Final = (
+    (os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 _log = logging.getLogger("telemetry_sdk")
 
@@ -79,13 +104,14 @@ class Receiver:
         host: Address to listen on. Anything but loopback lets other machines send here.
         port: Port to listen on; 0 takes a free one, see `url`.
         file: Where each accepted request is appended as one line of compact OTLP JSON (the OpenTelemetry
-            file-exporter format), before it is acknowledged. Created with mode 0600. A line survives a kill of this
-            process, not a power cut.
+            file-exporter format), before it is acknowledged. Created with mode 0600, and opened anew for each line,
+            so it may be renamed or deleted meanwhile. A regular file with one name only: no link, FIFO or device. A
+            line survives a kill of this process, not a power cut; a torn one is closed off by the next.
         on_record: Called for each accepted record, never twice at a time, before its request is acknowledged. An
             exception it raises ends the connection, not the receiver, and the request stays accepted.
 
     Raises:
-        OSError: The address is in use or cannot be bound, or the file cannot be opened (then `filename` is set).
+        OSError: The address is in use or cannot be bound, or the file cannot be used (then `filename` is set).
     """
 
     def __init__(
@@ -169,19 +195,21 @@ class Intake:
     """Appends requests to *file* as OTLP JSON lines, one at a time whatever the number of threads; None keeps nothing.
 
     Raises:
-        OSError: The file cannot be opened for writing.
+        OSError: The file cannot be opened for writing, or is not a regular file with one name.
     """
 
     def __init__(
         self, file: str | os.PathLike[str] | None, on_record: Callable[[ReceivedRecord], object] | None
     ) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        # From unpacking to showing: a request takes 100 times as much memory as its bytes.
+        self.alone = threading.Lock()
         self.counts = Counts()
         self._on_record = on_record
-        self._file = None if file is None else os.open(file, flags, 0o600)
+        self._file = None if file is None else os.path.abspath(file)
+        if self._file is not None:
+            os.close(_opened(self._file))
         self._closed = False
         self._storing = threading.Lock()
-        self._showing = threading.Lock()
 
     def store(self, request: dict[str, Any]) -> list[ReceivedRecord]:
         """Append a valid *request* as one line, if it has records, and return them.
@@ -201,18 +229,17 @@ class Intake:
             if self._closed:
                 raise OSError(errno.EBADF, "closed")
             if records and self._file is not None:
-                _append(self._file, line)
+                _write(self._file, line)
             done = self.counts
             self.counts = replace(done, requests=done.requests + 1, records=done.records + len(records))
         return records
 
     def show(self, records: list[ReceivedRecord]) -> None:
-        """Call `on_record` for each of *records*, never twice at a time. What it raises leaves here."""
+        """Call `on_record` for each of *records*, under the lock `alone`. What it raises leaves here."""
         if self._on_record is None:
             return
-        with self._showing:
-            for record in records:
-                self._on_record(record)
+        for record in records:
+            self._on_record(record)
 
     def count_refusal(self) -> None:
         """Count a request that was not accepted."""
@@ -220,20 +247,58 @@ class Intake:
             self.counts = replace(self.counts, refused=self.counts.refused + 1)
 
     def close(self) -> None:
-        """Let go of the file. Nothing is stored after this returns."""
+        """Store nothing after this returns."""
         with self._storing:
             self._closed = True
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
 
 
-def _append(file: int, line: bytes) -> None:
-    written = os.write(file, line)
-    if written < len(line):
-        # A full disk takes part of a line; left there, it would spoil the next line too.
-        os.ftruncate(file, os.fstat(file).st_size - written)
+# What follows is as in `sender.file`, which says why; of the two neither may import the other.
+def _opened(path: str) -> int:
+    try:
+        descriptor = os.open(path, _APPENDING, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.EINVAL, _NO_PLACE, path) from None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _NO_PLACE, path)
+    return descriptor
+
+
+def _write(path: str, line: bytes) -> None:
+    descriptor = _opened(path)
+    try:
+        is_whole = _append(descriptor, line)
+    finally:
+        os.close(descriptor)
+    if not is_whole:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _append(descriptor: int, line: bytes) -> bool:
+    for lead in (b"\n" if _is_torn(descriptor) else b"", b"\n"):
+        if os.write(descriptor, lead + line) != len(lead + line):
+            return False
+        if _is_line_start(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - len(line)):
+            return True
+    return False
+
+
+def _is_torn(descriptor: int) -> bool:
+    for _ in range(_LOOKS):
+        if _is_line_start(descriptor, os.lseek(descriptor, 0, os.SEEK_END)):
+            return False
+        time.sleep(_BETWEEN_LOOKS)
+    return True
+
+
+def _is_line_start(descriptor: int, position: int) -> bool:
+    if not position:
+        return True
+    os.lseek(descriptor, position - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) == b"\n"
 
 
 class _RefusedError(Exception):
@@ -246,7 +311,7 @@ class _RefusedError(Exception):
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """Accepts connections, each served by a daemon thread, and knows which are open."""
+    """Accepts connections, each served by a daemon thread, and ends those that stay too long or stand in the way."""
 
     request_queue_size = 128
     # On Windows this option would let two receivers share one port.
@@ -256,9 +321,10 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int) -> None:
         self._changed = threading.Condition()
-        self._connections: set[Any] = set()
+        self._deadlines: dict[Any, float] = {}  # of each open connection
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
+        self.is_local = ip_address(str(self.server_address[0]).partition("%")[0]).is_loopback
 
     def server_bind(self) -> None:
         # HTTPServer's own would look up the host's full name, which can take seconds of DNS.
@@ -266,13 +332,42 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
-            self._connections.add(request)
-        super().process_request(request, client_address)
+            has_room = self._make_room()
+            self._deadlines[request] = time.monotonic() + _LIFE_S
+        if has_room:
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def _make_room(self) -> bool:
+        """Tell whether one more may be served, after ending the oldest that has not sent its request if need be."""
+        if len(self._deadlines) >= MAX_CONNECTIONS:
+            self._end(min(self._deadlines, key=self._deadlines.__getitem__))
+        return self._changed.wait_for(lambda: len(self._deadlines) < MAX_CONNECTIONS, _ROOM_S)
+
+    @contextlib.contextmanager
+    def answering(self, connection: Any) -> Iterator[None]:
+        """Let *connection* be, within the block: its request has been read, and what is left to do is ours."""
+        with self._changed:
+            deadline, self._deadlines[connection] = self._deadlines[connection], math.inf
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._deadlines[connection] = deadline
+
+    def service_actions(self) -> None:
+        # By a look from outside: a timeout of each read would let a client drip, a byte at a time, for days.
+        now = time.monotonic()
+        with self._changed:
+            for connection, deadline in self._deadlines.items():
+                if deadline < now:
+                    self._end(connection)
 
     def shutdown_request(self, request: Any) -> None:
         super().shutdown_request(request)
         with self._changed:
-            self._connections.discard(request)
+            self._deadlines.pop(request, None)
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - said nowhere, on purpose
@@ -283,11 +378,16 @@ class _Server(http.server.ThreadingHTTPServer):
         """End idle connections now and the others as soon as they have answered, or after *timeout* seconds."""
         with self._changed:
             self._shut(socket.SHUT_RD)
-            self._changed.wait_for(lambda: not self._connections, timeout)
+            self._changed.wait_for(lambda: not self._deadlines, timeout)
             self._shut(socket.SHUT_RDWR)
 
+    def _end(self, connection: Any) -> None:
+        if self._deadlines[connection] < math.inf:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def _shut(self, how: int) -> None:
-        for connection in self._connections:
+        for connection in self._deadlines:
             with contextlib.suppress(OSError):
                 connection.shutdown(how)
 
@@ -303,8 +403,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     # One write for each answer: head and body in two would wait 40 ms for the client's delayed ACK.
     wbufsize = -1
 
+    def setup(self) -> None:
+        super().setup()
+        self._retires_at = time.monotonic() + _RETIRE_S
+
     def do_POST(self) -> None:
         try:
+            _check_source(self.headers, is_local=self.server.is_local)
             length = _announced_length(self.path, self.headers)
         except _RefusedError as refused:
             self._refuse(refused, unread=True)
@@ -313,18 +418,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(body) < length:
             self.close_connection = True
             return
-        try:
-            request = parse_request(_decompressed(body, self.headers))
-            records = self.server.intake.store(request)
-        except InvalidRequest as invalid:
-            self._refuse(_RefusedError(400, str(invalid)))
-        except _RefusedError as refused:
-            self._refuse(refused)
-        except OSError as error:
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            self._refuse(_RefusedError(503, f"the request could not be stored ({name})"))
-        else:
-            self._acknowledge(records)
+        with self.server.answering(self.connection):
+            self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        intake = self.server.intake
+        # The answer is given when the next request may go on: this client may take its time to read it.
+        with contextlib.ExitStack() as at_last, intake.alone:
+            try:
+                records = intake.store(parse_request(_decompressed(body, self.headers)))
+            except InvalidRequest as invalid:
+                at_last.callback(self._refuse, _RefusedError(400, str(invalid)))
+            except _RefusedError as refused:
+                at_last.callback(self._refuse, refused)
+            except OSError as error:
+                name = errno.errorcode.get(error.errno or 0, "unknown error")
+                at_last.callback(self._refuse, _RefusedError(503, f"the request could not be stored ({name})"))
+            else:
+                # Stored is accepted, whatever the callback thinks of it.
+                at_last.callback(self._answer, 200, _ACKNOWLEDGED)
+                intake.show(records)
 
     def handle_expect_100(self) -> bool:
         going_on = super().handle_expect_100()
@@ -350,13 +463,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return "telemetry-sdk-receiver"
 
-    def _acknowledge(self, records: list[ReceivedRecord]) -> None:
-        try:
-            self.server.intake.show(records)
-        finally:
-            # Stored is accepted, whatever the callback thinks of it.
-            self._answer(200, _ACKNOWLEDGED)
-
     def _refuse(self, refused: _RefusedError, *, unread: bool = False) -> None:
         self.server.intake.count_refusal()
         self.close_connection |= unread
@@ -366,6 +472,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._linger()
 
     def _answer(self, status: int, body: bytes) -> None:
+        # Said in time, so that no client is cut off in the middle of its next request.
+        self.close_connection |= time.monotonic() >= self._retires_at
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -390,6 +498,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def _is_ours(path: str) -> bool:
     return path.partition("?")[0] == _PATH
+
+
+def _check_source(headers: Message, *, is_local: bool) -> None:
+    """Refuse what a web page may have sent, or what two readers could understand in two ways.
+
+    A browser names the page's origin with every POST. Its Host is the page's own name where that was made to lead here.
+    """
+    if headers.defects or any(len(headers.get_all(name, ())) > 1 for name in _AT_MOST_ONCE):
+        raise _RefusedError(400, "a header is broken, or is there twice")
+    if "Origin" in headers:
+        raise _RefusedError(403, "web pages may not send records here, and this has an Origin")
+    if is_local and not _THIS_MACHINE.fullmatch(headers.get("Host", "").strip()):
+        raise _RefusedError(403, "Host must be localhost, 127.0.0.1 or [::1]")
 
 
 def _announced_length(path: str, headers: Message) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
 _LOOKS: Final = 5
 _BETWEEN_LOOKS: Final = 0.005
+_NO_PLACE: Final = "not a regular file with one name"
+_APPENDING: Final = (
+    (os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 class _LocalSender:
@@ -48,7 +58,11 @@ class _LocalSender:
 class FileSender(_LocalSender):
     """Appends request bodies to a file, one line each: the OpenTelemetry file exporter's format.
 
-    A torn line that a kill or a full disk left behind is closed off first.
+    Only to a regular file with one name, never by way of a link: what that leads to is not ours to write to, and a FIFO
+    or a device keeps nothing. It is opened anew for each line, so it may be renamed or deleted meanwhile.
+
+    A torn line that a kill or a full disk left behind is closed off by the next one. It is not taken back: whoever
+    else appends to the file may have written behind it.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -58,32 +72,47 @@ class FileSender(_LocalSender):
 
     def _write(self, body: bytes) -> Answer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(self._path, flags, 0o600)
         try:
-            line = (b"\n" if _is_torn(descriptor) else b"") + body + b"\n"
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            written = os.write(descriptor, line)
-            if written != len(line):
-                if os.fstat(descriptor).st_size == end + written:
-                    os.ftruncate(descriptor, end)
-                return Answer(None, error="short write")
+            descriptor = os.open(self._path, _APPENDING, 0o600)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return Answer(None, error=_NO_PLACE)
+            raise
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                return Answer(None, error=_NO_PLACE)
+            is_whole = _append(descriptor, body + b"\n")
         finally:
             os.close(descriptor)
-        return Answer(200)
+        return Answer(200) if is_whole else Answer(None, error="short write")
+
+
+def _append(descriptor: int, line: bytes) -> bool:
+    """Append *line* so that it stands alone, and tell whether it is there as a whole."""
+    for lead in (b"\n" if _is_torn(descriptor) else b"", b"\n"):
+        if os.write(descriptor, lead + line) != len(lead + line):
+            return False
+        # Another writer may have been killed since the look: then this line is joined to a torn one, and written again.
+        if _is_line_start(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - len(line)):
+            return True
+    return False
 
 
 def _is_torn(descriptor: int) -> bool:
     """Tell whether a file ends in the middle of a line, and goes on doing so: somebody may be writing one now."""
     for _ in range(_LOOKS):
-        end = os.lseek(descriptor, 0, os.SEEK_END)
-        if not end:
-            return False
-        os.lseek(descriptor, end - 1, os.SEEK_SET)
-        if os.read(descriptor, 1) == b"\n":
+        if _is_line_start(descriptor, os.lseek(descriptor, 0, os.SEEK_END)):
             return False
         time.sleep(_BETWEEN_LOOKS)
     return True
+
+
+def _is_line_start(descriptor: int, position: int) -> bool:
+    if not position:
+        return True
+    os.lseek(descriptor, position - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) == b"\n"
 
 
 class LogSender(_LocalSender):

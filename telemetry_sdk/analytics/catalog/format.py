@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from telemetry_sdk.analytics import event as analytics_event
 from telemetry_sdk.analytics.catalog import LATEST_VERSION, OWN_EVENTS, SCALARS, TYPES, Catalog, EventSpec, PropertySpec
 from telemetry_sdk.analytics.values import Converter, is_reserved, property_name
+from telemetry_sdk.host.files import content_of
 from telemetry_sdk.host.guard import is_a, path_of
 from telemetry_sdk.model import IDENTIFY, PAGE_VIEW, ConfigError, InvalidEventError, Limits
 
@@ -34,6 +35,13 @@ _EVENT_KEYS: Final = ("description", "purpose", "since", "owner", "expires", "pr
 _PROPERTY_KEYS: Final = ("type", "description", "values", "since", "items", "properties")
 _WORD: Final = re.compile("[a-z][a-z0-9_-]{0,31}")
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
+_MOST_PARTS: Final = 16
+# Possessive and bounded, so that looking for it takes no longer than the text is long.
+_LONG_KEY: Final = re.compile(
+    r"(?<![A-Za-z0-9_-])"
+    r"""(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,128}+"|'[^'\n]{0,128}+')[ \t]{0,9}+\.[ \t]{0,9}+)"""
+    f"{{{_MOST_PARTS}}}"
+)
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DEEPEST: Final = 3
 _LONGEST_VALUE: Final = 128
@@ -67,13 +75,14 @@ def load(argument: str | os.PathLike[str] | Catalog) -> Catalog:
 
 def _text_of(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)  # a device given by mistake must not fill the memory
+        content = content_of(path, LARGEST + 1)
     except FileNotFoundError:
         raise ConfigError(_SETTING, f"there is no file {path}; a path begins at the working directory") from None
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else "not a possible path"
         raise ConfigError(_SETTING, f"{path} cannot be read: {problem}") from None
+    if content is None:
+        raise ConfigError(_SETTING, f"{path} cannot be read: it is not a regular file")
     if len(content) > LARGEST:
         raise ConfigError(path, f"is longer than {LARGEST} bytes, so it is not a catalogue")
     try:
@@ -100,6 +109,9 @@ def parse(text: str, where: str = "telemetry.toml") -> Catalog:
 def _document(text: str) -> dict[str, object]:
     import tomllib
 
+    if found := _LONG_KEY.search(text):  # tomllib's time and memory grow with the square of the parts
+        line = text.count("\n", 0, found.start()) + 1
+        raise _WrongError((), f"line {line}: a key, or what looks like one, of more than {_MOST_PARTS} parts")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -120,6 +132,10 @@ class _WrongError(Exception):
 def _dotted(keys: tuple[str, ...]) -> str:
     dotted = ".".join(key if _BARE_KEY.fullmatch(key) else json.dumps(key) for key in (key[:64] for key in keys))
     return f"{dotted}: " if keys else ""
+
+
+def _joined(*keys: str) -> str:
+    return json.dumps(".".join(key[:64] for key in keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +252,7 @@ def _check_event_name(name: str, table: _Table) -> None:
         analytics_event.check_name(name)
     except InvalidEventError as error:
         inner = next((k for k, value in table.content.items() if isinstance(value, dict) and k != "properties"), "")
-        hint = f'; a name with a dot needs quotes: [events."{name}.{inner}"]' if inner else ""
+        hint = f"; a name with a dot needs quotes: [events.{_joined(name, inner)}]" if inner else ""
         raise table.wrong(f"{error.problem}{hint}") from None
     if name in OWN_EVENTS and name not in _DECLARABLE:
         raise table.wrong(f"is the SDK's own; of its events only {' and '.join(_DECLARABLE)} can be declared")
@@ -285,7 +301,7 @@ def _check_property_name(name: str, table: _Table, depth: int) -> None:
         raise table.wrong("this name is reserved for the SDK or the log store; choose another")
     inner = next((k for k, value in table.content.items() if isinstance(value, dict) and k not in _PROPERTY_KEYS), "")
     if inner:
-        raise table.wrong(f'unknown key; a name with a dot needs quotes: "{name}.{inner}"', inner)
+        raise table.wrong(f"unknown key; a name with a dot needs quotes: {_joined(name, inner)}", inner)
 
 
 def _values(table: _Table, kind: str) -> tuple[object, ...]:
@@ -296,15 +312,16 @@ def _values(table: _Table, kind: str) -> tuple[object, ...]:
     given = table.content["values"]
     if not isinstance(given, list) or not given:
         raise table.wrong('must be a list of at least one value, such as ["cli", "gui"]', "values")
-    spec = PropertySpec("", kind, "")
+    spec, seen = PropertySpec("", kind, ""), set[object]()
     for position, value in enumerate(given):
         which = f"value {position + 1} "
         if spec.objection(value) or (isinstance(value, float) and not math.isfinite(value)):
             raise table.wrong(f"{which}is not of type {kind} as it can be sent", "values")
         if isinstance(value, str) and (len(value) > _LONGEST_VALUE or not _is_shown(value)):
             raise table.wrong(f"{which}is over {_LONGEST_VALUE} characters long, or not all can be seen", "values")
-        if value in given[:position]:
+        if value in seen:
             raise table.wrong(f"{which}is there twice", "values")
+        seen.add(value)
     return tuple(given)
 
 

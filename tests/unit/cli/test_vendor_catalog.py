@@ -107,6 +107,21 @@ def test_a_project_that_does_not_fit():
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs FIFOs")
+def test_no_command_waits_for_a_fifo(capsys):
+    """A FIFO as the catalogue, the released one or the page to compare with is an error that says so, at once."""
+    os.mkfifo("fifo")
+    said = "fifo cannot be read: it is not a regular file"
+
+    assert call(capsys, "docs", "fifo") == (1, "", f"error: catalog: {said}\n")
+    assert call(capsys, "check", "telemetry.toml", "src", "--released", "fifo") == (1, "", f"error: catalog: {said}\n")
+    assert call(capsys, "docs", "telemetry.toml", "--check", "--output", "fifo") == (
+        1,
+        "",
+        "error: cannot read fifo: it is not a regular file\n",
+    )
+
+
 def test_without_astroid(capsys, monkeypatch):
     """Where the extra is not installed, ``check`` says what to install, and the other commands work."""
     monkeypatch.setitem(sys.modules, "astroid", None)

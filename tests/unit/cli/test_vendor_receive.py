@@ -117,6 +117,19 @@ def test_records_are_shown_and_stored_until_a_signal(tmp_path, number):
 
 
 @posix
+def test_a_file_that_is_none_is_refused_at_the_start(tmp_path):
+    """A FIFO without a reader is not waited for, a link not followed; the message says what is wrong."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("absent")
+    for name in ("fifo", "link"):
+        done = run("receive", "--port", "0", "--file", str(tmp_path / name))
+
+        said = f"error: cannot open {tmp_path / name}: not a regular file with one name\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    assert not (tmp_path / "absent").exists()
+
+
+@posix
 def test_it_can_be_interrupted_in_the_background(tmp_path):
     """SIGINT works even where a shell has set it to be ignored."""
 

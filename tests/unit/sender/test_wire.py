@@ -942,48 +942,6 @@ def test_percent_encoded_paths_are_decoded(tmp_path, name):
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [name]
 
 
-def test_a_torn_line_is_closed_off_first(tmp_path):
-    """A line that a kill or a full disk left without its end does not spoil the next one."""
-    path = tmp_path / "telemetry.jsonl"
-    path.write_bytes(b'{"n":1}\n{"n":2')
-
-    file_sender(path).send(b'{"n":3}', lambda: None, 1)
-
-    assert path.read_bytes() == b'{"n":1}\n{"n":2\n{"n":3}\n'
-
-
-@pytest.mark.parametrize("before", [b"", b'{"n":1}\n', b'{"n":1'])
-def test_a_short_write_is_taken_back(tmp_path, monkeypatch, before):
-    """A write the disk has no room for leaves the file as it was, and is no acknowledgement."""
-    path = tmp_path / "telemetry.jsonl"
-    path.write_bytes(before)
-    write = os.write
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
-        assert file_sender(path).send(b'{"n":2}', lambda: None, 1) == Answer(None, error="short write")
-
-    assert path.read_bytes() == before
-
-
-def test_a_short_write_takes_nothing_of_others_back(tmp_path, monkeypatch):
-    """A line somebody else appended after ours broke off stays."""
-    path = tmp_path / "telemetry.jsonl"
-    write = os.write
-
-    def crowded(descriptor: int, data: bytes) -> int:
-        written = write(descriptor, data[:3])
-        with path.open("ab") as other:
-            other.write(b"\n{}\n")
-        return written
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", crowded)
-        assert file_sender(path).send(b'{"n":2}', lambda: None, 1).status is None
-
-    assert path.read_bytes() == b'{"n\n{}\n'
-
-
 def test_a_full_disk_is_no_acknowledgement(tmp_path, monkeypatch):
     """A disk without any room is no answer, and leaves the file as it was."""
     path = tmp_path / "telemetry.jsonl"
@@ -997,12 +955,6 @@ def test_a_full_disk_is_no_acknowledgement(tmp_path, monkeypatch):
         assert file_sender(path).send(BODY, lambda: None, 1) == Answer(None, error="OSError")
 
     assert path.read_bytes() == b"{}\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_device_without_room_is_no_acknowledgement():
-    """The system's own always full device is no answer."""
-    assert file_sender(Path("/dev/full")).send(BODY, lambda: None, 1) == Answer(None, error="OSError")
 
 
 @pytest.mark.parametrize("place", ["a directory", "below a file", "no path"])
