@@ -191,7 +191,7 @@ def make_attempt(worker: Worker, sender: Sender, body: bytes, permit: Permit, bu
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
-    if hasattr(signal, "pthread_sigmask"):
+    if hasattr(signal, "pthread_sigmask") and hasattr(signal, "SIGPIPE"):
         # A host that lets SIGPIPE end it, for its own pipes, must not be ended by a sink that hangs up.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     while (attempt := jobs.get()) is not None:

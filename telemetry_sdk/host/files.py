@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+# What a Python may lack, or a system does not have.
+_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
+_me: Final[Callable[[], int]] = getattr(os, "geteuid", lambda: -1)
+_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 
 
 class StateError(OSError):
@@ -60,6 +64,10 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     Raises:
         StateError: It was not free within *wait_s* seconds, or this file system has no locks.
     """
+    if isinstance(locks, _NoLocks):
+        with _alone(path, wait_s):
+            yield
+        return
     try:
         make_file(path)
         lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
@@ -74,6 +82,18 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     finally:
         with quiet_logs():
             lock.release()
+
+
+@contextlib.contextmanager
+def _alone(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold *path* against the other threads of this process: all there is where Python cannot lock a file."""
+    lock = ProcessLock(None, os.fspath(path))
+    if not lock.take(wait_s):
+        raise LockTimeoutError(f"another thread holds {path.name}")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @functools.cache
@@ -187,7 +207,7 @@ class ProcessLock:
         self.unlock_file = self.close_file = bool  # which does nothing
         if self._path is None:
             return True
-        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | _NOFOLLOW
         try:
             make_file(self._path)
             descriptor = os.open(self._path, flags)
@@ -249,16 +269,21 @@ def lock_open_file(descriptor: int, wait_s: float = 0.0) -> bool:
             return True
 
 
-class _WindowsLocks:
-    """What `fcntl` is elsewhere; where there is neither kind, threads of one process alone exclude each other."""
+class _NoLocks:
+    """Stands for `fcntl` in a Python that cannot lock a file: threads of one process alone exclude each other."""
 
     LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8
 
     def flock(self, descriptor: int, operation: int) -> None:
-        try:
-            import msvcrt
-        except ImportError:
-            return
+        """Do nothing."""
+
+
+class _WindowsLocks(_NoLocks):
+    """What `fcntl` is elsewhere."""
+
+    def flock(self, descriptor: int, operation: int) -> None:
+        import msvcrt
+
         mode = msvcrt.LK_UNLCK if operation == self.LOCK_UN else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
         try:
             msvcrt.locking(descriptor, mode, 1)  # type: ignore[attr-defined]
@@ -271,7 +296,7 @@ locks: Any
 try:
     import fcntl as locks
 except ImportError:
-    locks = _WindowsLocks()
+    locks = _WindowsLocks() if os.name == "nt" else _NoLocks()
 
 
 def _after_fork_in_child() -> None:
@@ -342,7 +367,7 @@ def sync_file(path: Path) -> None:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, os.O_WRONLY | _NOFOLLOW | _NONBLOCK)
 
 
 def make_file(path: Path) -> None:
@@ -368,9 +393,27 @@ def make_file(path: Path) -> None:
             finally:
                 os.close(descriptor)
             with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+                _put_in_place(temporary, path)
         finally:
             temporary.unlink()
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give *temporary* its second name, unless that is taken; make the file itself where there are no hard links.
+
+    Those are missing from the Pythons of some telephones, on exFAT, on network shares. What is made there is open for
+    a moment under its own name: a thread that opens it for SQLite just then may lose its first lock.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):
+        descriptor = os.open(path, _CREATING, 0o600)
+        try:
+            _settle(descriptor, path.parent, 0o600)
+        finally:
+            os.close(descriptor)
 
 
 def identity_of(path: str, *, sized: bool = False) -> tuple[int, ...] | None:
@@ -391,7 +434,7 @@ def _settle(descriptor: int, directory: Path, mode: int) -> None:
     if not hasattr(os, "fchmod"):
         return
     os.fchmod(descriptor, mode)
-    if os.geteuid() == 0:
+    if _me() == 0:
         owner, found = os.stat(directory), os.fstat(descriptor)
         if owner.st_uid != 0 and found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -399,10 +442,10 @@ def _settle(descriptor: int, directory: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def _opened_directory(directory: Path) -> Iterator[int]:
-    if not hasattr(os, "O_DIRECTORY"):
+    if not hasattr(os, "fchmod"):
         yield -1
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NOFOLLOW)
     try:
         yield descriptor
     finally:
@@ -421,7 +464,7 @@ def why_others_may_write(path: Path) -> str:
             found = os.stat(place)
         except OSError as error:
             return f"{name} cannot be looked at ({type(error).__name__})"
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in (0, _me()):
             return f"{name} belongs to another user"
         if found.st_mode & _OTHERS_WRITE and _keeps_modes(place, found):
             return f"others may write to {name}"
@@ -431,7 +474,7 @@ def why_others_may_write(path: Path) -> str:
 def _keeps_modes(place: Path, found: os.stat_result) -> bool:
     """Tell whether a mode can be changed here: by a bit that does no harm, and back."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(place, os.O_RDONLY | _NOFOLLOW | _NONBLOCK)
     except OSError:
         return True
     mode = stat.S_IMODE(found.st_mode)
@@ -440,7 +483,7 @@ def _keeps_modes(place: Path, found: os.stat_result) -> bool:
         is_changed = stat.S_IMODE(os.fstat(descriptor).st_mode) != mode
         os.fchmod(descriptor, mode)
     except OSError as error:
-        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != os.geteuid()
+        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != _me()
     finally:
         os.close(descriptor)
     return is_changed
@@ -452,7 +495,7 @@ def tighten_directory(directory: Path) -> None:
         return
     with contextlib.suppress(OSError), _opened_directory(directory) as descriptor:
         found = os.fstat(descriptor)
-        if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+        if found.st_uid == _me() and found.st_mode & _OTHERS_WRITE:
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 

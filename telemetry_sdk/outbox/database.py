@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -74,6 +75,7 @@ _WORLD: Final = {
     15: "the file system cannot lock the outbox",
     22: "the file system cannot hold the outbox",
 }
+NO_SQLITE: Final = "this Python has no sqlite3, which sending needs: records wait for one that has it"
 _never_closed: Final[list[object]] = []
 _cut_off: Final[set[object]] = set()  # which files
 
@@ -125,6 +127,16 @@ def reason(error: Exception) -> str:
     if isinstance(error, (StateError, StoreError)):
         return str(error)
     return f"the outbox cannot be opened ({type(error).__name__})"
+
+
+@functools.cache
+def has_sqlite() -> bool:
+    """Tell whether this Python was built with SQLite. Looked for when a database is first needed."""
+    try:
+        import sqlite3  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _code(error: Exception) -> int:
@@ -288,6 +300,9 @@ class Database:
         Raises:
             StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
+        if not has_sqlite():
+            self.problem = NO_SQLITE
+            raise StoreError(NO_SQLITE)
         patience = BUSY_WAIT if patience is None else patience
         if not patience and time.monotonic() < self._locked_until:
             raise LockedError(self.problem or "the outbox is locked by another program")

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 import time
-import zlib
+from binascii import crc32
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -369,7 +369,7 @@ def _line_of(record: Record) -> bytes | None:
     content = b"%s%s\t%s" % (head.encode("utf-8", "replace"), envelope, body)
     if content.count(b"\t") != _FIELDS or b"\n" in content:
         return None
-    return b"\n%08x %s\n" % (zlib.crc32(content), content)
+    return b"\n%08x %s\n" % (crc32(content), content)
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -389,7 +389,7 @@ def _parsed(name: str, data: bytes) -> Segment:
 def _record_of(line: bytes) -> Record | None:
     """Return the record in *line*; None when the checksum says that it is not what was written."""
     content = line[9:]
-    if line[:9] != b"%08x " % zlib.crc32(content):
+    if line[:9] != b"%08x " % crc32(content):
         return None
     try:
         *head, envelope, body = content.split(b"\t")

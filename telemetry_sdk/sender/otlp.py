@@ -186,9 +186,13 @@ def request_size(envelope: bytes, body: bytes) -> int:
 
 def packed(body: bytes) -> bytes:
     """Return *body* as it is sent where the sink takes gzip; a small one, which gzip would not help, as it is."""
-    import gzip
-
-    return gzip.compress(body, compresslevel=8, mtime=0) if len(body) > _PACK_OVER else body
+    if len(body) <= _PACK_OVER:
+        return body
+    try:
+        import gzip
+    except ImportError:  # a Python without zlib
+        return body
+    return gzip.compress(body, compresslevel=8, mtime=0)
 
 
 def is_packed(body: bytes) -> bool:
@@ -198,6 +202,8 @@ def is_packed(body: bytes) -> bool:
 
 def unpacked(body: bytes) -> bytes | None:
     """Return what `packed` was given, or None when it is damaged."""
+    if not is_packed(body):
+        return body
     import gzip
     import zlib
 
