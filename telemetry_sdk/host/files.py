@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.host.background import Mutex
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def prepare_directory(directory: Path) -> None:
                 with _opened_directory(folder) as descriptor:
                     _settle(descriptor, folder.parent, 0o700)
     except OSError as error:
+        pass_on(error)
         raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StateError("the state directory is not writable")
@@ -73,9 +75,11 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
         lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
         with quiet_logs():
             lock.acquire(poll_interval=0.005)
-    except TimeoutError:
+    except TimeoutError as error:
+        pass_on(error)
         raise LockTimeoutError(f"another process holds {path.name}") from None
     except (OSError, NotImplementedError) as error:
+        pass_on(error)
         raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
     try:
         yield
@@ -212,6 +216,7 @@ class ProcessLock:
             make_file(self._path)
             descriptor = os.open(self._path, flags)
         except OSError as error:
+            pass_on(error)
             self.problem = f"{self._path.name} cannot be used ({type(error).__name__})"
             return False
         close_file = functools.partial(os.close, descriptor)
@@ -231,7 +236,7 @@ class ProcessLock:
     def forget_parents(self) -> None:
         """Close, in a forked child, what the parent may hold, if it is still the lock file that has this number."""
         descriptor, self._descriptor = self._descriptor, -1
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             found = os.fstat(descriptor)
             if f"{found.st_dev}:{found.st_ino}" == self._file_id:
                 os.close(descriptor)
@@ -242,6 +247,7 @@ class ProcessLock:
                 self.problem = "another process is sending"
                 return False
         except OSError as error:
+            pass_on(error)
             self.is_shared = error.errno not in _NO_LOCKS
             self.problem = f"the delivery lock cannot be used ({type(error).__name__})"
             return not self.is_shared
@@ -288,6 +294,7 @@ class _WindowsLocks(_NoLocks):
         try:
             msvcrt.locking(descriptor, mode, 1)  # type: ignore[attr-defined]
         except OSError as error:
+            pass_on(error)
             raise BlockingIOError(*error.args) from None
 
 
@@ -333,8 +340,9 @@ def replace_file(
         if before_rename is not None:
             before_rename()
         os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
+    except OSError as error:
+        pass_on(error)
+        with ignoring(OSError):
             temporary.unlink()
         raise
     if synced:
@@ -408,7 +416,8 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except (OSError, AttributeError):
+    except (OSError, AttributeError) as error:
+        pass_on(error)
         descriptor = os.open(path, _CREATING, 0o600)
         try:
             _settle(descriptor, path.parent, 0o600)
@@ -420,7 +429,8 @@ def identity_of(path: str, *, sized: bool = False) -> tuple[int, ...] | None:
     """Return what tells this file from another one of its name, *sized* with its length; None where there is none."""
     try:
         found = os.stat(path)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return None
     return (found.st_dev, found.st_ino, found.st_size) if sized else (found.st_dev, found.st_ino)
 
@@ -463,6 +473,7 @@ def why_others_may_write(path: Path) -> str:
         try:
             found = os.stat(place)
         except OSError as error:
+            pass_on(error)
             return f"{name} cannot be looked at ({type(error).__name__})"
         if found.st_uid not in (0, _me()):
             return f"{name} belongs to another user"
@@ -475,7 +486,8 @@ def _keeps_modes(place: Path, found: os.stat_result) -> bool:
     """Tell whether a mode can be changed here: by a bit that does no harm, and back."""
     try:
         descriptor = os.open(place, os.O_RDONLY | _NOFOLLOW | _NONBLOCK)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return True
     mode = stat.S_IMODE(found.st_mode)
     try:
@@ -483,6 +495,7 @@ def _keeps_modes(place: Path, found: os.stat_result) -> bool:
         is_changed = stat.S_IMODE(os.fstat(descriptor).st_mode) != mode
         os.fchmod(descriptor, mode)
     except OSError as error:
+        pass_on(error)
         return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != _me()
     finally:
         os.close(descriptor)
@@ -493,7 +506,7 @@ def tighten_directory(directory: Path) -> None:
     """Let nobody else write to *directory* if it is this user's. Never raises."""
     if not hasattr(os, "fchmod"):
         return
-    with contextlib.suppress(OSError), _opened_directory(directory) as descriptor:
+    with ignoring(OSError), _opened_directory(directory) as descriptor:
         found = os.fstat(descriptor)
         if found.st_uid == _me() and found.st_mode & _OTHERS_WRITE:
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
@@ -502,7 +515,7 @@ def tighten_directory(directory: Path) -> None:
 def _sync_directory(directory: Path) -> None:
     if os.name != "posix":
         return
-    with contextlib.suppress(OSError):
+    with ignoring(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -30,6 +30,7 @@ from telemetry_sdk.host.files import (
     make_file,
     prepare_directory,
 )
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.host.quiet import nobodys_context, untraced
 from telemetry_sdk.outbox import StoreError
 
@@ -170,14 +171,16 @@ class StoreFile:
         self._opened, self._log = identity_of(self.name), None
         try:
             found = [int(name) for name in os.listdir("/dev/fd")]
-        except OSError:  # not there, or none is free to look
+        except OSError as error:  # not there, or none is free to look
+            pass_on(error)
             found = []
         self._descriptors = tuple(number for number in found if self._is_under(number))
 
     def _is_under(self, descriptor: int) -> bool:
         try:
             found = os.fstat(descriptor)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return False
         return (found.st_dev, found.st_ino) == self._opened
 
@@ -207,7 +210,7 @@ class StoreFile:
         """Leave the file alone in this process, for good."""
         self._descriptors = ()
         _cut_off.add(self._opened)
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             # For ever: another file with the same inode would be this one to SQLite.
             os.open(self.name, os.O_RDONLY)
 
@@ -223,7 +226,8 @@ class StoreFile:
         before = self._log
         try:
             now = self._log = os.stat(self._log_name)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             self._log = None
             return before is None
         # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
@@ -237,7 +241,7 @@ class StoreFile:
         Nothing happens when another process has put a new one there meanwhile.
         """
         found = self._opened if opened else identity_of(self.name)
-        with contextlib.suppress(OSError), file_lock(self.lock_path, _LOCK_WAIT):
+        with ignoring(OSError), file_lock(self.lock_path, _LOCK_WAIT):
             if found is None or identity_of(self.name) != found:
                 return
             stamp = time.time_ns()
@@ -248,7 +252,7 @@ class StoreFile:
     def remove_set_aside(self) -> None:
         """Delete what was set aside."""
         for leftover in self.path.parent.glob(f"{self.path.name}*.corrupt-*"):
-            with contextlib.suppress(OSError):
+            with ignoring(OSError):
                 leftover.unlink()
 
     def delete(self) -> None:
@@ -261,6 +265,7 @@ class StoreFile:
             try:
                 self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
             except OSError as error:
+                pass_on(error)
                 raise StoreError(reason(error)) from None
 
 
@@ -460,8 +465,10 @@ class Database:
                 self.problem = ""
                 return self._connection
             except LockTimeoutError as error:
+                pass_on(error)
                 raise LockedError(reason(error)) from None
             except (OSError, StoreError) as error:
+                pass_on(error)
                 self.problem = reason(error)
                 if is_passing(error):
                     raise LockedError(self.problem) from None

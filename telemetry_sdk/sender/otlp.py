@@ -19,6 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk._version import __version__
+from telemetry_sdk.host.guard import pass_on
 from telemetry_sdk.model import Layer, timestamp
 
 if TYPE_CHECKING:
@@ -225,7 +226,8 @@ def read_success(answer: Answer) -> tuple[bool, int, str]:
         return True, 0, ""
     try:
         value = json.loads(answer.body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        pass_on(error)
         return False, 0, ""
     partial = value.get("partialSuccess") if isinstance(value, dict) else None
     if not isinstance(partial, dict):
