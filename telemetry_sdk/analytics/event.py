@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from telemetry_sdk.analytics.scrub.names import ROUTE
 from telemetry_sdk.analytics.values import Converter, UnencodableError, is_uuid, plain, safe_text
 from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_hosts
 from telemetry_sdk.model import DELETION_REQUESTED, InvalidEventError
 
 if TYPE_CHECKING:
@@ -197,7 +198,9 @@ def _items(event: str, what: str, given: object, most: int) -> tuple[list[tuple[
             return list(islice(dict.items(given), most)), others
         found = _pairs(given, most + 1)
         return list(dict(found[:most]).items()), None if len(found) > most else 0
-    except Exception:  # noqa: BLE001 - a host's object may raise anything
+    except Exception as error:  # a host's object may raise anything
+        if is_hosts(error):
+            raise
         raise InvalidEventError(event, f"{what} must be a mapping, not {type(given).__name__}") from None
 
 

@@ -12,10 +12,10 @@ that made it. Nothing is ever bound for the whole process. A request adds rules 
 
 from __future__ import annotations
 
-import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from telemetry_sdk.host.guard import ignoring, is_hosts
 from telemetry_sdk.host.lifecycle import loading
 from telemetry_sdk.host.quiet import logger
 
@@ -79,7 +79,9 @@ class RequestScope:
             return {}
         try:
             return source()
-        except Exception as error:  # noqa: BLE001 - a host's function may raise anything; it costs the context only
+        except Exception as error:  # a host's function may raise anything; it costs the context only
+            if is_hosts(error):
+                raise
             logger().debug("the request context could not be had (%s)", type(error).__name__)
             return {}
 
@@ -143,5 +145,5 @@ def _user_of(app: str) -> str | None:
 def _unbind(tokens: tuple[Token[Any], Token[Any]]) -> None:
     for token in tokens:
         # In another context than it was bound in, as when a generator is closed elsewhere, there is nothing to undo.
-        with contextlib.suppress(ValueError):
+        with ignoring(ValueError):
             token.var.reset(token)

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 from telemetry_sdk.analytics.scrub import CUT_MARK, LEAST_CARD_NUMBER, LONGEST_TEXT, REMOVED, Tally
 from telemetry_sdk.analytics.scrub.names import NO_RULE, word_set
 from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,9 @@ class Converter:
             names = _store_names(name, converted) if type(converted) is dict else (stored,)
             if size > self._bytes_left or not self._taken.isdisjoint(names) or any(map(_is_ours, names)):
                 raise UnencodableError
-        except Exception:  # noqa: BLE001 - a host's object may raise anything; it costs itself, never the event
+        except Exception as error:  # a host's object may raise anything; it costs itself, never the event
+            if is_hosts(error):
+                raise
             del self.dropped[already_dropped:]
             self._drop(name)
             return

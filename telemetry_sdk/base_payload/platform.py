@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.base_payload.fields import UNKNOWN, Facts
 from telemetry_sdk.host import lazy
+from telemetry_sdk.host.guard import is_hosts
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def detect(environ: Mapping[str, str], deployment_type: str | None = None) -> Fa
 def _ask(question: Callable[[], object]) -> str:
     try:
         answer = question()
-    except Exception:  # noqa: BLE001 - these read files of the system, and raise whatever those provoke
+    except Exception as error:  # these read files of the system, and raise whatever those provoke
+        if is_hosts(error):
+            raise
         return ""
     return answer if isinstance(answer, str) else ""
 

@@ -22,6 +22,7 @@ from telemetry_sdk.host.files import file_lock, replace_file
 from telemetry_sdk.identity.installation import FILE_NAME
 from telemetry_sdk.identity.schema import SCHEMA, known, parse
 from telemetry_sdk.model import DAY_SECONDS, NANOSECONDS, Answer, Level, moment_of
+from telemetry_sdk.outbox.database import NO_SQLITE, has_sqlite
 from telemetry_sdk.sender import otlp
 from telemetry_sdk.sender.endpoint import is_loopback
 from telemetry_sdk.sender.http import HttpSender
@@ -40,6 +41,7 @@ GOOD: Final = "ok"
 WARNING: Final = "warning"
 PROBLEM: Final = "problem"
 SKIPPED: Final = "skipped"
+_ENOUGH: Final = 64 * 1024 * 1024
 _WEEK_NS: Final = 7 * DAY_SECONDS * NANOSECONDS
 # No record at all: Collectors accept it, Loki and fluent-bit refuse it as empty, after they let it in.
 _EMPTY_REQUEST: Final = b'{"resourceLogs":[]}'
@@ -132,7 +134,7 @@ def _state(directory: Path | None, variable: str, status: Status) -> Iterator[Ch
 
 
 def _permissions(directory: Path) -> Check:
-    if os.name != "posix":
+    if not hasattr(os, "geteuid"):
         return Check("permissions", SKIPPED, "not known on this system")
     try:
         found = {entry: entry.lstat() for entry in (directory, *directory.iterdir())}
@@ -158,13 +160,13 @@ def _storage(directory: Path, elsewhere: str) -> Check:
         folder.mkdir(mode=0o700)
         replace_file(folder / "written", b"x")
         with file_lock(folder / "lock", 1.0):
-            free = shutil.disk_usage(folder).free
+            free = shutil.disk_usage(folder).free if hasattr(shutil, "disk_usage") else _ENOUGH
     except OSError as error:
         advice = f"free some space if the disk is full; where files cannot be locked, {elsewhere}"
         return Check("storage", PROBLEM, f"a file cannot be kept there ({error.strerror or error})", advice)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if free < 64 * 1024 * 1024:
+    if free < _ENOUGH:
         advice = "free some space: what cannot be stored is not sent later"
         return Check("storage", WARNING, f"works, and {free // (1024 * 1024)} MiB are free", advice)
     return Check("storage", GOOD, "files can be written and locked")
@@ -194,6 +196,8 @@ def _installation(directory: Path) -> Check:
 
 def _outbox(status: Status) -> Check:
     ledger = status.ledger
+    if not has_sqlite():
+        return Check("outbox", PROBLEM, NO_SQLITE, "install the system's sqlite3 for Python, or another Python")
     if ledger is None and status.waiting:
         return Check("outbox", PROBLEM, status.waiting, "close the program that holds it, or try again")
     if ledger is None:
@@ -242,11 +246,18 @@ def _request(engine: Engine, decision: Decision, *, ask: bool) -> list[Check]:
     if why or not ask:
         return [Check("request", SKIPPED, f"not made: {why}" if ask else "not made, as you asked")]
     sender, checks = HttpSender(sink), []
-    if proxy := sender.proxy():
+    if proxy := _proxy(sender):
         via = urlsplit(proxy if "//" in proxy else f"//{proxy}")
         checks = [Check("proxy", GOOD, f"{via.hostname}{f':{via.port}' if via.port else ''}")]
     answer = _answer(sender, engine.session.gate.right, engine.config.timeout)
     return [*checks, _judged(answer, sink), _clock(answer, engine.providers.now_ns())]
+
+
+def _proxy(sender: HttpSender) -> str:
+    try:
+        return sender.proxy()
+    except ImportError:  # what is missing is said of the request
+        return ""
 
 
 def _answer(sender: HttpSender, right: Callable[[], Decision], wait_s: float) -> Answer:

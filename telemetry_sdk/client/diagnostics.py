@@ -233,7 +233,8 @@ def _queue(engine: Engine, session: Session) -> dict[str, object]:
     try:
         counts, circuit = session.outbox.counts(), session.outbox.circuit()
     except StoreError as error:
-        return {"waiting": str(error)}
+        problem = _state_problem(session) or session.outbox.database.problem
+        return {"waiting": str(error), "state_problem": problem}
     if session.sink is None:
         return {"ledger": _ledger(counts), "durable": session.outbox.database.durable}
     database = session.outbox.database

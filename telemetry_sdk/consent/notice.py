@@ -51,10 +51,10 @@ class Notice:
     version: str = "1"
 
     def __post_init__(self) -> None:
-        given = self.url
+        was_given = text_of(self.url) != ""
         for name, longest in (("url", 200), ("version", 64)):
             object.__setattr__(self, name, _word(getattr(self, name), longest))
-        if given != "" and not self.url:
+        if was_given and not self.url:
             raise ConfigError("notice.url", "must be the URL of your privacy policy, at most 200 characters")
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ConfigError("notice.url", "must begin with https:// or http://")

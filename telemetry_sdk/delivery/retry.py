@@ -24,6 +24,7 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from telemetry_sdk.host.guard import pass_on
 from telemetry_sdk.model import STOPPED
 
 if TYPE_CHECKING:
@@ -221,7 +222,8 @@ def http_date(text: str) -> float | None:
         moment = parsedate_to_datetime(text)
         # HTTP's dates are UTC, the form that names no zone too (RFC 9110, 5.6.7).
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        pass_on(error)
         return None
 
 

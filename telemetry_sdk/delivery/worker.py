@@ -6,11 +6,11 @@ first needed and sleeps between attempts.
 
 from __future__ import annotations
 
-import signal
 import threading
 from typing import TYPE_CHECKING
 
-from telemetry_sdk.host.background import new_event, new_queue, new_thread
+from telemetry_sdk.host.background import new_event, new_queue, new_thread, start_thread
+from telemetry_sdk.host.guard import pass_on
 from telemetry_sdk.host.quiet import nobodys_context, untraced
 from telemetry_sdk.model import Answer, Level
 from telemetry_sdk.sender.wire_gate import NotPermittedError
@@ -113,9 +113,10 @@ class Worker:
             if self._jobs is not None:  # a signal handler was here
                 return self._jobs
             self._jobs, self._thread = jobs, thread
-            thread.start()
+            start_thread(thread)
         except RuntimeError as error:
             self.stop()
+            pass_on(error)
             is_ending = "shutdown" in str(error)
             why = "the interpreter is shutting down" if is_ending else "this interpreter cannot start threads"
             raise NoThreadError(why) from None
@@ -191,9 +192,6 @@ def make_attempt(worker: Worker, sender: Sender, body: bytes, permit: Permit, bu
 
 
 def _work(jobs: SimpleQueue[_Attempt | None]) -> None:
-    if hasattr(signal, "pthread_sigmask"):
-        # A host that lets SIGPIPE end it, for its own pipes, must not be ended by a sink that hangs up.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     while (attempt := jobs.get()) is not None:
         attempt.run()
         del attempt  # idle, the thread keeps nothing alive

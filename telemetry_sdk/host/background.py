@@ -12,6 +12,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from telemetry_sdk.host.guard import pass_on
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from queue import SimpleQueue
@@ -21,6 +23,8 @@ LONGEST_SLEEP: Final = 3600.0
 FORK_WAIT: Final = 0.1
 GATHERING: Final = 0.05  # before a delivery in the background: what a short program tracks leaves together
 _AT_ONCE: Final = 32
+# A fault of the program is told where it happens, in whichever thread.
+_OF_THE_MACHINE: Final = frozenset({"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"})
 REST: Final = 0.25  # after it: a busy program makes few requests
 
 
@@ -99,8 +103,9 @@ class Ticker:
                 thread = new_thread(self._name, _run, weakref.ref(self), bell, *self._pauses)
                 # Told first: a signal handler may come here too, and then this thread is one too many and ends.
                 self._thread, self._bell = thread, bell
-                thread.start()
-            except RuntimeError:
+                start_thread(thread)
+            except RuntimeError as error:
+                pass_on(error)
                 if self._bell is bell:
                     self._thread = self._bell = None
 
@@ -203,6 +208,29 @@ def new_queue() -> SimpleQueue[Any]:
 def new_thread(name: str, work: Callable[..., object], *arguments: object) -> threading.Thread:
     """Return a daemon thread, not started."""
     return threading.Thread(target=work, args=arguments, name=name, daemon=True)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start *thread*, deaf to signals, which are the host's to hear.
+
+    None is heard here either meanwhile: what a handler raised in the middle of a start would leave half a thread, of
+    which Python complains. In the thread a sink that hangs up ends no host that lets SIGPIPE end it. Where the "thread"
+    is a greenlet of the host's thread, that hears as before.
+
+    Raises:
+        RuntimeError: The interpreter starts no thread.
+    """
+    import signal
+
+    if not hasattr(signal, "pthread_sigmask"):
+        thread.start()
+        return
+    deaf_to = {it for it in signal.valid_signals() if getattr(it, "name", "") not in _OF_THE_MACHINE}
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 class Mutex:

@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from telemetry_sdk.host.background import Mutex
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.host.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+# What a Python may lack, or a system does not have.
+_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
+_me: Final[Callable[[], int]] = getattr(os, "geteuid", lambda: -1)
+_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 
 
 class StateError(OSError):
@@ -48,6 +53,7 @@ def prepare_directory(directory: Path) -> None:
                 with _opened_directory(folder) as descriptor:
                     _settle(descriptor, folder.parent, 0o700)
     except OSError as error:
+        pass_on(error)
         raise StateError(f"the state directory cannot be created ({type(error).__name__})") from None
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StateError("the state directory is not writable")
@@ -60,20 +66,38 @@ def file_lock(path: Path, wait_s: float) -> Iterator[None]:
     Raises:
         StateError: It was not free within *wait_s* seconds, or this file system has no locks.
     """
+    if isinstance(locks, _NoLocks):
+        with _alone(path, wait_s):
+            yield
+        return
     try:
         make_file(path)
         lock = _lock_class()(str(path), timeout=wait_s, mode=0o600)
         with quiet_logs():
             lock.acquire(poll_interval=0.005)
-    except TimeoutError:
+    except TimeoutError as error:
+        pass_on(error)
         raise LockTimeoutError(f"another process holds {path.name}") from None
     except (OSError, NotImplementedError) as error:
+        pass_on(error)
         raise StateError(f"cannot lock {path.name} ({type(error).__name__})") from None
     try:
         yield
     finally:
         with quiet_logs():
             lock.release()
+
+
+@contextlib.contextmanager
+def _alone(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold *path* against the other threads of this process: all there is where Python cannot lock a file."""
+    lock = ProcessLock(None, os.fspath(path))
+    if not lock.take(wait_s):
+        raise LockTimeoutError(f"another thread holds {path.name}")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @functools.cache
@@ -187,11 +211,12 @@ class ProcessLock:
         self.unlock_file = self.close_file = bool  # which does nothing
         if self._path is None:
             return True
-        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | _NOFOLLOW
         try:
             make_file(self._path)
             descriptor = os.open(self._path, flags)
         except OSError as error:
+            pass_on(error)
             self.problem = f"{self._path.name} cannot be used ({type(error).__name__})"
             return False
         close_file = functools.partial(os.close, descriptor)
@@ -211,7 +236,7 @@ class ProcessLock:
     def forget_parents(self) -> None:
         """Close, in a forked child, what the parent may hold, if it is still the lock file that has this number."""
         descriptor, self._descriptor = self._descriptor, -1
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             found = os.fstat(descriptor)
             if f"{found.st_dev}:{found.st_ino}" == self._file_id:
                 os.close(descriptor)
@@ -222,6 +247,7 @@ class ProcessLock:
                 self.problem = "another process is sending"
                 return False
         except OSError as error:
+            pass_on(error)
             self.is_shared = error.errno not in _NO_LOCKS
             self.problem = f"the delivery lock cannot be used ({type(error).__name__})"
             return not self.is_shared
@@ -249,20 +275,26 @@ def lock_open_file(descriptor: int, wait_s: float = 0.0) -> bool:
             return True
 
 
-class _WindowsLocks:
-    """What `fcntl` is elsewhere; where there is neither kind, threads of one process alone exclude each other."""
+class _NoLocks:
+    """Stands for `fcntl` in a Python that cannot lock a file: threads of one process alone exclude each other."""
 
     LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8
 
     def flock(self, descriptor: int, operation: int) -> None:
-        try:
-            import msvcrt
-        except ImportError:
-            return
+        """Do nothing."""
+
+
+class _WindowsLocks(_NoLocks):
+    """What `fcntl` is elsewhere."""
+
+    def flock(self, descriptor: int, operation: int) -> None:
+        import msvcrt
+
         mode = msvcrt.LK_UNLCK if operation == self.LOCK_UN else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
         try:
             msvcrt.locking(descriptor, mode, 1)  # type: ignore[attr-defined]
         except OSError as error:
+            pass_on(error)
             raise BlockingIOError(*error.args) from None
 
 
@@ -271,7 +303,7 @@ locks: Any
 try:
     import fcntl as locks
 except ImportError:
-    locks = _WindowsLocks()
+    locks = _WindowsLocks() if os.name == "nt" else _NoLocks()
 
 
 def _after_fork_in_child() -> None:
@@ -308,8 +340,9 @@ def replace_file(
         if before_rename is not None:
             before_rename()
         os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
+    except OSError as error:
+        pass_on(error)
+        with ignoring(OSError):
             temporary.unlink()
         raise
     if synced:
@@ -342,7 +375,7 @@ def sync_file(path: Path) -> None:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, os.O_WRONLY | _NOFOLLOW | _NONBLOCK)
 
 
 def content_of(path: str | Path, most: int) -> bytes | None:
@@ -385,16 +418,36 @@ def make_file(path: Path) -> None:
             finally:
                 os.close(descriptor)
             with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+                _put_in_place(temporary, path)
         finally:
             temporary.unlink()
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give *temporary* its second name, unless that is taken; make the file itself where there are no hard links.
+
+    Those are missing from the Pythons of some telephones, on exFAT, on network shares. What is made there is open for
+    a moment under its own name: a thread that opens it for SQLite just then may lose its first lock.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError) as error:
+        pass_on(error)
+        descriptor = os.open(path, _CREATING, 0o600)
+        try:
+            _settle(descriptor, path.parent, 0o600)
+        finally:
+            os.close(descriptor)
 
 
 def identity_of(path: str, *, sized: bool = False) -> tuple[int, ...] | None:
     """Return what tells this file from another one of its name, *sized* with its length; None where there is none."""
     try:
         found = os.stat(path)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return None
     return (found.st_dev, found.st_ino, found.st_size) if sized else (found.st_dev, found.st_ino)
 
@@ -408,7 +461,7 @@ def _settle(descriptor: int, directory: Path, mode: int) -> None:
     if not hasattr(os, "fchmod"):
         return
     os.fchmod(descriptor, mode)
-    if os.geteuid() == 0:
+    if _me() == 0:
         owner, found = os.stat(directory), os.fstat(descriptor)
         if owner.st_uid != 0 and found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -416,10 +469,10 @@ def _settle(descriptor: int, directory: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def _opened_directory(directory: Path) -> Iterator[int]:
-    if not hasattr(os, "O_DIRECTORY"):
+    if not hasattr(os, "fchmod"):
         yield -1
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NOFOLLOW)
     try:
         yield descriptor
     finally:
@@ -437,8 +490,9 @@ def why_others_may_write(path: Path) -> str:
         try:
             found = os.stat(place)
         except OSError as error:
+            pass_on(error)
             return f"{name} cannot be looked at ({type(error).__name__})"
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in (0, _me()):
             return f"{name} belongs to another user"
         if found.st_mode & _OTHERS_WRITE and _keeps_modes(place, found):
             return f"others may write to {name}"
@@ -448,8 +502,9 @@ def why_others_may_write(path: Path) -> str:
 def _keeps_modes(place: Path, found: os.stat_result) -> bool:
     """Tell whether a mode can be changed here: by a bit that does no harm, and back."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        descriptor = os.open(place, os.O_RDONLY | _NOFOLLOW | _NONBLOCK)
+    except OSError as error:
+        pass_on(error)
         return True
     mode = stat.S_IMODE(found.st_mode)
     try:
@@ -457,7 +512,8 @@ def _keeps_modes(place: Path, found: os.stat_result) -> bool:
         is_changed = stat.S_IMODE(os.fstat(descriptor).st_mode) != mode
         os.fchmod(descriptor, mode)
     except OSError as error:
-        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != os.geteuid()
+        pass_on(error)
+        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL) or found.st_uid != _me()
     finally:
         os.close(descriptor)
     return is_changed
@@ -467,16 +523,16 @@ def tighten_directory(directory: Path) -> None:
     """Let nobody else write to *directory* if it is this user's. Never raises."""
     if not hasattr(os, "fchmod"):
         return
-    with contextlib.suppress(OSError), _opened_directory(directory) as descriptor:
+    with ignoring(OSError), _opened_directory(directory) as descriptor:
         found = os.fstat(descriptor)
-        if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+        if found.st_uid == _me() and found.st_mode & _OTHERS_WRITE:
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 
 def _sync_directory(directory: Path) -> None:
     if os.name != "posix":
         return
-    with contextlib.suppress(OSError):
+    with ignoring(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)

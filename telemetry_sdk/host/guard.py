@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeGuard, TypeVar
 
 from telemetry_sdk.host.quiet import logger
 from telemetry_sdk.model import InvalidEventError
@@ -37,7 +37,8 @@ def guarded(
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
     """Return a decorator for methods that must not raise: they return *fallback* of the reason instead.
 
-    Under ``strict`` they raise. The reason names the kind of error, never a value; the log likewise, at DEBUG.
+    What the host raised into our call passes, see `is_hosts`; under ``strict`` everything does. The reason names the
+    kind of error, never a value; the log likewise, at DEBUG.
     """
 
     def decorate(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
@@ -46,7 +47,7 @@ def guarded(
             try:
                 return method(self, *args, **kwargs)
             except Exception as error:
-                if self.strict:
+                if self.strict or is_hosts(error):
                     raise
                 if isinstance(error, InvalidEventError):
                     return fallback(error.problem)
@@ -59,6 +60,65 @@ def guarded(
         return call
 
     return decorate
+
+
+# Where our own errors, and those of what we call, come from.
+_OURS: Final = frozenset(
+    {"builtins", "telemetry_sdk", "requests", "urllib3", "filelock", "platformdirs", "tzlocal", "charset_normalizer"}
+    | {"idna", "certifi", "ua_parser", "gevent", "eventlet", "greenlet"}
+)
+
+
+def is_hosts(error: BaseException) -> bool:
+    """Tell whether the host raised *error* into our call: a time limit, a cancelled job. Not what its callbacks raise.
+
+    That is what a signal handler of Python's raised; and an error of a class that neither Python nor we nor our
+    libraries have, raised in the middle of our own code, as `PyThreadState_SetAsyncExc` and greenlets do.
+    """
+    trace, innermost, foreign = error.__traceback__, "", set()
+    while trace is not None:
+        innermost = trace.tb_frame.f_globals.get("__name__", "")
+        if not _is_known(innermost):
+            foreign.add(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    if foreign and not foreign.isdisjoint(_handlers()):
+        return True
+    return not _is_known(type(error).__module__) and _is_known(innermost)
+
+
+def _handlers() -> set[object]:
+    """Return the code of the program's signal handlers."""
+    import signal
+
+    found = map(signal.getsignal, signal.valid_signals())
+    return {getattr(getattr(it, "__func__", it), "__code__", None) for it in found}
+
+
+def _is_known(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top in _OURS or top in sys.stdlib_module_names
+
+
+def pass_on(error: BaseException) -> None:
+    """Raise *error* again if it is the host's, for it only looks like what the world does to a file."""
+    if is_hosts(error):
+        raise error
+
+
+class ignoring:  # noqa: N801 - it is used as contextlib.suppress is
+    """Ignore errors of these *kinds* in a block, as `contextlib.suppress` does, but the host's."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, *kinds: type[Exception]) -> None:
+        self._kinds = kinds
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        """Tell whether the error is ignored."""
+        return error is not None and isinstance(error, self._kinds) and not is_hosts(error)
 
 
 def is_loop_running() -> bool:
@@ -112,7 +172,9 @@ def pairs_of(value: object) -> list[tuple[object, object]] | None:
         return None
     try:
         return [(key, item) for key, item in value.items()]
-    except Exception:  # noqa: BLE001 - an integrator's mapping may raise anything
+    except Exception as error:  # an integrator's mapping may raise anything
+        if is_hosts(error):
+            raise
         return None
 
 
@@ -121,5 +183,7 @@ def path_of(value: object) -> str:
     convert = getattr(type(value), "__fspath__", None)
     try:
         return text_of(convert(value) if convert else value) or ""
-    except Exception:  # noqa: BLE001 - so may its path
+    except Exception as error:  # so may its path
+        if is_hosts(error):
+            raise
         return ""

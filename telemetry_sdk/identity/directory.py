@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from telemetry_sdk.host.guard import path_of
+from telemetry_sdk.host.guard import ignoring, pass_on, path_of
 from telemetry_sdk.model import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def kept(environ: Mapping[str, str]) -> dict[Path, str]:
 
     found: dict[Path, str] = {}
     home = _user_data("x")
-    with contextlib.suppress(OSError):
+    with ignoring(OSError):
         found = {path: path.parent.name for path in sorted(home.parent.glob("*/telemetry"))} if home else {}
     for name, value in sorted(environ.items()):
         if name.endswith(_VARIABLE) and value.strip():
@@ -75,7 +74,8 @@ def _user_data(app: str) -> Path | None:
 
     try:
         default = Path(platformdirs.user_data_dir(app, appauthor=False))
-    except (RuntimeError, OSError):
+    except (RuntimeError, OSError) as error:
+        pass_on(error)
         # Older versions return a relative path, newer ones raise, when HOME and the account are unknown.
         return None
     return default if default.is_absolute() else None

@@ -37,6 +37,7 @@ from telemetry_sdk.host.files import (
     tighten_directory,
     why_others_may_write,
 )
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.identity.schema import SCHEMA, Progress, State, known, known_progress, parse, serialize
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Installation:
     def _read_disk(self) -> State:
         try:
             found = os.stat(self._file)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return self._read_anew(None)
         # The time of change too: some editors and copies set the time of modification back to an old one.
         signature = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
@@ -128,7 +130,8 @@ class Installation:
         is_settled = signature is not None and not _is_fresh(*signature[:2])
         try:
             state = _believed(known(_read_raw(self._path)[0]), self._path)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             # Not remembered: what is in the way may pass without a change to the file.
             return State(is_readable=False)
         if state.telemetry_enabled is not before.telemetry_enabled and self._overlay.get("telemetry_enabled"):
@@ -177,6 +180,7 @@ class Installation:
             self.problem = "installation.json was written without its lock"
             return self._hold_here(lambda state: {**changes, **change(state)}, self.read())
         except OSError as error:
+            pass_on(error)
             why = f"installation.json cannot be written ({type(error).__name__})"
             self.problem = str(error) if isinstance(error, StateError) else why
         # A withdrawal that could not be synced may be on disk already, and then there is nothing left to change.
@@ -196,6 +200,7 @@ class Installation:
                 if noes:
                     replace_file(path, serialize({"schema": SCHEMA, **dict.fromkeys(noes, False)}))
         except OSError as error:
+            pass_on(error)
             self.problem = f"installation.json cannot be deleted ({type(error).__name__})"
             return False
         return locked
@@ -280,8 +285,8 @@ def _read_raw(path: Path) -> tuple[dict[str, object], bool, bytes | None]:
     except RecursionError:
         if not data or data.count(b"[") + data.count(b"{") <= _DEEPEST:
             raise StateError("the caller's stack is too deep to read the state") from None
-    except ValueError:
-        pass
+    except ValueError as error:
+        pass_on(error)
     return {"telemetry_enabled": False}, True, data
 
 
@@ -325,6 +330,7 @@ def _try_to_rewrite(
         try:
             replace_file(path, content, before_rename=look_again)
         except OSError as error:
+            pass_on(error)
             if corrupt or not in_place or error.errno not in _FULL:
                 raise
             overwrite_file(path, content)
@@ -338,7 +344,7 @@ def _alone_with(path: Path, wait_s: float) -> Iterator[None]:
     """Hold the lock of *path*, rid of the temporary files of processes that were killed while they wrote it."""
     with file_lock(path.with_suffix(".lock"), wait_s):
         for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-            with contextlib.suppress(OSError):
+            with ignoring(OSError):
                 leftover.unlink()
         yield
 
@@ -370,7 +376,7 @@ class ProgressFile:
         path, install_id = self._path, self._installation.read().install_id
         if not (changes := change(known_progress(self._raw(install_id)))):
             return
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             if path is not None and install_id is not None and not self._read_only:
                 with _alone_with(path, LOCK_WAIT):
                     if self._installation.read().install_id != install_id:
@@ -391,14 +397,15 @@ class ProgressFile:
         try:
             with _alone_with(path, LOCK_WAIT):
                 path.unlink(missing_ok=True)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return False
         return True
 
     def _raw(self, install_id: str | None) -> dict[str, Any]:
         """Return what the file says of *install_id*, and over it what holds for this process only."""
         raw: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, RecursionError):
+        with ignoring(OSError, ValueError, RecursionError):
             data = _content_of(self._path) if self._path is not None and install_id is not None else None
             if data and len(data) <= _LARGEST and (found := parse(data)).get("install_id") == install_id:
                 raw = found

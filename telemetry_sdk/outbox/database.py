@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -29,6 +30,7 @@ from telemetry_sdk.host.files import (
     make_file,
     prepare_directory,
 )
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.host.quiet import nobodys_context, untraced
 from telemetry_sdk.outbox import StoreError
 
@@ -74,6 +76,7 @@ _WORLD: Final = {
     15: "the file system cannot lock the outbox",
     22: "the file system cannot hold the outbox",
 }
+NO_SQLITE: Final = "this Python has no sqlite3, which sending needs: records wait for one that has it"
 _never_closed: Final[list[object]] = []
 _cut_off: Final[set[object]] = set()  # which files
 
@@ -127,6 +130,16 @@ def reason(error: Exception) -> str:
     return f"the outbox cannot be opened ({type(error).__name__})"
 
 
+@functools.cache
+def has_sqlite() -> bool:
+    """Tell whether this Python was built with SQLite. Looked for when a database is first needed."""
+    try:
+        import sqlite3  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _code(error: Exception) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
@@ -158,14 +171,16 @@ class StoreFile:
         self._opened, self._log = identity_of(self.name), None
         try:
             found = [int(name) for name in os.listdir("/dev/fd")]
-        except OSError:  # not there, or none is free to look
+        except OSError as error:  # not there, or none is free to look
+            pass_on(error)
             found = []
         self._descriptors = tuple(number for number in found if self._is_under(number))
 
     def _is_under(self, descriptor: int) -> bool:
         try:
             found = os.fstat(descriptor)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return False
         return (found.st_dev, found.st_ino) == self._opened
 
@@ -195,7 +210,7 @@ class StoreFile:
         """Leave the file alone in this process, for good."""
         self._descriptors = ()
         _cut_off.add(self._opened)
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             # For ever: another file with the same inode would be this one to SQLite.
             os.open(self.name, os.O_RDONLY)
 
@@ -211,7 +226,8 @@ class StoreFile:
         before = self._log
         try:
             now = self._log = os.stat(self._log_name)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             self._log = None
             return before is None
         # It shrinks when it was folded into the file, too: then the connection is made anew for nothing.
@@ -225,7 +241,7 @@ class StoreFile:
         Nothing happens when another process has put a new one there meanwhile.
         """
         found = self._opened if opened else identity_of(self.name)
-        with contextlib.suppress(OSError), file_lock(self.lock_path, _LOCK_WAIT):
+        with ignoring(OSError), file_lock(self.lock_path, _LOCK_WAIT):
             if found is None or identity_of(self.name) != found:
                 return
             stamp = time.time_ns()
@@ -236,7 +252,7 @@ class StoreFile:
     def remove_set_aside(self) -> None:
         """Delete what was set aside."""
         for leftover in self.path.parent.glob(f"{self.path.name}*.corrupt-*"):
-            with contextlib.suppress(OSError):
+            with ignoring(OSError):
                 leftover.unlink()
 
     def delete(self) -> None:
@@ -249,6 +265,7 @@ class StoreFile:
             try:
                 self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
             except OSError as error:
+                pass_on(error)
                 raise StoreError(reason(error)) from None
 
 
@@ -288,6 +305,9 @@ class Database:
         Raises:
             StoreError: It could not be done; nothing was changed. `LockedError`: for the time being.
         """
+        if not has_sqlite():
+            self.problem = NO_SQLITE
+            raise StoreError(NO_SQLITE)
         patience = BUSY_WAIT if patience is None else patience
         if not patience and time.monotonic() < self._locked_until:
             raise LockedError(self.problem or "the outbox is locked by another program")
@@ -445,8 +465,10 @@ class Database:
                 self.problem = ""
                 return self._connection
             except LockTimeoutError as error:
+                pass_on(error)
                 raise LockedError(reason(error)) from None
             except (OSError, StoreError) as error:
+                pass_on(error)
                 self.problem = reason(error)
                 if is_passing(error):
                     raise LockedError(self.problem) from None

@@ -12,12 +12,12 @@ The outbox does not know what a record means. It knows
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from telemetry_sdk.host.guard import ignoring
 from telemetry_sdk.model import NANOSECONDS, Circuit, Layer
 from telemetry_sdk.outbox import StoreError, batch, sent_log, tables
 from telemetry_sdk.outbox.batch import Batch
@@ -72,7 +72,7 @@ class Outbox:
             self._insert(records, takes_in=self._spool.is_full)
         refused = self._spool.refused
         # Taken out when it is stored: another handler may raise in the middle. One may have come in between, too.
-        with contextlib.suppress(StoreError, IndexError, ValueError):
+        with ignoring(StoreError, IndexError, ValueError):
             while refused:
                 record = refused[0]
                 self._insert([record])

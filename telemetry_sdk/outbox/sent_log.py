@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from telemetry_sdk.host.guard import pass_on
 from telemetry_sdk.model import Circuit, SentRequest, timestamp
 from telemetry_sdk.outbox.database import DamagedError
 from telemetry_sdk.outbox.tables import has_row, mark_left, one
@@ -107,7 +108,8 @@ def read_log(db: sqlite3.Connection) -> list[SentRequest]:
 def _pairs(text: object) -> tuple[tuple[str, str], ...]:
     try:
         return tuple((name, value) for name, value in json.loads(str(text)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError) as error:
+        pass_on(error)
         return ()
 
 
@@ -130,7 +132,8 @@ def read_circuit(db: sqlite3.Connection) -> Circuit:
     try:
         state = json.loads(one(db, "SELECT state FROM circuit")[0])
         return Circuit(**{name: state[name] for name in Circuit._fields if name in state})
-    except (ValueError, TypeError):
+    except (ValueError, TypeError) as error:
+        pass_on(error)
         raise DamagedError from None
 
 

@@ -17,12 +17,13 @@ import errno
 import os
 import stat
 import time
-import zlib
+from binascii import crc32
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.host.background import FORK_WAIT, new_lock, politely
 from telemetry_sdk.host.files import lock_open_file, locks, make_file, prepare_directory
+from telemetry_sdk.host.guard import ignoring, pass_on
 from telemetry_sdk.identity.install_id import uuid_of
 from telemetry_sdk.model import Layer, Record
 
@@ -153,8 +154,8 @@ class Spool:
                     locks.flock(lock, locks.LOCK_UN)
             finally:
                 os.close(lock)
-        except OSError:
-            pass
+        except OSError as error:
+            pass_on(error)
         return is_stored
 
     def _lock_file(self, lock: int) -> bool:
@@ -203,8 +204,8 @@ class Spool:
         try:
             if os.stat(self._path).st_size:
                 return False
-        except OSError:
-            pass
+        except OSError as error:
+            pass_on(error)
         return not self.segments()
 
     def segments(self) -> list[str]:
@@ -216,7 +217,8 @@ class Spool:
                 return sorted(
                     it.name for it in entries if _is_segment(it.name) and not it.is_dir(follow_symlinks=False)
                 )
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return []
 
     def cut(self) -> None:
@@ -225,10 +227,10 @@ class Spool:
         Left for later while somebody appends; and where what was cut off before cannot be taken in, for then it would
         grow without bound.
         """
-        with contextlib.suppress(OSError):
+        with ignoring(OSError):
             if not self._path or not _is_worth_cutting(os.lstat(self._path)):
                 return
-        with contextlib.suppress(OSError), self._alone(_TAKER_WAIT) as is_alone:
+        with ignoring(OSError), self._alone(_TAKER_WAIT) as is_alone:
             found = os.lstat(self._path)
             size = sum(os.lstat(os.path.join(self._folder, name)).st_size for name in self.segments())
             if is_alone and _is_worth_cutting(found) and (not size or size + found.st_size <= self._most):
@@ -270,13 +272,15 @@ class Spool:
         try:
             descriptor = os.open(os.path.join(self._folder, name), _READING)
         except OSError as error:
+            pass_on(error)
             if error.errno == errno.ELOOP:  # a link that somebody planted
                 self.remove([name])
             return None
         try:
             is_ours = self._is_ours(os.fstat(descriptor))
             data = _read_all(descriptor) if is_ours else b""
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return None
         finally:
             _close(descriptor)
@@ -295,11 +299,13 @@ class Spool:
     def _read_in_place(self, name: str) -> Segment | None:
         try:
             descriptor = os.open(os.path.join(self._folder, name), _READING)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return None
         try:
             return _parsed(name, _read_all(descriptor)) if self._is_ours(os.fstat(descriptor)) else None
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return None
         finally:
             _close(descriptor)
@@ -315,14 +321,15 @@ class Spool:
                 found = self.waiting()
                 for name in (*self.segments(), "spool"):
                     self._delete(name)
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             return None
         return found
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete these segments."""
         for name in names:
-            with contextlib.suppress(OSError):
+            with ignoring(OSError):
                 self._delete(name)
 
     def _delete(self, name: str) -> None:
@@ -331,7 +338,8 @@ class Spool:
             os.unlink(path)
         except FileNotFoundError:
             pass
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             if not os.path.isdir(path):  # that holds no record
                 raise
 
@@ -369,7 +377,7 @@ def _line_of(record: Record) -> bytes | None:
     content = b"%s%s\t%s" % (head.encode("utf-8", "replace"), envelope, body)
     if content.count(b"\t") != _FIELDS or b"\n" in content:
         return None
-    return b"\n%08x %s\n" % (zlib.crc32(content), content)
+    return b"\n%08x %s\n" % (crc32(content), content)
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -389,17 +397,18 @@ def _parsed(name: str, data: bytes) -> Segment:
 def _record_of(line: bytes) -> Record | None:
     """Return the record in *line*; None when the checksum says that it is not what was written."""
     content = line[9:]
-    if line[:9] != b"%08x " % zlib.crc32(content):
+    if line[:9] != b"%08x " % crc32(content):
         return None
     try:
         *head, envelope, body = content.split(b"\t")
         uid, layer, name, made_ns, derived, grant, chain, seen_ns = (text.decode() for text in head)
         derived_too, made, seen = derived == "1", int(made_ns), int(seen_ns)
         return Record(uid, Layer(layer), name, made, envelope, body, derived_too, grant or None, chain or None, seen)
-    except ValueError:  # written by another version
+    except ValueError as error:  # written by another version
+        pass_on(error)
         return None
 
 
 def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # the program closed it
+    with ignoring(OSError):  # the program closed it
         os.close(descriptor)

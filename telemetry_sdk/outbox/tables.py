@@ -7,7 +7,7 @@ the totals right inside the caller's transaction.
 from __future__ import annotations
 
 import itertools
-import zlib
+from binascii import crc32
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from telemetry_sdk.host.background import politely
@@ -211,7 +211,7 @@ def _checked(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> tuple[l
 
 def _checksum(record: Record | Pending) -> int:
     origin = f"{record.uid} {record.layer.value} {record.name} {record.made_ns} {record.derived} {record.grant}"
-    return zlib.crc32(record.body, zlib.crc32(record.envelope, zlib.crc32(origin.encode("utf-8", "replace"))))
+    return crc32(record.body, crc32(record.envelope, crc32(origin.encode("utf-8", "replace"))))
 
 
 def _before(db: sqlite3.Connection, chain: str, made_ns: int, seen_ns: int) -> int:

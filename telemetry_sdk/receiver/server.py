@@ -36,7 +36,6 @@ import stat
 import sys
 import threading
 import time
-import zlib
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -540,6 +539,10 @@ def _decompressed(body: bytes, headers: Message) -> bytes:
         return body
     if encoding != "gzip":
         raise _RefusedError(400, "Content-Encoding must be gzip or absent")
+    try:
+        import zlib
+    except ImportError:
+        raise _RefusedError(400, "this Python has no zlib: send without compression") from None
     inflater = zlib.decompressobj(wbits=31)
     try:
         plain = inflater.decompress(body, MAX_BODY + 1)

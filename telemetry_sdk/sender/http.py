@@ -77,7 +77,9 @@ class HttpSender:
             try:
                 _load_requests()
                 return self._send(body, permit, timeout)
-            except (ImportError, Warning) as error:  # an installation that does not fit together
+            except ImportError as error:
+                return Answer(None, error=f"this Python has no {error.name or 'HTTP client that can be loaded'}")
+            except Warning as error:  # an installation that does not fit together
                 return Answer(None, error=type(error).__name__)
 
     def _send(self, body: bytes, permit: Callable[[], None], timeout: float) -> Answer:

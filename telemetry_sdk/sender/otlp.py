@@ -19,6 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk._version import __version__
+from telemetry_sdk.host.guard import pass_on
 from telemetry_sdk.model import Layer, timestamp
 
 if TYPE_CHECKING:
@@ -186,9 +187,13 @@ def request_size(envelope: bytes, body: bytes) -> int:
 
 def packed(body: bytes) -> bytes:
     """Return *body* as it is sent where the sink takes gzip; a small one, which gzip would not help, as it is."""
-    import gzip
-
-    return gzip.compress(body, compresslevel=8, mtime=0) if len(body) > _PACK_OVER else body
+    if len(body) <= _PACK_OVER:
+        return body
+    try:
+        import gzip
+    except ImportError:  # a Python without zlib
+        return body
+    return gzip.compress(body, compresslevel=8, mtime=0)
 
 
 def is_packed(body: bytes) -> bool:
@@ -198,6 +203,8 @@ def is_packed(body: bytes) -> bool:
 
 def unpacked(body: bytes) -> bytes | None:
     """Return what `packed` was given, or None when it is damaged."""
+    if not is_packed(body):
+        return body
     import gzip
     import zlib
 
@@ -219,7 +226,8 @@ def read_success(answer: Answer) -> tuple[bool, int, str]:
         return True, 0, ""
     try:
         value = json.loads(answer.body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        pass_on(error)
         return False, 0, ""
     partial = value.get("partialSuccess") if isinstance(value, dict) else None
     if not isinstance(partial, dict):

@@ -68,7 +68,7 @@ ONE_DOOR = {
     "socketserver": {"receiver.server"},
     "atexit": {"host.lifecycle"},
     "argparse": {"cli.commands", "cli.program", "cli.vendor"},
-    "signal": {"delivery.worker", "cli.vendor"},  # the sender's thread blocks SIGPIPE
+    "signal": {"host.background", "host.guard", "cli.vendor"},  # our threads hear none; whose error it is
     "tempfile": {"testing.stage"},
     "pytest": {"testing.plugin"},
     "ua_parser": {"analytics.request"},

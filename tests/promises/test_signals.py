@@ -172,3 +172,61 @@ def test_a_sink_that_hangs_up_does_not_kill_a_host_that_dies_of_sigpipe(tmp_path
         assert program.finish() == "alive\n"
     finally:
         hostile.stop()
+
+
+LIMITED = """
+import random, signal
+class Limit(Exception):
+    pass
+kind = {"own": Limit, "timeout": TimeoutError, "value": ValueError}[ARGUMENT]
+telemetry = make(strict=False, timeout=20)
+telemetry.opt_in()
+telemetry.track_event("job.step")
+rang = False
+def ring(*_):
+    global rang
+    rang = True
+    raise kind("the job took too long")
+signal.signal(signal.SIGALRM, ring)
+draw, passed, lost = random.Random(7), 0, 0
+while passed + lost < 200:
+    rang = False
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.000_01, 0.002))
+        while not rang:
+            telemetry.track_event("job.step", {"note": "hello there", "at": 1.5})
+        lost += 1
+    except kind:
+        passed += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+report = telemetry.flush(20)
+receipt = telemetry.track_event("job.done")
+report = telemetry.flush(20)
+say(passed, telemetry.status().consent, report.kept, receipt.uid)
+"""
+
+
+@pytest.mark.parametrize("kind", ["own", "timeout", "value"])
+@pytest.mark.parametrize("mode", ["manual", "sync", "background"])
+def test_a_time_limit_of_the_host_reaches_it(tmp_path, sink, mode, kind):
+    """A task queue's limit is an exception of its signal handler, and may be of a class that files raise too.
+
+    It passes through our call to the host; the locks are free afterwards, the consent is what it was, and what is
+    tracked then arrives. Python itself swallows one that comes in a callback of a weak reference, and a lock that is
+    being given back to the file system may: of 200, one or two.
+    """
+    program = Program(
+        LIMITED,
+        tmp_path,
+        measured=False,
+        argument=kind,
+        delivery=mode,
+        endpoint=sink.url,
+        state_dir=tmp_path / "state",
+        environ={"PYTHONWARNINGS": "ignore"},
+    )
+    passed, consent, kept, uid = program.process.communicate(timeout=GUARD)[0].split()
+
+    assert int(passed) >= 190
+    assert (consent, kept) == ("True", "0")
+    assert uid in sink.uids

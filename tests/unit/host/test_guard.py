@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,16 @@ import pytest
 
 from telemetry_sdk import ConfigError, Limits, Notice, Telemetry
 from telemetry_sdk.client import override
-from telemetry_sdk.host.guard import LoopWarning, is_loop_running, number_of, pairs_of, path_of, text_of
+from telemetry_sdk.host.guard import (
+    LoopWarning,
+    ignoring,
+    is_hosts,
+    is_loop_running,
+    number_of,
+    pairs_of,
+    path_of,
+    text_of,
+)
 
 URL = "http://127.0.0.1:4318"
 
@@ -220,3 +230,59 @@ def test_the_warning_comes_once(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert (record.levelname, record.name) == ("WARNING", "telemetry_sdk")
     assert 'up to 5 seconds: use delivery="background"' in record.getMessage()
+
+
+class Limit(Exception):
+    """A job's time limit, as a task queue defines it."""
+
+
+def raised(error, *names):
+    """*error* as it comes out of functions of modules of these *names*, the last one innermost."""
+
+    def fail():
+        raise error
+
+    call = fail
+    for name in reversed(names):
+        scope = {"__name__": name, "call": call, "error": error}
+        source = "def run():\n    raise error" if call is fail else "def run():\n    call()"
+        exec(source, scope)
+        call = scope["run"]
+    try:
+        call()
+    except Exception as caught:
+        return caught
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "names", "hosts"),
+    [
+        (Limit(), ["telemetry_sdk.outbox.spool"], True),  # from another thread, or a greenlet's timeout
+        (Limit(), ["telemetry_sdk.outbox.spool", "threading"], True),
+        (Limit(), ["telemetry_sdk.client.choices", "acme.settings"], False),  # the host's own callback
+        (ValueError(), ["telemetry_sdk.outbox.spool"], False),  # our bug
+        (TimeoutError(), ["telemetry_sdk.outbox.spool", "os"], False),
+        (ValueError(), ["telemetry_sdk.client.choices", "acme.settings"], False),
+    ],
+)
+def test_whose_error_it_is(error, names, hosts):
+    """Not ours is what was raised in the middle of our code and is of a class that nothing we call has."""
+    assert is_hosts(raised(error, *names)) is hosts
+
+
+def test_the_error_of_a_signal_handler_is_the_hosts(monkeypatch):
+    """Of whatever class, in whatever code of ours."""
+
+    def ring(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with pytest.raises(TimeoutError) as caught, ignoring(OSError):
+            signal.raise_signal(signal.SIGUSR1)
+        assert is_hosts(caught.value)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with ignoring(OSError):
+        raise TimeoutError
