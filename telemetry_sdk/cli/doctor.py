@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ GOOD: Final = "ok"
 WARNING: Final = "warning"
 PROBLEM: Final = "problem"
 SKIPPED: Final = "skipped"
+_COPIED_LATER: Final = 60.0
 _ENOUGH: Final = 64 * 1024 * 1024
 _WEEK_NS: Final = 7 * DAY_SECONDS * NANOSECONDS
 # No record at all: Collectors accept it, Loki and fluent-bit refuse it as empty, after they let it in.
@@ -96,6 +98,7 @@ def examine(telemetry: Telemetry, *, ask: bool = True) -> list[Check]:
         return [Check("switches", WARNING, why, advice), *sink_checks]
     status = telemetry.status()
     checks = [_switches(decision), *_state(session.installation.directory, f"{engine.prefix}_TELEMETRY_DIR", status)]
+    checks += _consent(session.installation.directory, status)
     checks += _events(session.progress.read(), engine.providers.now_ns())
     return [*checks, *sink_checks, *_request(engine, decision, ask=ask), *_delivery(status)]
 
@@ -207,6 +210,25 @@ def _outbox(status: Status) -> Check:
         return Check("outbox", PROBLEM, status.state_problem, advice)
     pending = ledger["pending"]
     return Check("outbox", GOOD, f"{counted(pending, 'record')} {'waits' if pending == 1 else 'wait'}")
+
+
+def _consent(directory: Path | None, status: Status) -> Iterator[Check]:
+    """Tell when and where the decision at hand was given, which in a copy of a machine was somebody else's."""
+    if status.consent is None or directory is None:
+        return
+    file = directory / FILE_NAME
+    said = "yes" if status.consent else "no"
+    found = f"{said}, given {local(status.consent_decided_at) or 'at an unknown time'}, in {file}"
+    try:
+        at = os.stat(file)
+    except OSError:
+        return
+    if at.st_ctime - at.st_mtime > _COPIED_LATER:
+        put = datetime.fromtimestamp(at.st_ctime, UTC).astimezone().isoformat(" ", "seconds")
+        advice = "if this is a copy of another machine, or of an image, begin anew with 'reset' or delete the directory"
+        yield Check("consent", WARNING, f"{found}, which was put there later, {put}", advice)
+    else:
+        yield Check("consent", GOOD, found)
 
 
 def _events(done: Progress, now_ns: int) -> Iterator[Check]:
