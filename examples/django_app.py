@@ -2,8 +2,7 @@
 
     gunicorn --preload --workers 4 django_app:application       prints its address; the processes are one install
 
-It sends in the background: no visitor waits for the sink. Django keeps the route on its own request object, so a
-middleware hands it on, and identifies after that: what is tracked before the route is known carries none.
+It sends in the background: no visitor waits for the sink. The SDK's middleware finds the route, then ours says whose.
 Consent belongs to the install: in a real site /privacy is for the administrator, behind a login and the CSRF check, and
 the user comes from the session. Sink: ACME_DJANGO_TELEMETRY_ENDPOINT. Needs telemetry-sdk[web], django and gunicorn.
 """
@@ -14,19 +13,17 @@ from django.http import HttpResponse
 from django.urls import path
 
 from telemetry_sdk import Telemetry
-from telemetry_sdk.web import ROUTE_KEY, WSGIMiddleware
 
 telemetry = Telemetry("acme-django", version="1.0.0", delivery="background")
 
 
-def telemetry_middleware(get_response):
-    """Say which route a request took, and then whose it is, which holds for this request only."""
+def identify(get_response):
+    """Say whose request it is, which holds for this request only."""
 
     def handle(request):
         return get_response(request)
 
     def process_view(request, *_):
-        request.META[ROUTE_KEY] = request.resolver_match.route
         if user := request.COOKIES.get("user"):
             telemetry.identify_user(user)
 
@@ -48,13 +45,16 @@ def decide(request):
         telemetry.opt_in()
     else:
         telemetry.opt_out()
-    now = "on" if telemetry.is_detailed_analytics_enabled() else "off"
-    return HttpResponse(f"analytics are {now}", content_type="text/plain")
+    return HttpResponse(f"analytics are {'on' if telemetry.is_detailed_analytics_enabled() else 'off'}")
 
 
 urlpatterns = [path("timers", start), path("timers/<int:timer_id>", show), path("privacy", decide)]
 settings.configure(
-    ALLOWED_HOSTS=["127.0.0.1", "localhost"], ROOT_URLCONF=__name__, MIDDLEWARE=[f"{__name__}.telemetry_middleware"]
+    ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+    ROOT_URLCONF=__name__,
+    TELEMETRY=telemetry,
+    TELEMETRY_PAGE_VIEWS=True,
+    MIDDLEWARE=["telemetry_sdk.web.DjangoMiddleware", f"{__name__}.identify"],
 )
-application = WSGIMiddleware(get_wsgi_application(), telemetry, page_views=True)
+application = get_wsgi_application()
 telemetry.start()

@@ -1,14 +1,13 @@
 """For web servers: events made during a request carry its route, browser and device, and its user and no other's.
 
     app.wsgi_app = WSGIMiddleware(app.wsgi_app, telemetry)              # Flask
-    application = WSGIMiddleware(get_wsgi_application(), telemetry)     # Django
     app.add_middleware(ASGIMiddleware, telemetry=telemetry)             # FastAPI, Starlette
+    MIDDLEWARE = ["telemetry_sdk.web.DjangoMiddleware", ...]            # Django's settings
 
-The route of Flask, Starlette and FastAPI is found. Another framework's host says it before the first event, in
-``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]`` (Django, in ``process_view``: ``request.META[ROUTE_KEY] =
-request.resolver_match.route``, under ASGI ``request.scope[ROUTE_KEY]``), or binds it: ``with
-telemetry.request_context(path="/users/{id}"):``. Where no route is known, events carry no ``path``: the one that was
-asked for never leaves. Identify after the route is set, for ``identify_user`` makes an event too.
+The route of Flask, Starlette, FastAPI and Django is found. Another framework's host says it before the first event, in
+``environ[ROUTE_KEY]`` or ``scope[ROUTE_KEY]``, or binds it: ``with telemetry.request_context(path="/users/{id}"):``.
+Where no route is known, events carry no ``path``: the one that was asked for never leaves. Identify after the route is
+set, for ``identify_user`` makes an event too.
 
 With ``page_views=True`` each page that somebody navigated to is an ``analytics.page_view``: a GET answered with 2xx
 and HTML, neither fetched by a script nor ahead of time where the browser says so (a redirect is none, or one click
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from telemetry_sdk.analytics.scope import RequestScope
     from telemetry_sdk.telemetry import Telemetry
 
-__all__ = ["ROUTE_KEY", "ASGIMiddleware", "RequestContext", "WSGIMiddleware"]
+__all__ = ["ROUTE_KEY", "ASGIMiddleware", "DjangoMiddleware", "RequestContext", "WSGIMiddleware"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -208,6 +207,96 @@ class ASGIMiddleware:
             scope[_word(self._telemetry)] = bound
         with bound:
             await self._app(scope, receive, send)
+
+
+class DjangoMiddleware:
+    """Binds each request of a Django project, under WSGI and ASGI, and finds its route.
+
+    In the settings, as early in ``MIDDLEWARE`` as can be::
+
+        TELEMETRY = Telemetry("acme-notes", version="2.4.0")  # or where it is: "acme.telemetry.telemetry"
+        TELEMETRY_PAGE_VIEWS = True
+        MIDDLEWARE = ["telemetry_sdk.web.DjangoMiddleware", ...]
+
+    A page view is stored before the response leaves; in ``sync`` mode a visitor waits for that. Under ASGI what runs
+    while a streaming response is read has no request bound. Beside one of the other middlewares it tells that one the
+    route, and counts nothing twice.
+
+    Raises:
+        ConfigError: ``TELEMETRY`` is no telemetry.
+    """
+
+    sync_capable: Final = True
+    async_capable: Final = True
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+        from django.conf import settings  # type: ignore[import-untyped]
+        from django.utils.module_loading import import_string  # type: ignore[import-untyped]
+
+        telemetry: Any = getattr(settings, "TELEMETRY", None)
+        if isinstance(telemetry, str):
+            telemetry = import_string(telemetry)
+        if not callable(getattr(telemetry, "request_context", None)):
+            raise ConfigError("TELEMETRY", "must be, in the settings, the program's Telemetry or its dotted path")
+        families("Mozilla/5.0")
+        self._get_response = get_response
+        self._telemetry: Telemetry = telemetry
+        self._page_views = bool(getattr(settings, "TELEMETRY_PAGE_VIEWS", False))
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> Any:
+        """Answer one request as the project does."""
+        telemetry, meta = self._telemetry, request.META
+        if _is_counted(meta, telemetry) or _is_counted(getattr(request, "scope", {}), telemetry):
+            return self._get_response(request)
+        source = WsgiRequest(meta)
+        watch = _Watch(telemetry, source, page_views=self._page_views)
+        bound = telemetry.request_context(source)
+        if self._page_views:
+            meta[_word(telemetry)] = bound
+        if self._is_async:
+            return self._answer(request, bound, watch)
+        try:
+            response = bound.run(self._get_response, request)
+            bound.run(self._count, response, watch)
+        except BaseException:
+            bound.end()
+            raise
+        if getattr(response, "streaming", False) and not getattr(response, "is_async", False):
+            response.streaming_content = _streamed(response.streaming_content, bound)
+        else:
+            bound.end()
+        return response
+
+    async def _answer(self, request: Any, bound: RequestScope, watch: _Watch) -> Any:
+        with bound:
+            response = await self._get_response(request)
+            self._count(response, watch)
+            return response
+
+    def _count(self, response: Any, watch: _Watch) -> None:
+        watch.begin(response.status_code, response.items())
+        watch.end()
+
+    def process_view(self, request: Any, *_: object) -> None:
+        """Keep the route, for the events of the view and for a middleware around the project."""
+        route = request.resolver_match.route
+        request.META[ROUTE_KEY] = route
+        if isinstance(scope := getattr(request, "scope", None), dict):
+            scope[ROUTE_KEY] = route
+
+
+def _streamed(content: Iterable[bytes], bound: RequestScope) -> Iterator[bytes]:
+    """Yield *content*, whose reading runs code of the project, with its request *bound*."""
+    chunks = bound.run(iter, content)
+    try:
+        while (chunk := bound.run(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        bound.end()
 
 
 def _watched(send: Send, watch: _Watch) -> Send:

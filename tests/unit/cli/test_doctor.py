@@ -73,7 +73,7 @@ def test_all_is_well(notes, sink):
     before = notes.files()
     checks = examined(notes)
 
-    assert list(checks) == ["switches", "directory", *MADE, *SINK]
+    assert list(checks) == ["switches", "directory", *MADE, "consent", *SINK]
     assert results(checks) == {GOOD}
     assert [request.body for request in sink.requests[1:]] == [EMPTY]
     assert notes.files() == before

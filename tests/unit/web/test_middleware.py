@@ -476,7 +476,13 @@ def test_arguments_in_the_wrong_order(middleware, telemetry):
 
 def test_what_web_offers():
     """A host imports everything it needs for a web server from one module."""
-    assert telemetry_sdk.web.__all__ == ["ROUTE_KEY", "ASGIMiddleware", "RequestContext", "WSGIMiddleware"]
+    assert telemetry_sdk.web.__all__ == [
+        "ROUTE_KEY",
+        "ASGIMiddleware",
+        "DjangoMiddleware",
+        "RequestContext",
+        "WSGIMiddleware",
+    ]
     assert telemetry_sdk.web.RequestContext is RequestContext
     assert ROUTE_KEY == "telemetry_sdk.route"
 
