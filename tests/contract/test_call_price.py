@@ -146,6 +146,6 @@ def test_the_house_grows_no_more() -> None:
     """Floors 1 to 7 are to have 9,000 lines, the package 80 files and 13,000 lines: whoever adds to it, changes this."""
     rooms = [room for floor in FLOORS[:-1] for room in floor if room != "model"]
 
-    assert lines(*rooms, "model.py", "telemetry.py") <= 12_800
+    assert lines(*rooms, "model.py", "telemetry.py") <= 13_050
     assert len(list(PACKAGE.rglob("*.py"))) <= 80
-    assert lines("") <= 17_400
+    assert lines("") <= 17_800

@@ -9,7 +9,8 @@ in any nesting, whatever a name says (`shapes`, `tokens`, `locations`), and at t
 | `[token]`, `[user]`                   | a password, key or token; a user name that is assigned (``user=jane``)     |
 | `[email]`, `[phone]`                  | e-mail addresses of any script, ``user@host``; international phone numbers |
 | `[ip]`, `[mac]`                       | IPv4 and IPv6 addresses, hardware addresses                                |
-| `[card]`, `[iban]`, `[ssn]`           | card numbers, bank accounts, US social security numbers                    |
+| `[card]`, `[iban]`, `[ssn]`, `[id]`   | card numbers, bank accounts, social security numbers, other documents      |
+| `[date]`, `[place]`                   | a date of birth; coordinates, a postal address                             |
 | `[path]`                              | an absolute file path                                                      |
 | `[host]`, `[id]`, or nothing          | the parts of a URL that go                                                 |
 | `[local]`                             | this machine's user or host name                                           |
@@ -26,7 +27,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from telemetry_sdk.analytics.scrub import locations, shapes, tokens
-from telemetry_sdk.analytics.scrub.names import QUANTITY, ROUTE, VERSION, NameRule, name_rule, word_set
+from telemetry_sdk.analytics.scrub.names import (
+    LOOK_ALIKES,
+    MIXED,
+    QUANTITY,
+    ROUTE,
+    VERSION,
+    NameRule,
+    name_rule,
+    word_set,
+)
 from telemetry_sdk.host import lazy
 
 if TYPE_CHECKING:
@@ -43,13 +53,19 @@ _MOST_RULES: Final = 1000
 _MOST_ROUNDS: Final = 8
 
 # What no clean text holds, the first for texts too short to be random.
-_SUSPICIOUS: Final = r"[@\uff20/\\~:=?%0-9]|--|[Ee][Aa][Rr][Ee][Rr]\s|[Aa][Ss][Ii][Cc]\s"
+_SUSPICIOUS: Final = (
+    r"[@\uff20/\\~:=?%0-9]|--|[Ee][Aa][Rr][Ee][Rr]\s|[Aa][Ss][Ii][Cc]\s|[\[( {](?:at|AT)[\]) }]"
+    r"|\b(?:M(?:r|rs|s|me)|Dr|Prof|Herr|Frau|[Uu]ser|[Pp]atient|[Cc]ustomer|[Cc]lient|[Ee]mployee"
+    r"|in as)[. ]|\.(?:local|internal|corp|lan)\b"
+    r"|[Pp]ass(?:word|phrase)\s"
+)
 _SUSPECT: Final = lazy(_SUSPICIOUS)
 _SUSPECT_OR_LONG: Final = lazy(rf"{_SUSPICIOUS}|[A-Za-z_+-]{{{tokens.SHORTEST_RANDOM}}}")
 # What is often sent, looks suspect and is harmless: versions, numbers, dates, times, UUIDs.
 _HARMLESS: Final = lazy(
     r"[vV]?[0-9]{1,6}(?:\.[0-9]{1,6}){0,2}%?|[0-9]{2}:[0-9]{2}(?::[0-9]{2})?"
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z"
+    r"|[+-][0-9]{2}:?[0-9]{2})?)?"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 _SHORTEST_KNOWN: Final = 12
@@ -58,6 +74,12 @@ _PLAIN: Final = lazy(r"[A-Za-z_-]*+(?:[0-9][A-Za-z_-]*+){0,8}")
 
 _UNSEEN: Final = lazy("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _WIDE: Final = lazy("[\uff01-\uff5e]{3}")
+_HIDING: Final = lazy(r"&#|\\u00|%(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa])")
+_SIGNS: Final = {0xFF1A: ":", 0xFF1D: "="}
+_ESCAPED: Final = lazy(
+    r"&#(?:[xX]([0-7][0-9A-Fa-f])|([0-9]{2,3}));|(?:\\u00|%(?=4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]"
+    r"|7[0-9Aa]))([2-7][0-9A-Fa-f])"
+)
 _NARROW: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 _SHORTEST_OWN_WORD: Final = 3
@@ -115,7 +137,7 @@ class Scrubber:
         if is_plain(text) and not self._own.search(text):
             return text
         tally = Tally() if tally is None else tally
-        if not text.isascii() and (plainly := _plainly_written(text)) != text:
+        if (not text.isascii() or _HIDING.search(text)) and (plainly := _plainly_written(text)) != text:
             # Only where something is hidden by it: in some scripts, and in emoji, such characters mean something.
             found = self.text(plainly, tally, reading)
             if found != plainly:
@@ -150,12 +172,15 @@ class Scrubber:
 
 
 def _plainly_written(text: str) -> str:
-    """Return *text* without characters that show nothing, and with full-width letters as the usual ones.
+    """Return *text* without characters that show nothing, and with what stands for usual letters as these.
 
-    Either would hide a secret from all that is looked for, and from nobody who reads it.
+    Either would hide a secret from all that is looked for, and from nobody who reads it: full-width letters, those of
+    other scripts that look like Latin ones in the middle of a Latin word, and escapes of markup and of JSON.
     """
     text = _UNSEEN.sub("", text)
-    return text.translate(_NARROW) if _WIDE.search(text) else text
+    text = text.translate(_NARROW) if _WIDE.search(text) else text.translate(_SIGNS)
+    text = _ESCAPED.sub(lambda it: chr(int(it[1] or it[3], 16) if it[1] or it[3] else int(it[2])), text)
+    return MIXED.sub(lambda word: word.group().translate(LOOK_ALIKES), text)
 
 
 def is_plain(text: str) -> bool:
@@ -171,8 +196,12 @@ def without_shapes(text: str, tally: Tally, reading: str) -> str:
     if "?" in text:
         text = locations.without_queries(text, count)
     text = tokens.without_assigned(text, count)
+    text = tokens.without_codes(text, count)
+    text = shapes.without_persons(text, count)
     if "@" in text or "\uff20" in text or "%40" in text:
         text = shapes.without_emails(text, count)
+    elif "at" in text or "AT" in text:
+        text = shapes.without_written_out_emails(text, count)
     if "/" in text or "\\" in text or "%" in text:
         text = locations.without_file_paths(text, count, routes=reading == ROUTE)
         if reading == ROUTE and text.startswith("/"):
@@ -182,4 +211,5 @@ def without_shapes(text: str, tally: Tally, reading: str) -> str:
     if ":" in text or "." in text or "-" in text:
         text = shapes.without_ips(text, count, is_version=reading == VERSION)
     text = shapes.without_numbers(text, count)
+    text = locations.without_places(text, count)
     return tokens.without_random(text, count) if len(text) >= tokens.SHORTEST_RANDOM else text

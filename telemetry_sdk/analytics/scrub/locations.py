@@ -57,6 +57,57 @@ _SENTENCE: Final = lazy(r"(?<!\S)[A-Za-z']++ [A-Za-z']++ [A-Za-z]++\Z")
 _ANSWER: Final = lazy(r"\?[A-Za-z]++=[A-Za-z]++[.,;!?)]*")
 
 
+# Where somebody is: numbers said to be a latitude, degrees, geographic points, codes for a place.
+_PLACES: Final = lazy(
+    r"(?P<label>(?i:\b(?:lat(?:itude)?|lon(?:g(?:itude)?)?|lng|geo)\b[\"']?(?:[ ]?[:=][ ]?[\"']?"
+    r"|[ ])))[+-]?[0-9]{1,3}\.[0-9]{3,}(?:,[+-]?[0-9]{1,3}\.[0-9]+)?"
+    r"|(?P<point>(?i:\bpoint) ?\( ?)[+-]?[0-9]{1,3}\.[0-9]+ [+-]?[0-9]{1,3}\.[0-9]+"
+    r"|(?<![\w.])[0-9]{1,2}\.[0-9]{3,}\u00b0? ?[NS][, ]{1,3}[0-9]{1,3}\.[0-9]{3,}\u00b0? ?[EWO]\b"
+    r"|(?<!\w)[NS] ?[0-9]{1,2}\.[0-9]{3,}[, ]{1,3}[EWO] ?[0-9]{1,3}\.[0-9]{3,}"
+    r"|[0-9]{1,3}\u00b0 ?[0-9]{1,2}['\u2032\u2019](?: ?[0-9]{1,2}(?:[.,][0-9]+)?(?:[\"\u2033\u201d]|''))? ?[NSEWO]\b"
+    r"|(?<![\w+])[23456789CFGHJMPQRVWX]{4,8}\+[23456789CFGHJMPQRVWX]{2,3}(?![\w+])"
+    r"|(?<![\w/])///[a-z]{2,20}\.[a-z]{2,20}\.[a-z]{2,20}(?![\w.])"
+)
+_STREET: Final = lazy(
+    r"\b[0-9]{1,5}[A-Za-z]? (?:[NSEW]\.? )?(?:[A-Z][\w'-]+ ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln"
+    r"|Drive|Boulevard|Blvd"
+    r"|Court|Way|Place|Square|Terrace|Crescent)\b\.?(?:, [A-Z][\w ]{2,30}(?:, [A-Z]{2})?(?: [0-9]{5})?)?"
+    r"|\b[0-9]{1,4},? (?:rue|avenue|boulevard|place|chemin|via|calle|rua) (?:d[eu]s? |la |l')*[A-Z]\w+"
+    r"|\b[A-Z\u00c4\u00d6\u00dc][\w\u00df-]{2,30}(?:stra(?:\u00df|ss)e|str\.|gasse|weg|platz|allee|straat"
+    r"|laan|gatan) [0-9]{1,4}[a-z]?\b"
+    r"(?:, [0-9]{4,5} [A-Z]\w+)?"
+)
+
+
+# One of these is in each, and looked for first.
+_SIGNED: Final = lazy(r"[0-9]\.[0-9]{3}|\u00b0|[0-9A-Z]\+|///|[Pp][Oo][Ii][Nn][Tt] ?\(")
+_STREETS: Final = lazy(
+    r"[0-9][A-Za-z]? .*(?:St|Av|R(?:oa)?d|La?n|Dr|B(?:ou)?l|Co|Way|Pl|Sq|Te|Cr)|(?:stra(?:\u00df|ss)e|str\.|gasse"
+    r"|weg|platz|allee|straat|laan|gatan) [0-9]"
+    r"|[0-9],? (?:rue|avenue|boulevard|place|chemin|via|calle|rua) "
+)
+_PRIVATE_END: Final = lazy(r"\.(?:local|internal|corp|lan|intranet)")
+# A machine of a private network outside of URLs: with a sign or a digit in its name, for `threading.local` has none.
+_MACHINE: Final = lazy(
+    r"(?i)(?<![\w.@/-])(?=[a-z.]{0,63}[0-9-])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:local|internal|corp|lan"
+    r"|intranet|localdomain)\b(?![\w(-])"
+)
+
+
+def without_places(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without coordinates, codes for a place and postal addresses."""
+
+    def replace(found: re.Match[str]) -> str:
+        count("place")
+        return f"{found['label'] or found['point'] or ''}[place]"
+
+    if "." in text and _PRIVATE_END.search(text):
+        text = replaced(_MACHINE, "host", text, count)
+    if _SIGNED.search(text):
+        text = _PLACES.sub(replace, text)
+    return replaced(_STREET, "place", text, count) if _STREETS.search(text) else text
+
+
 def without_urls(text: str, count: Callable[[str], None]) -> str:
     """Return *text* with its URLs cut to what may leave; *count* is called with the kind of each thing cut."""
 
@@ -181,7 +232,8 @@ _HOMES: Final = (
 )
 _CANNOT_BE_A_ROUTE: Final = lazy("|".join((*_HOMES, *_ELSEWHERE)))
 _FILE: Final = lazy(
-    rf"(?:{_FROM_ROOT}|(?<=\s-[A-Z])|(?<=\.\.)(?=/(?:home|Users)/)){_SLASH}(?!dev/null\b|{_PAGES})(?:{_ROOTS}){_SLASH}{_NAMED}"
+    rf"(?:{_FROM_ROOT}|(?<=\s-[A-Z])|(?<=\.\.)(?=/(?:home|Users)/)){_SLASH}(?!dev/null\b"
+    rf"|{_PAGES})(?:{_ROOTS}){_SLASH}{_NAMED}"
     rf"|(?<=File \")/|{'|'.join((*_HOMES, *_ELSEWHERE))}"
     rf"|(?P<perhaps>{_FROM_ROOT}(?:/[\w.@+-]++){{2,}}+)"
 )

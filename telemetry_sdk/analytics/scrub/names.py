@@ -39,14 +39,17 @@ _ANYWHERE: Final = word_set("""
     sessionid jsessionid phpsessid connectionstring email username firstname lastname fullname surname nickname
     cardholder hostname filename phone telephone cellphone phonenumber msisdn address addr ssn birth birthday birthdate
     creditcard cardnumber passport imei iban ipaddr psk passwort kennwort benutzername motdepasse correo
-    contrasena senha wachtwoord losenord latitude longitude coordinates geolocation latlng latlon lng
+    contrasena senha wachtwoord losenord latitude longitude coordinates geolocation latlng latlon lng passord heslo
+    haslo parola jelszo salasana sifre adgangskode vorname nachname geburtsdatum geburtstag telefon telefono
+    telefonnummer handynummer strasse anschrift kontonummer apellido apellidos cognome sobrenome voornaam achternaam
+    prenom fodselsnummer personnummer svnr sozialversicherungsnummer
 """)
 _GLUED: Final = (
     *("password", "passwd", "secret", "token", "cookie", "apikey", "secretkey", "accesskey", "privatekey"),
     *("email", "username", "hostname", "filename", "address", "passwort", "kennwort", "benutzername"),
 )
 _AT_THE_END: Final = word_set(
-    "ip ipv mail host jwt otp csrf xsrf dsn cvv cvc dob bearer postcode zipcode street fax tel"
+    "ip ipv mail host jwt otp csrf xsrf dsn cvv cvc dob bearer postcode zipcode street fax tel lat lon gps"
 )
 _ALONE: Final = word_set("user login auth")
 _SERVICES: Final = (
@@ -74,6 +77,7 @@ _AFTER: Final = {
         "number": """
             card cc mobile cell contact account bank routing license licence serial security insurance national tax
         """,
+        "plate": "license licence number registration",
         "pass": f"{_SERVICES} user mail key",
         "passe": "de",
         "security": "social",
@@ -96,7 +100,7 @@ _HARMLESS_ENDINGS: Final = word_set("""
     expires expiry expiration lifetime ttl seconds secs ms minutes hours days duration time at sent received opened
     clicked delivered bounced copied frequency consent accepted rejected banner notification notifications preference
     model brand os visible shown hidden feature template country region step screen page button viewed focused toggled
-    selected
+    selected theme system
 """)
 _HARMLESS_BEGINNINGS: Final = word_set("has is num max min avg mean median total count needs requires supports")
 
@@ -166,7 +170,40 @@ def _denied(words: list[str], parent: list[str]) -> tuple[str, bool]:
     return "", False
 
 
+# Letters of other scripts that look like Latin ones, in a word that has Latin ones too.
+LOOK_ALIKES: Final = dict(
+    zip(
+        map(
+            ord,
+            "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0455\u0456\u0458\u04bb\u0501\u0432\u043a\u043c\u0442\u043d"
+            "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408"
+            "\u03bf\u03b1\u03c1\u03bd\u03b9\u03ba\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+        ),
+        "aeopcxysijhdbkmtnABEKMHOPCTXISJoapvikABEZHIKMNOPTYX",
+        strict=True,
+    )
+)
+MIXED: Final = lazy(r"(?=\w{0,64}[A-Za-z])(?=\w{0,64}[\u0370-\u052f])\w+")
+_FOREIGN: Final = lazy(
+    r"\u043f\u0430\u0440\u043e\u043b|\u5bc6\u7801|\u5bc6\u78bc|\u30d1\u30b9\u30ef\u30fc\u30c9"
+    r"|\ube44\ubc00\ubc88\ud638"
+    r"|\u03ba\u03c9\u03b4\u03b9\u03ba|\u7535\u8bdd|\u96fb\u8a71|\u59d3\u540d|\u6c0f\u540d"
+)
+
+
+def _plain(name: str) -> str:
+    """Return *name* in plain letters, whatever it hides behind: marks, widths, look-alikes, signs that show nothing."""
+    import unicodedata
+
+    if _FOREIGN.search(name):
+        return "password"
+    plain = MIXED.sub(lambda word: word.group().translate(LOOK_ALIKES), unicodedata.normalize("NFKD", name))
+    plain = plain.replace("\u0142", "l").replace("\u0131", "i").replace("\u00f8", "o").replace("\u00df", "ss")
+    return "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))
+
+
 def _words(name: str) -> list[str]:
+    name = name if name.isascii() else _plain(name)
     return [word.lower() for word in _WORD.findall(name.replace("IPv", "Ipv").replace("OAuth", "Oauth"))]
 
 

@@ -52,6 +52,61 @@ _NATIONAL_PHONE: Final = lazy(
     r"|(?i:(?<=\bcall )|(?<=\bphone )|(?<=\bphone: )|(?<=\btel )|(?<=\btel: )|(?<=\btel\. )|(?<=\bmobile: ))"
     r"\(?[0-9]{2,5}\)?(?:[ ./-]?[0-9]{2,5}){2,4}(?![\w])"
 )
+# The same of one or two groups, where they are long; with dots only as Americans write them.
+_SHORT_PHONE: Final = lazy(
+    r"(?<![\w.,/+-])0[1-9](?:\.[0-9]{2}){4}(?![\w-]|\.[0-9])"
+    r"|(?<![\w.,/+-])0[1-9][0-9]{1,3} / [0-9](?: ?[0-9]){4,9}(?![\w-])|"
+    r"(?<![\w.,/+-])00[1-9][0-9]{1,2}(?:[ /()-]{0,2}[0-9]){7,12}(?![\w/-])|"
+    r"(?<![\w.,/+-])(?!0[89]00)\(?0[1-9][0-9]{1,4}\)?(?:[ /-][0-9]{5,8}|(?:[ -][0-9]{3,4}){2})(?![\w/-]|[.,][0-9])"
+    r"|(?<![\w.-])[2-9][0-9]{2}\.[2-9][0-9]{2}\.[0-9]{4}(?![\w-]|\.[0-9])"
+    r"|(?i:\b(?:phone(?: number)?|mobile|cell|handy(?:nummer)?|mobil|telefono?|telefonnummer"
+    r"|t\u00e9l(?:\u00e9phone)?|fon"
+    r"|celular|\u0442\u0435\u043b|\u7535\u8bdd|\u96fb\u8a71)\b[.:=# ]{1,3})"
+    r"\(?[0-9]{2,6}\)?(?:[ ./-]?[0-9]{2,6}){1,4}(?!\w)"
+)
+# What a person's documents are called, and what follows: capitals and digits, four of these at least.
+_DOCUMENT: Final = lazy(
+    r"(?P<label>\b(?:(?i:social security|national insurance|sozialversicherungsnummer|steuer-?(?:id|nummer)"
+    r"|codice fiscale"
+    r"|personnummer|personalausweis(?:nummer)?|f\u00f8dselsnummer|henkil\u00f6tunnus|aadhaar|passport"
+    r"|reisepass|passeport"
+    r"|pasaporte|passaporto|(?:number|licen[cs]e|registration) plates?|kennzeichen|driver'?s licen[cs]e"
+    r"|driving licen[cs]e"
+    r"|f\u00fchrerschein|(?:bank )?account|konto(?:nummer)?|routing|sort code|tax (?:id|number)|insured? number|iban)"
+    r"|SSN|NI|SVNR|NIR|NIF|DNI|NIE|BSN|CPR|PESEL|CPF|CNPJ|PAN|IMEI|VIN|EIN|TIN|NHS)"
+    r"(?:[ -]?(?i:no|nr|number|nummer|num|id|#)\b)?[.:=# ]{1,4})"
+    r"(?=(?:[A-Z/. -]{0,6}[0-9]){4})[A-Z0-9](?:[A-Z0-9]|[ ./-](?=[A-Z]{0,3}[0-9]|[A-Z]\b)){3,24}(?!\w)"
+)
+_DAY_MONTH: Final = (
+    r"(?:0[1-9]|[12][0-9]|3[01])(?:0[1-9]|1[0-2])[0-9]{2}|(?:19|20)?[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]"
+    r"|[12][0-9]|3[01])"
+)
+# The forms of national ids that nothing else has.
+_NATIONAL_ID: Final = lazy(
+    rf"(?<![\w.-])(?:(?:{_DAY_MONTH})[-+A][0-9]{{3}}[0-9A-Z]|[A-Z]{{2}}(?: ?[0-9]{{2}}){{3}} ?[A-D]"
+    r"|[A-Z]{6}[0-9]{2}[A-EHLMPR-T][0-9]{2}[A-Z][0-9]{3}[A-Z]|[A-Z]{3}[PCHABGJLFT][A-Z][0-9]{4}[A-Z]"
+    r"|[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}|[0-9]{2}\.[0-9]{3}\.[0-9]{3}/[0-9]{4}-[0-9]{2}"
+    r"|[12] [0-9]{2} [01][0-9] [0-9]{2} [0-9]{3} [0-9]{3}(?: [0-9]{2})?)(?![\w-])"
+)
+_BIRTH: Final = lazy(r"[Bb]orn|[Bb]irth|D[Oo]B|dob|[Gg]eb|n\u00e9|[Nn]aci|[Nn]at[oa]")
+_BORN: Final = lazy(
+    r"(?P<label>(?i:\b(?:born|date of birth|birth ?date|dob|geboren|geb\.|geburtsdatum|n\u00e9e?|nacid[oa]"
+    r"|nat[oa]|born on)\b"
+    r"[ .:=]{0,3}(?:(?:on|am|the|le|el|il|in)\b ?)?))[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}"
+)
+_TITLED: Final = lazy(
+    r"M[rsm]|Dr|Prof|Herr|Frau|S[ri]|in as |[Uu]ser|USER|[Pp]atient|[Cc]ustomer|[Cc]lient|[Ee]mployee"
+    r"|[Kk]und|[Bb]enutz|[Nn]ame:|role|acc"
+)
+_PERSON: Final = lazy(
+    r"(?P<label>\b(?:(?:Mr|Mrs|Ms|Dr|Prof|Herr|Frau|Mme|Sra?|Sig)\b\.? (?=[A-Z\u00c0-\u00de]\w+\b)"
+    r"|(?:(?:user|patient|patientin|customer|client|employee) |(?i:user|patient(?:in)?|customer|client|employee|kunde"
+    r"|kundin|benutzer|name): ?)(?=[A-Z\u00c0-\u00de][\w'-]+ [A-Z\u00c0-\u00de])))"
+    r"[A-Z\u00c0-\u00de][\w'-]+(?: [A-Z\u00c0-\u00de][\w'-]+)?"
+    r"|(?P<quoted>\b(?i:user|role|account) (?=\"[\w.@-]{3,64}\"|'[\w.@-]{3,64}'))[\"'][\w.@-]+[\"']"
+    r"|(?P<as>\b(?i:(?:signed|logged) in as) (?!(?i:guest|admin|root|user|anonymous|nobody|test|demo|a|an"
+    r"|the)\b))[\w.@-]+"
+)
 # A latitude and a longitude, to some ten metres and finer. Fractions of one are what is counted.
 _PLACE: Final = lazy(
     r"(?<![\w.])[+-]?(?!0\.)(?:90|[0-8]?[0-9])\.[0-9]{4,17}(?:[ \t]{0,3}[,;/][ \t]{0,3}|\u00b0[ ]?[NS][, ]{1,3})"
@@ -71,7 +126,8 @@ _OF_A_VERSION: Final = lazy(
 # Not the `n` of "\\n1.2.3.4", the `D` of "%3D1.2.3.4" and what is said of machines.
 _OF_A_NAME: Final = lazy(
     r"(?<![\\%\w])(?!(?i:ip|ipv|ips|inet|addr|address|host|hosts|from|to|at|by|on|via|for|is|was|server|client|peer"
-    r"|node|src|dst|source|dest|remote|local|gateway|gw|router|proxy|dns|web|worker|srv|db|vm|pc|vpn)\Z)[A-Za-z]{1,24}\Z"
+    r"|node|src|dst|source|dest|remote|local|gateway|gw|router|proxy|dns|web|worker|srv|db|vm|pc"
+    r"|vpn)\Z)[A-Za-z]{1,24}\Z"
     r"|\b(?:iTunes|Chrome|Chromium|Firefox|Safari|Opera|Vivaldi|Photoshop|Lightroom|Illustrator|Acrobat|Excel"
     r"|Outlook|Skype|Zoom|Electron|WebView2|DirectX) \Z"
 )
@@ -103,6 +159,7 @@ _IPV6: Final = lazy(rf"\[(?:{_IPV6_FORMS})\]|{_IPV6_FORMS}")
 
 # Numbers
 
+_SOME_DIGITS: Final = lazy(r"[0-9](?:[^0-9]{0,4}[0-9]){3}")
 _MANY_DIGITS: Final = lazy(r"[0-9](?:[ \u00a0\u2013_()/-]{0,2}[0-9]){8}")
 _DIGITS: Final = lazy(r"(?<![0-9])(?<![0-9]\.)[0-9](?:[ \u00a0\u2013_-]?[0-9]){11,}+")
 _DECIMALS: Final = lazy(r"\.(?!0\b)[0-9]")
@@ -140,6 +197,27 @@ def replaced(pattern: re.Pattern[str], kind: str, text: str, count: Callable[[st
     return text
 
 
+def _labelled(pattern: re.Pattern[str], kind: str, text: str, count: Callable[[str], None]) -> str:
+    """Return *text* with a marker of *kind* after the label of whatever *pattern* finds; each is counted."""
+
+    def replace(found: re.Match[str]) -> str:
+        count(kind)
+        return f"{next(filter(None, found.groups()), '')}[{kind}]"
+
+    return pattern.sub(replace, text)
+
+
+def without_persons(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without names after a title or a word such as ``user``, ``patient``, ``signed in as``."""
+    return _labelled(_PERSON, "user", text, count) if _TITLED.search(text) else text
+
+
+_WRITTEN_OUT: Final = lazy(
+    r"[\w.+-]{1,64}+ ?(?:[\[({] ?(?:at|AT) ?[\])}]| AT ) ?[\w-]{1,64}+(?: ?(?:[\[({] ?(?:dot|DOT) ?[\])}]"
+    r"| DOT |\.) ?\w{2,24}+){1,4}"
+)
+
+
 def without_emails(text: str, count: Callable[[str], None]) -> str:
     """Return *text* without e-mail addresses and ``user@host``, nor ``user:password@host``."""
 
@@ -159,6 +237,11 @@ def without_emails(text: str, count: Callable[[str], None]) -> str:
         replaced = _EMAIL.sub(replace, plain)
         return replaced if replaced != plain else text
     return _EMAIL.sub(replace, text)
+
+
+def without_written_out_emails(text: str, count: Callable[[str], None]) -> str:
+    """Return *text* without addresses such as ``jane (at) example (dot) com``."""
+    return replaced(_WRITTEN_OUT, "email", text, count)
 
 
 def _is_mail_host(host: str) -> bool:
@@ -210,6 +293,13 @@ def without_numbers(text: str, count: Callable[[str], None]) -> str:
 
     if "." in text:
         text = replaced(_PLACE, "place", text, count)
+    if not _SOME_DIGITS.search(text):
+        return text
+    if _BIRTH.search(text):
+        text = _labelled(_BORN, "date", text, count)
+    text = _labelled(_DOCUMENT, "id", text, count)
+    text = replaced(_SHORT_PHONE, "phone", text, count)
+    text = replaced(_NATIONAL_ID, "id", text, count)
     if not _MANY_DIGITS.search(text):
         return text
     text = _IBAN.sub(iban, text)
