@@ -220,7 +220,9 @@ def _off(telemetry: Telemetry, arguments: argparse.Namespace) -> int:
         lines.append(f"Nothing else is sent either: {found.reason}.")
     else:
         command = arguments.telemetry_prog
-        lines.append("Base telemetry (installs, versions, platforms) is still sent. Turn that off too with")
+        # Without the program nobody knows here whether it has a sink.
+        still = "is still sent" if found.sink else "is still sent if the program has a sink"
+        lines.append(f"Base telemetry (installs, versions, platforms) {still}. Turn that off too with")
         lines.append(f"{command} off --all. To delete everything: {command} forget")
     tell(lines)
     return OK

@@ -21,6 +21,7 @@ from telemetry_sdk.cli.commands import EXIT_CODES, add_each
 from telemetry_sdk.cli.output import OK, kept_lines, kept_value, tell, tell_json, without_home
 from telemetry_sdk.cli.vendor import add_catalog, add_privacy, add_receive
 from telemetry_sdk.client import override
+from telemetry_sdk.client.config import is_word
 from telemetry_sdk.consent.policy import switch_prefix
 from telemetry_sdk.identity.directory import has_state, kept, locate
 from telemetry_sdk.identity.installation import Installation, ProgressFile
@@ -111,7 +112,7 @@ def _make(arguments: argparse.Namespace) -> Telemetry:
     if app is None:
         raise ConfigError("--app", f"{command} needs it: {prog} --app NAME {command}. '{prog} list' shows the names")
     before = _before(app, arguments.state_dir)
-    version = arguments.app_version or before.app_version
+    version = arguments.app_version or (before.app_version if is_word(before.app_version) else None)
     if command == "flush" and version is None:
         raise ConfigError("--app-version", "flush needs it, because what the sink answers holds for that version")
     has_sink = resolve(os.environ, switch_prefix(app), endpoint=arguments.endpoint).sink is not None

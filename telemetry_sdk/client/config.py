@@ -103,10 +103,15 @@ def _app(value: object) -> str:
 
 
 def _word(name: str, value: object) -> str:
-    text = text_of(value)
-    if text is None or not _WORD.fullmatch(text):
+    if not is_word(value):
         raise ConfigError(name, "must be 1 to 64 printable ASCII characters")
-    return text
+    return text_of(value) or ""
+
+
+def is_word(value: object) -> bool:
+    """Tell whether *value* may be the version of a program."""
+    text = text_of(value)
+    return text is not None and _WORD.fullmatch(text) is not None
 
 
 def _optional_word(name: str, value: object) -> str | None:

@@ -620,6 +620,23 @@ def test_stand_alone_knows_the_last_sink_or_says_that_it_does_not(notes, sink):
     assert status_of(notes)["ledger"]["pending"] == 1
 
 
+def test_what_the_state_says_of_the_program_stands_in_the_way_of_nothing(notes):
+    """A version that is none, a host that would drive the terminal: a no is stored all the same."""
+    notes.run("on")
+    notes.use(3)
+    file = notes.state / "progress.json"
+    progress = json.loads(file.read_text())
+    file.write_text(json.dumps({**progress, "app_version": "x" * 99, "sink_host": "\x1b[2Jevil\u202e"}))
+    none = {"ACME_NOTES_TELEMETRY_ENDPOINT": ""}
+
+    said = notes.alone("status", **none).out
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert "Stored: you declined" in notes.alone("off", **none).out
+    file.unlink()
+    assert "is still sent if the program has a sink" in notes.alone("off", **none).out
+
+
 @pytest.mark.parametrize("switch", ["DO_NOT_TRACK", "ACME_NOTES_TELEMETRY"])
 def test_a_switch_does_not_hide_the_stored_answer(notes, switch):
     """The user sees what he decided, for the day when the switch is gone."""
