@@ -32,7 +32,7 @@ def identify(get_response):
 
 
 def show(_, timer_id):
-    return HttpResponse(f"<p>Timer {timer_id}</p>")
+    return HttpResponse(f"<p>Timer {timer_id}</p>{'<p>Ask whoever runs this</p>' if telemetry.should_ask() else ''}")
 
 
 def start(request):

@@ -39,7 +39,8 @@ app.add_middleware(ASGIMiddleware, telemetry=telemetry, page_views=True)
 
 @app.get("/timers/{timer_id}", response_class=HTMLResponse)
 async def show(timer_id: int) -> str:
-    return f"<p>Timer {timer_id}</p>"
+    ask = "<p>Whoever runs this: POST wish=on or wish=off to /privacy</p>" if telemetry.should_ask() else ""
+    return f"<p>Timer {timer_id}</p>{ask}"
 
 
 @app.post("/timers", status_code=201, response_class=PlainTextResponse)

@@ -29,7 +29,8 @@ def identify() -> None:
 
 @app.get("/")
 def index() -> str:
-    return "<p>Timers</p>"
+    ask = "<p>Whoever runs this: POST wish=on or wish=off to /privacy</p>" if telemetry.should_ask() else ""
+    return f"<p>Timers</p>{ask}"
 
 
 @app.get("/timers/<int:timer_id>")
